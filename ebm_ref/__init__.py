@@ -1,0 +1,1 @@
+"""Energy-based models in readable NumPy: the textbook and the oracle."""

@@ -1,0 +1,233 @@
+"""What every room agrees on: stream names, specs, protocols, errors and input checks.
+
+Size letters, in every shape comment of the project:
+    N chains or batch, D flattened size, K chain steps, M buffer slots, G groups,
+    H W C image, R S O filters (R, S, C, O), P Q output rows and columns. Layout is NHWC.
+
+No arithmetic lives here: the reference and the twins may both import this file, and an oracle
+that shares its arithmetic with a kernel would prove nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from math import isfinite, prod
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Params = dict[str, Array]  # theta: named arrays
+Shapes = dict[str, tuple[int, ...]]
+
+
+class Stream(IntEnum):
+    """The purposes of random numbers; the fourth counter word. No two purposes share an address."""
+
+    DATA_INDEX = 1
+    DATA_NOISE = 2
+    BUFFER_INDEX = 3
+    BUFFER_MASK = 4
+    BUFFER_FRESH = 5
+    BUFFER_RESERVOIR = 6
+    CHAIN_NOISE = 7
+    MH_UNIFORM = 8
+    PROJECTION = 9
+    PARAMS_INIT = 10
+    DROPOUT = 11
+    TOY = 12
+    SAMPLE_START = 13
+    EVALUATION = 14
+
+
+# ---------------------------------------------------------------------------------------- errors
+
+
+class EbmError(Exception):
+    """Base of every error that the project raises on purpose."""
+
+
+class ShapeError(EbmError, ValueError):
+    """An array has the wrong rank or size."""
+
+
+class DTypeError(EbmError, TypeError):
+    """An argument has the wrong type."""
+
+
+class RangeError(EbmError, ValueError):
+    """A number lies outside the interval where the formula holds."""
+
+
+class NonFiniteError(EbmError, ValueError):
+    """NaN or infinity where a finite number was expected."""
+
+
+class JetError(EbmError, TypeError):
+    """A truncated Taylor series met an operation whose series rule is not known."""
+
+
+class SmoothnessError(EbmError, TypeError):
+    """A derivative of order >= 2 was asked of a network that is only piecewise smooth."""
+
+
+class BackendError(EbmError, RuntimeError):
+    """A backend cannot run here; the message says why."""
+
+
+class MissingExtraError(EbmError, ImportError):
+    """An optional library is not installed; the message names the extra."""
+
+
+class ConfigError(EbmError, ValueError):
+    """A configuration key or value is unknown or out of range."""
+
+
+class DataError(EbmError, ValueError):
+    """A data file or array is not what it claims to be."""
+
+
+class CheckpointError(EbmError, ValueError):
+    """A checkpoint is truncated, damaged, or belongs to another energy."""
+
+
+class RunFolderError(EbmError, OSError):
+    """A run folder cannot be written, or another process is using it."""
+
+
+# ---------------------------------------------------------------------------------------- checks
+
+
+def check_array(
+    name: str,
+    x: Any,
+    *,
+    ndim: int | None = None,
+    shape: tuple[int | None, ...] | None = None,
+    finite: bool = False,
+) -> None:
+    """Raise unless `x` is a float32 or float64 array of that rank or shape (None = any size)."""
+    if not hasattr(x, "dtype") or not hasattr(x, "shape"):
+        raise DTypeError(f"{name}: expected an array, found {type(x).__name__}")
+    if x.dtype not in (np.float32, np.float64):
+        raise DTypeError(f"{name}: expected float32 or float64, found {x.dtype}")
+    if ndim is not None and x.ndim != ndim:
+        raise ShapeError(f"{name}: expected {ndim} axes, found shape {tuple(x.shape)}")
+    if shape is not None:
+        fits = x.ndim == len(shape) and all(
+            want is None or want == have for want, have in zip(shape, x.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            raise ShapeError(f"{name}: expected shape ({wanted}), found {tuple(x.shape)}")
+    if finite and not bool(np.isfinite(x).all()):
+        bad = int(x.size - np.count_nonzero(np.isfinite(x)))
+        raise NonFiniteError(f"{name}: expected finite numbers, found {bad} NaN or inf of {x.size}")
+
+
+def check_number(name: str, value: Any, *, low: float, high: float = float("inf"), open_low: bool = False) -> None:
+    """Raise unless `value` is a finite real number with low <= value <= high (low < value if open)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise DTypeError(f"{name}: expected a real number, found {value!r}")
+    inside = isfinite(value) and low <= value <= high and not (open_low and value == low)
+    if not inside:
+        bracket = "(" if open_low else "["
+        raise RangeError(f"{name}: expected a finite number in {bracket}{low}, {high}], found {value}")
+
+
+def check_count(name: str, value: Any, *, low: int, high: int | None = None) -> None:
+    """Raise unless `value` is an integer with low <= value <= high."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise DTypeError(f"{name}: expected an integer, found {value!r}")
+    if value < low or (high is not None and value > high):
+        wanted = f">= {low}" if high is None else f"in [{low}, {high}]"
+        raise RangeError(f"{name}: expected an integer {wanted}, found {value}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of `choices`."""
+    if value not in choices:
+        raise RangeError(f"{name}: expected one of {', '.join(choices)}, found {value!r}")
+
+
+def check_sizes(name: str, sizes: Any, *, length: int | None = None) -> None:
+    """Raise unless `sizes` is a non-empty tuple of positive integers (of that length)."""
+    if not isinstance(sizes, tuple) or len(sizes) == 0:
+        raise DTypeError(f"{name}: expected a non-empty tuple of integers, found {sizes!r}")
+    if length is not None and len(sizes) != length:
+        raise ShapeError(f"{name}: expected {length} integers, found {sizes!r}")
+    for size in sizes:
+        check_count(name, size, low=1)
+
+
+# ------------------------------------------------------------------------------------- protocols
+
+
+class Energy(Protocol):
+    """Level 1 of the energy protocol: all that samplers and contrastive objectives need.
+
+    x is (N, *shape); theta a dict of named arrays. Level 2 adds `grad_theta_along(theta, x, v)` =
+    grad_theta sum_n v_n . grad_x E(x_n) and `hvp(theta, x, v)`; level 3 adds `curvature(theta, x, v)`
+    = v' H v, (N,), and `grad_theta_curvature(theta, x, v, w)`.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def theta_shapes(self) -> Shapes: ...
+
+    def energy(self, theta: Params, x: Array) -> Array: ...
+
+    def grad_x(self, theta: Params, x: Array) -> Array: ...
+
+    def energy_and_grad_x(self, theta: Params, x: Array) -> tuple[Array, Array]: ...
+
+    def grad_theta(self, theta: Params, x: Array, w: Array) -> Params: ...
+
+
+# ---------------------------------------------------------------------------------------- states
+
+
+@dataclass
+class Buffer:
+    """Replay buffer: `slots` (M, *shape), of which the first `filled` hold samples.
+
+    `ptr` counts the samples ever pushed (fifo: the next slot is ptr mod M).
+    """
+
+    slots: Array
+    filled: int
+    ptr: int = 0
+    policy: str = "in_place"
+
+    POLICIES: ClassVar[tuple[str, ...]] = ("in_place", "fifo", "reservoir")
+
+    def __post_init__(self) -> None:
+        check_choice("policy", self.policy, self.POLICIES)
+        check_array("slots", self.slots)
+        if self.slots.ndim < 2 or self.slots.shape[0] == 0:
+            raise ShapeError(f"slots: expected (M, *shape) with M >= 1, found {self.slots.shape}")
+        check_count("filled", self.filled, low=0, high=self.slots.shape[0])
+        check_count("ptr", self.ptr, low=0)
+
+
+@dataclass
+class ChainInfo:
+    """What may be looked at after a chain of K steps on N samples; nothing here is carried.
+
+    `energy` and `grad_norm` are (K, N), taken where the gradient was taken; a chain whose gradient or
+    next state is not finite stops where it is: `alive[n]` is False and `nonfinite` counts it.
+    """
+
+    energy: Array
+    grad_norm: Array
+    alive: Array
+    nonfinite: int = 0
+    extra: dict[str, Array] = field(default_factory=dict)
+
+
+def flat_size(shape: tuple[int, ...]) -> int:
+    """D, the number of elements of one sample."""
+    return prod(shape)
