@@ -6,6 +6,7 @@ from .conv_energy import ConvEnergy
 from .deep_conv_energy import DeepConvEnergy
 from .double_well import DoubleWellEnergy
 from .gaussian_mixture import GaussianMixtureEnergy
+from .init import theta_init
 from .mlp_energy import MLPEnergy
 from .quadratic import QuadraticEnergy
 from .ring import RingEnergy
@@ -21,4 +22,5 @@ __all__ = [
     "RingEnergy",
     "SumEnergy",
     "theta_check",
+    "theta_init",
 ]
