@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, replace
 
 import numpy as np
+import planted
 import pytest
 
 import ebm_ref
@@ -13,8 +14,6 @@ from ebm_fast.verify.case import Case, export, lay
 from ebm_fast.verify.close import MULTIPLES, Failure, compare, references
 from ebm_fast.verify.judge import judge, search
 from ebm_ref.contracts import EbmError, MissingExtraError, RangeError
-
-import planted
 
 PLANTED = [
     ("langevin_step", planted.step_noise_too_loud),
