@@ -23,12 +23,12 @@ class Bowl:
         return self.energy_and_grad_x(theta, x)[1]
 
     def energy_and_grad_x(self, theta, x):
-        flat = x.reshape((x.shape[0], -1))
+        flat = x.reshape((x.shape[0], int(np.prod(self.shape))))
         E = np.sum(flat * flat * theta["lam"], axis=1) / 2 + theta["bias"][0]
         return E, (flat * theta["lam"]).reshape(x.shape)
 
     def grad_theta(self, theta, x, w):
-        flat = x.reshape((x.shape[0], -1))
+        flat = x.reshape((x.shape[0], int(np.prod(self.shape))))
         half = np.sum(w[:, None] * flat * flat, axis=0) / 2
         return {"lam": half, "bias": np.sum(w, keepdims=True)}
 

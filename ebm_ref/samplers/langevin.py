@@ -131,8 +131,7 @@ def langevin_run(
             check_array("energy", E, shape=(N,))
             info.energy[k], info.grad_norm[k] = E, _norm(g)
             moved = langevin_step(at, g, xi, update.eta, 0.0 if noise_first else update.sigma, *clips)
-            for y in (E, g, moved):
-                alive &= _finite(y)
+            alive &= _finite(E) & _finite(g) & _finite(moved)
             x = np.where(_per_sample(alive, x), moved, x)
     info.nonfinite = int(N - np.count_nonzero(alive))
     return x, info
@@ -149,7 +148,7 @@ def _norm(g: Array) -> Array:
 
 def _finite(x: Array) -> Array:
     """Whether every element of a sample is finite, (N,)."""
-    finite: Array = np.isfinite(_rows(x)).all(axis=1)
+    finite: Array = np.all(np.isfinite(_rows(x)), axis=1)
     return finite
 
 
