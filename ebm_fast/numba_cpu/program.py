@@ -275,9 +275,8 @@ class Program:
         for i in self.turned:
             self.code[i] = (*self.code[i][:-2], x, dy)
         self.rows(SLACK)
-        ends = [*self.ends, len(self.code), len(self.code)][:2]
-        parts = (self.code[: ends[0]], self.code[ends[0] : ends[1]], self.code[ends[1] :])
-        self.parts = [m.table_of(part, self.dtype) for part in parts]
+        self.P = m.table_of(self.code, self.dtype)
+        self.ends = [*self.ends, len(self.code), len(self.code)][:2]
         self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
 
     def weights(self, theta: Params) -> np.ndarray:
@@ -309,7 +308,7 @@ class Program:
         tiles = -(-len(in0) // self.width)
         strands = min(STRANDS, tiles) if self.params else min(tiles, threads)
         G = [aligned(self.grads_size, self.dtype) for _ in range(strands if self.params else 0)]
-        words = np.array(address, np.uint64)
+        words, ends = np.array(address, np.uint64), np.array(self.ends)
 
         def task(part: int, parts: int) -> None:
             S = scratch(self.scratch_size, self.dtype)
@@ -317,7 +316,7 @@ class Program:
                 if self.params:
                     G[i][:] = 0
                 grads, stride = (G[i], strands) if self.params else (W, parts)
-                m.run_tiles(*self.parts, K, self.T, W, S, grads, words, chains, in0, in1, in2, out, records, i, stride)
+                m.run_tiles(self.P, ends, K, self.T, W, S, grads, words, chains, in0, in1, in2, out, records, i, stride)
 
         parallel(task, strands)
         return G
