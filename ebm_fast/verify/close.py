@@ -1,8 +1,8 @@
 """How close is close: error budgets that are derived, with the few measured numbers in one table.
 
     want    = oracle in float64, on the very numbers that the twin is given
-    noise   = how far the oracle in float32 is from `want` (for networks also: how far `want` moves when its
-              inputs move by one rounding), scaled by eps(dtype) / eps(float32)
+    noise   = how far the oracle in float32 is from `want`, scaled by eps(dtype) / eps(float32); for networks
+              the largest of four such runs, on inputs moved by one rounding, and of how far that moved `want`
     budget  = NOISE * noise + FLOOR * eps(dtype) * sqrt(n) * magnitude + n * smallest normal number
 
 `magnitude` is the sum of the absolute values of the n terms that a result adds up, so that a result that
@@ -209,16 +209,18 @@ def references(case: Case, dtype: Any) -> tuple[Outputs, dict[str, Array]]:
     want = wide.run(oracle)
     if case.function in EXACT:
         return case.run(oracle), {}
-    rivals = [case.cast(np.float32).run(oracle)]
+    pairs = [(case.cast(np.float32).run(oracle), want)]  # (a result, what it should have been)
     if case.function in NETWORKS:
         rng = np.random.default_rng(0)
-        rivals += [nudged(wide, rng).run(oracle) for _ in range(3)]
+        for near in (nudged(wide, rng).cast(np.float32) for _ in range(3)):
+            there = near.cast(np.float64).run(oracle)
+            pairs += [(there, want), (near.run(oracle), there)]
     unit, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny)
     multiple, budgets = MULTIPLES[case.function], {}
     for name, (magnitude, n) in MAGNITUDES[case.function](wide, want, dtype == np.float32).items():
         noise = np.zeros_like(want[name])
-        for rival in rivals:
-            away = np.abs(rival[name] - want[name])
+        for found, exact in pairs:
+            away = np.abs(found[name] - exact[name])
             noise = np.maximum(noise, np.where(np.isfinite(away), away, 0.0))
         if case.function in NETWORKS:
             noise[...] = noise.max(initial=0.0)
