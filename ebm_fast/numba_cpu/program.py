@@ -22,9 +22,12 @@ from . import machine as m
 from .gather import pack_weights, packed_size
 from .lanes import lane_count
 from .threads import aligned, parallel, scratch
+from .tile import EPS_AT
 
 STRANDS = 16  # partial sums of the parameter gradient; each takes every 16th tile
+NO_RECORDS = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, np.float64)}
 NO_CHAINS = np.empty(0, np.uint64)
+EPS = 1e-5
 SLACK = 4  # rows that `gather` may read past an array
 
 
@@ -99,7 +102,7 @@ class Program:
     table_size: int = 0
     scratch_size: int = 0
     packed: list[tuple[str, int, tuple[int, int, int] | None, bool]] = field(default_factory=list)
-    packed_size: int = 0
+    packed_size: int = 1  # eps
     grads: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     grads_size: int = 0
     turn_x: int = 0  # rows that turning needs
@@ -279,9 +282,10 @@ class Program:
         self.ends = [*self.ends, len(self.code), len(self.code)][:2]
         self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
 
-    def weights(self, theta: Params) -> np.ndarray:
-        """W: the parameters, packed."""
-        W = aligned(self.packed_size + SLACK, self.dtype)
+    def weights(self, theta: Params, eps: float = EPS) -> np.ndarray:
+        """W: eps of the normalisations, then the parameters, packed."""
+        W = aligned(self.packed_size, self.dtype)
+        W[EPS_AT] = eps
         for name, at, shape, transposed in self.packed:
             if shape is None:
                 W[at : at + theta[name].size] = theta[name]
