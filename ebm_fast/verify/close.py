@@ -146,19 +146,40 @@ def of_group_norm_backward(case: Case, want: Outputs, single: bool) -> Magnitude
 
 
 def of_network(case: Case, want: Outputs, single: bool) -> Magnitudes:
-    """The largest element of each result, and the longest sum inside a network.
+    """One magnitude for all first derivatives and one for all second, for n terms of the longest sum inside.
 
-    All parameters of one gradient share a magnitude: the derivative along a bias before a norm is a sum of
-    terms as large as the others' and exactly 0.
+    A derivative that cancels is the sum of terms as large as those of the others: along a bias before a norm,
+    or in x where a group holds one number, it is 0 and its rounding is not. dE/d(out.b) = 1 is among the first.
     """
-    theta = case.args["theta"]
-    n = max(int(np.prod(a.shape[:-1])) for a in theta.values()) + int(np.prod(case.args.get("x", theta["out.w"]).shape))
-    largest: dict[str, float] = {}
-    for name, a in want.items():
-        if is_real(a):
-            family = name.partition("[")[0]
-            largest[family] = max(largest.get(family, 0.0), float(np.abs(a).max(initial=0.0)))
-    return {name: (np.full_like(a, largest[name.partition("[")[0]]), n) for name, a in want.items() if is_real(a)}
+    args, theta = case.args, case.args["theta"]
+    energy = args["energy"].build() if "energy" in args else getattr(ebm_ref, export(case.function))(**case.options)
+    x = args["x0"] if "x0" in args else args["x"]
+    n = max(int(np.prod(a.shape[:-1])) for a in theta.values()) + x.size
+
+    def largest(*arrays: Array) -> float:
+        return max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
+
+    first = largest(energy.grad_x(theta, x), *energy.grad_theta(theta, x, np.ones(len(x))).values())
+    value = first * largest(theta["out.w"])
+    if "x0" in args:
+        moves = args["K"] * args["update"].eta * first
+        sizes = {"x": moves, "energy": value, "grad_norm": first * x[0].size ** 0.5}
+        return {name: (np.full_like(want[name], max(size, largest(want[name]))), n) for name, size in sizes.items()}
+    weights = max(1.0, largest(args["w"]))
+    second = [a for name, a in want.items() if name.startswith(("hvp", "grad_theta_along")) and is_real(a)]
+    sizes = {
+        "energy": value,
+        "both.energy": value,
+        "grad_x": first,
+        "both.grad_x": first,
+        "grad_theta": first * weights,
+    }
+    sizes |= dict.fromkeys(("hvp", "grad_theta_along"), max(first * largest(args["v"]), largest(*second)))
+    return {
+        name: (np.full_like(a, max(sizes[name.partition("[")[0]], largest(a))), n)
+        for name, a in want.items()
+        if is_real(a)
+    }
 
 
 def of_noise_uniform(case: Case, want: Outputs, single: bool) -> Magnitudes:
