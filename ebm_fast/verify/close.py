@@ -34,6 +34,7 @@ class Multiple:
     measured: str
 
 
+NORM_EPS = 1e-5  # of the norms inside a network
 EXACT = ("noise_bits", "buffer_draw", "buffer_push")
 MULTIPLES = {
     "noise_uniform": Multiple(0.0, 1.0, "one rounding in float32; none in float64"),
@@ -145,6 +146,19 @@ def of_group_norm_backward(case: Case, want: Outputs, single: bool) -> Magnitude
     }
 
 
+def has_lone_group(spec: Any) -> bool:
+    """Whether a norm of the network sees groups of one number: x - mean = 0, and 1 / sqrt(var + eps) at its largest."""
+    if not hasattr(spec, "channels"):
+        return bool(spec.layer_norm and 1 in spec.hidden)
+    size_h, size_w = spec.shape[:2]
+    cut = spec.kernel - 1 if spec.padding == "VALID" else 0
+    for i, (size, stride) in enumerate(zip(spec.channels, spec.strides, strict=True)):
+        size_h, size_w = (-(-(length - cut) // stride) for length in (size_h, size_w))
+        if size_h * size_w * size == spec.groups(i):
+            return True
+    return False
+
+
 def of_network(case: Case, want: Outputs, single: bool) -> Magnitudes:
     """One magnitude for all first derivatives and one for all second, for n terms of the longest sum inside.
 
@@ -155,12 +169,13 @@ def of_network(case: Case, want: Outputs, single: bool) -> Magnitudes:
     energy = args["energy"].build() if "energy" in args else getattr(ebm_ref, export(case.function))(**case.options)
     x = args["x0"] if "x0" in args else args["x"]
     n = max(int(np.prod(a.shape[:-1])) for a in theta.values()) + x.size
+    steep = NORM_EPS**-0.5 if has_lone_group(energy) else 1.0
 
     def largest(*arrays: Array) -> float:
         return max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
 
     first = largest(energy.grad_x(theta, x), *energy.grad_theta(theta, x, np.ones(len(x))).values())
-    value = first * largest(theta["out.w"])
+    value, first = first * largest(theta["out.w"]), first * steep
     if "x0" in args:
         moves = args["K"] * args["update"].eta * first
         sizes = {"x": moves, "energy": value, "grad_norm": first * x[0].size ** 0.5}
@@ -174,7 +189,7 @@ def of_network(case: Case, want: Outputs, single: bool) -> Magnitudes:
         "both.grad_x": first,
         "grad_theta": first * weights,
     }
-    sizes |= dict.fromkeys(("hvp", "grad_theta_along"), max(first * largest(args["v"]), largest(*second)))
+    sizes |= dict.fromkeys(("hvp", "grad_theta_along"), max(first * steep * largest(args["v"]), largest(*second)))
     return {
         name: (np.full_like(a, max(sizes[name.partition("[")[0]], largest(a))), n)
         for name, a in want.items()
