@@ -152,6 +152,6 @@ def _check_words(name: str, bits: Any) -> None:
 
 
 def _check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    if dtype not in (np.float32, np.float64):
+    if dtype is None or np.dtype(dtype) not in (np.float32, np.float64):
         raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}")
     return np.dtype(dtype)

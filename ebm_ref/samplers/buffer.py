@@ -164,7 +164,7 @@ def _check_words(bits: Any, N: int | None = None) -> int:
         raise DTypeError(f"bits: expected a uint32 array, found {getattr(bits, 'dtype', type(bits).__name__)}")
     if bits.ndim != 1 or (N is not None and bits.shape[0] != N):
         raise ShapeError(f"bits: expected shape ({'N' if N is None else N},), found {bits.shape}")
-    return bits.shape[0]
+    return len(bits)
 
 
 def _check_samples(name: str, x: Array, slots: Array, N: int) -> None:

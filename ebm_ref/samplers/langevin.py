@@ -128,9 +128,10 @@ def langevin_run(
                 alive &= _finite(moved)
                 at = np.where(_per_sample(alive, x), moved, x)
             E, g = energy.energy_and_grad_x(theta, at)  # (N,), (N, *shape)
+            check_array("energy", E, shape=(N,))
             info.energy[k], info.grad_norm[k] = E, _norm(g)
             moved = langevin_step(at, g, xi, update.eta, 0.0 if noise_first else update.sigma, *clips)
-            alive &= np.isfinite(E) & _finite(g) & _finite(moved)
+            alive &= _finite(E) & _finite(g) & _finite(moved)
             x = np.where(_per_sample(alive, x), moved, x)
     info.nonfinite = int(N - np.count_nonzero(alive))
     return x, info
@@ -138,7 +139,7 @@ def langevin_run(
 
 def _norm(g: Array) -> Array:
     """2-norm of each sample, (N,), by its largest element, so that no square overflows or vanishes."""
-    size = np.abs(g.reshape(g.shape[0], -1))  # (N, D)
+    size = np.abs(_rows(g))  # (N, D)
     top = size.max(axis=1, initial=0)  # (N,)
     unit = np.where(np.isfinite(top) & (top > 0), top, 1)
     norm: Array = top * np.sqrt(np.sum((size / unit[:, None]) ** 2, axis=1))
@@ -147,8 +148,13 @@ def _norm(g: Array) -> Array:
 
 def _finite(x: Array) -> Array:
     """Whether every element of a sample is finite, (N,)."""
-    finite: Array = np.isfinite(x).reshape(x.shape[0], -1).all(axis=1)
+    finite: Array = np.all(np.isfinite(_rows(x)), axis=1)
     return finite
+
+
+def _rows(x: Array) -> Array:
+    """(N, *shape) -> (N, D); (N,) -> (N, 1)."""
+    return x.reshape((x.shape[0], flat_size(x.shape[1:])))
 
 
 def _per_sample(value: Array, x: Array) -> Array:
