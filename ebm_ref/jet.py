@@ -120,12 +120,12 @@ class Jet(NDArrayOperatorsMixin):
         return out[0]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        jets = [a for a in (*args, *kwargs.values()) if isinstance(a, Jet)]
-        if func in LINEAR and len(jets) == 1 and args and args[0] is jets[0]:
-            return Jet(*(func(c, *args[1:], **kwargs) for c in jets[0].coefficients))
-        if func in FUNCTIONS:
+        unknown = sorted(set(kwargs) - {"axis", "keepdims", "shape"})
+        if not unknown and func in LINEAR and isinstance(args[0], Jet):
+            return Jet(*(func(c, *args[1:], **kwargs) for c in args[0].coefficients))
+        if not unknown and func in FUNCTIONS:
             return FUNCTIONS[func](*args, **kwargs)
-        raise JetError(f"{func.__name__}: this call has no Taylor series rule")
+        raise JetError(f"{func.__name__}: this call has no Taylor series rule {unknown or ''}".rstrip())
 
 
 # ------------------------------------------------------------------------------------------- seeds
@@ -254,7 +254,9 @@ def _where(condition: Any, a: Any, b: Any) -> Jet:
     return _each(lambda a_k, b_k: np.where(condition, a_k, b_k), a, b)
 
 
-def _pad(x: Jet, pad_width: Any) -> Jet:
+def _pad(x: Jet, pad_width: Any, mode: str = "constant") -> Jet:
+    if mode != "constant":
+        raise JetError(f"pad: the mode {mode} has no Taylor series rule; constant (zero) has")
     return Jet(*(np.pad(c, pad_width) for c in x.coefficients))
 
 

@@ -1,8 +1,26 @@
 """Energies with exact derivatives up to third order, all from one forward and one backward pass."""
 
 from .base import EnergyBase, theta_check
+from .compose import SumEnergy
 from .conv_energy import ConvEnergy
 from .deep_conv_energy import DeepConvEnergy
+from .double_well import DoubleWellEnergy
+from .gaussian_mixture import GaussianMixtureEnergy
+from .init import theta_init
 from .mlp_energy import MLPEnergy
+from .quadratic import QuadraticEnergy
+from .ring import RingEnergy
 
-__all__ = ["ConvEnergy", "DeepConvEnergy", "EnergyBase", "MLPEnergy", "theta_check"]
+__all__ = [
+    "ConvEnergy",
+    "DeepConvEnergy",
+    "DoubleWellEnergy",
+    "EnergyBase",
+    "GaussianMixtureEnergy",
+    "MLPEnergy",
+    "QuadraticEnergy",
+    "RingEnergy",
+    "SumEnergy",
+    "theta_check",
+    "theta_init",
+]
