@@ -44,6 +44,8 @@ def test_checkpoint__load_gives_what_was_saved(tmp_path: Path) -> None:
 
 def test_checkpoint__equal_states_are_equal_bytes() -> None:
     assert npz_bytes(state(1)) == npz_bytes(state(1)) != npz_bytes(state(2))
+    members = zipfile.ZipFile(BytesIO(npz_bytes(state(1)))).infolist()
+    assert {member.date_time for member in members} == {(1980, 1, 1, 0, 0, 0)}  # not the time of the save
 
 
 @pytest.mark.parametrize("file", ["checkpoint.npz", "checkpoint.json"])
@@ -114,15 +116,15 @@ class Killed(Exception):
 
 def save_until(folder: Path, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Save step 2 and die at the calls-th system call that writes, or in the middle of it."""
-    left = calls
+    left, sync = calls, os.fsync
 
     def dying(real):
         def call(*arguments):
             nonlocal left
             left -= 1
             if left == 0:
-                if real is os.fsync:
-                    os.ftruncate(arguments[0], os.fstat(arguments[0]).st_size // 2) if calls % 2 else None
+                if real is sync and calls % 2:
+                    os.ftruncate(arguments[0], os.fstat(arguments[0]).st_size // 2)
                 raise Killed
             return real(*arguments)
 
@@ -274,3 +276,7 @@ def test_metrics__damaged_record_is_named(tmp_path: Path) -> None:
     for read in (metrics_read, lambda path: metrics_cut(path, 3)):
         with pytest.raises(RunFolderError, match="record 2"):
             read(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "gap": 0}')  # the end of line never came
+    with pytest.raises(RunFolderError, match="record 2"):
+        metrics_cut(tmp_path, 2)
+    assert metrics_cut(tmp_path, 1) == [{"step": 1}]

@@ -40,8 +40,8 @@ class DataConfig:
     n: int = 10_000  # points drawn of the set toy2d
 
     def __post_init__(self) -> None:
-        check_choice("data.name", self.name, DATASETS)
-        check_count("data.n", self.n, low=2)
+        check_choice("name", self.name, DATASETS)
+        check_count("n", self.n, low=2)
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class RunSettings:
     report: bool = True  # curves.png and report.html at the end (needs the extra `plot`)
 
     def __post_init__(self) -> None:
-        check_count("run.seed", self.seed, low=0, high=2**64 - 1)
-        check_choice("run.dtype", self.dtype, ("float32", "float64"))
-        check_count("run.save_every", self.save_every, low=1)
+        check_count("seed", self.seed, low=0, high=2**64 - 1)
+        check_choice("dtype", self.dtype, ("float32", "float64"))
+        check_count("save_every", self.save_every, low=1)
 
 
 @dataclass(frozen=True)
@@ -178,33 +178,38 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def merge(*layers: Tables) -> Tables:
-    """Later layers win, key by key."""
+    """Later layers win, key by key; one that names another energy.kind starts [energy] afresh."""
+    kinds = [layer.get("energy", {}).get("kind") for layer in layers]
+    last = max((i for i, kind in enumerate(kinds) if kind is not None), default=0)
+    afresh = any(kind not in (None, kinds[last]) for kind in kinds)
+    layers = tuple(layer | {"energy": {}} if afresh and i < last else layer for i, layer in enumerate(layers))
     return {section: {k: v for layer in layers for k, v in layer.get(section, {}).items()} for section in SECTIONS}
 
 
 # -------------------------------------------------------------------------------------------- resolving
 
 
-def resolve(preset: str, tables: Tables, shape: tuple[int, ...] | None = None) -> RunConfig:
-    """The run that `tables` describe. `shape` is the data's sample shape, where energy.shape must agree.
+def resolve(preset: str, tables: Tables, shape: tuple[int, ...]) -> RunConfig:
+    """The run that `tables` describe. `shape` is the data's sample shape; energy.shape must agree.
 
     Raises ConfigError on a wrong type or an unknown key, RangeError on a number outside its interval.
     """
     energy = dict(tables["energy"])
     kind = energy.pop("kind", "MLPEnergy")
-    if kind not in ENERGIES:
+    if not isinstance(kind, str) or kind not in ENERGIES:
         raise ConfigError(f"energy.kind: found {kind!r}{did_you_mean(str(kind), ENERGIES)}")
     known = [f.name for f in fields(ENERGIES[kind])]
     for key in energy:
         if key not in known:
             raise ConfigError(f"energy.{key}: {kind} has no such field{did_you_mean(key, known)}")
-    if shape is not None and tuple(energy.setdefault("shape", shape)) != shape:
-        raise ShapeError(f"energy.shape: the data hold samples of shape {shape}, found {tuple(energy['shape'])}")
+    spec = section_read(ENERGIES[kind], "energy", {"shape": shape} | energy)
+    if spec.shape != shape:
+        raise ShapeError(f"energy.shape: the data hold samples of shape {shape}, found {spec.shape}")
     return RunConfig(
         preset=preset,
         data=section_read(DataConfig, "data", tables["data"]),
         kind=kind,
-        spec=section_read(ENERGIES[kind], "energy", energy),
+        spec=spec,
         train=section_read(Recipe, "train", tables["train"]),
         run=section_read(RunSettings, "run", tables["run"]),
     )
@@ -251,6 +256,6 @@ def config_read(path: Path) -> tuple[str, Tables]:
         preset = content.pop("preset")
     except FileNotFoundError:
         raise ConfigError(f"{path}: expected a run's configuration, found nothing") from None
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
         raise ConfigError(f"{path}: expected a run's configuration, found a damaged file ({error})") from error
-    return preset, known_tables(content, str(path))
+    return str(preset), merge(known_tables(content, str(path)))

@@ -101,7 +101,8 @@ def classes(data: Dataset, chains: Array) -> dict[str, Any]:
         (HIDDEN[data.name],), random_state=0, max_iter=400
     )
     flatten = lambda x: (x.reshape(len(x), -1) + 1) / 2  # noqa: E731
-    network.fit(flatten(data.train), data.train_labels)
+    with require("threadpoolctl", "data").threadpool_limits(1):  # its matrices are too small to share
+        network.fit(flatten(data.train), data.train_labels)
     found = np.bincount(network.predict(flatten(chains)), minlength=10) / len(chains)
     return {
         "classes_covered": int((found >= COVERED).sum()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +22,8 @@ from .doctor import doctor, doctor_text
 from .report import cell
 from .sampling import STARTS, evaluate_again, sample
 from .training import Interrupted, train_new, train_resume
+
+SHALLOW, DEEP = 25, 250  # cases drawn for each function, twin and dtype
 
 
 class Parser(argparse.ArgumentParser):
@@ -103,9 +106,10 @@ def run_train(options: argparse.Namespace) -> int:
     changes = merge({} if options.config is None else file_tables(options.config), set_tables(options.set + flags))
     tables = merge(preset_tables(options.preset), changes)
     folder = options.out or Path("runs") / f"{options.preset}-{tables['train'].get('method', 'pcd')}"
-    summary = (
-        train_resume(options.preset, changes, folder) if options.resume else train_new(options.preset, tables, folder)
-    )
+    if options.resume:
+        summary = train_resume(options.preset, tables, changes, folder)
+    else:
+        summary = train_new(options.preset, tables, folder)
     show(options, {"run": str(folder), **summary}, summary_text)
     return 0
 
@@ -128,9 +132,10 @@ def run_doctor(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     """Exit code 1 when a twin fails a check."""
     require("hypothesis", "verify")
-    rows = import_module("ebm_fast.verify").run(options.twin, deep=options.deep)
-    show(options, rows, verify_text)
-    return int(any(row["status"] == "fail" for row in rows))
+    verify = import_module("ebm_fast.verify")
+    rows = verify.run(options.twin, cases=DEEP if options.deep else SHALLOW)
+    show(options, [asdict(row) for row in rows], lambda _: verify.format_rows(rows))
+    return int(any(row.status == "fail" for row in rows))
 
 
 VERBS = {"train": run_train, "sample": run_sample, "eval": run_eval, "verify": run_verify, "doctor": run_doctor}
@@ -143,27 +148,6 @@ def show(options: argparse.Namespace, value: Any, text: Any) -> None:
 def summary_text(summary: dict[str, Any]) -> str:
     width = max(map(len, summary))
     return "\n".join(f"{key:<{width}}  {cell(value)}" for key, value in summary.items())
-
-
-def verify_text(rows: list[dict[str, Any]]) -> str:
-    """One line a row: function, twin, dtype, cases, worst error over its budget, status and why."""
-    lines = [("function", "twin", "dtype", "cases", "worst", "status", "")]
-    lines += [
-        (
-            row["function"],
-            row["twin"],
-            row["dtype"],
-            str(row["cases"]),
-            cell(row["worst"]),
-            row["status"],
-            row.get("why") or "",
-        )
-        for row in rows
-    ]
-    widths = [max(len(line[i]) for line in lines) for i in range(6)]
-    return "\n".join(
-        "  ".join([*(f"{c:<{w}}" for c, w in zip(line[:6], widths, strict=True)), line[6]]).rstrip() for line in lines
-    )
 
 
 if __name__ == "__main__":

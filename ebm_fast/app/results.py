@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import Array, Stream
+from ebm_ref.contracts import Array, Stream, flat_size
 from ebm_ref.train import TrainState
 
 from . import plots, report
@@ -18,7 +18,7 @@ from .png import grid_pixels, plane_pixels, png_bytes
 from .run import Run, chain_update, uniform_start
 from .runfolder import SNAPSHOTS, os_errors, write_atomic
 
-SHOWN = 100  # chains in samples.png
+SHOWN = 100  # chains in a picture of images or vectors
 SNAPSHOT = 16  # chains in a snapshot
 FRESH = 64  # chains from fresh noise in the report
 FRESH_STEPS = 10  # their length, in units of the recipe's K
@@ -60,7 +60,7 @@ def results_write(folder: Path, run: Run, state: TrainState, records: list[dict[
         "alarms": [f"step {r['step']}: {text}" for r in records for text in r.get("alarms", [])],
         **figures,
     }
-    write_atomic(folder / "samples.png", png_bytes(chain_pixels(run, model, chains[:SHOWN])))
+    write_atomic(folder / "samples.png", png_bytes(chain_pixels(run, model, chains)))
     if run.config.run.report:
         curves = plots.curves(records, summary)
         write_atomic(folder / "curves.png", curves)
@@ -91,11 +91,12 @@ def model_chains(run: Run, state: TrainState, model: Model) -> tuple[Array, str]
 def chain_pixels(run: Run, model: Model, chains: Array) -> Array:
     """A picture of samples: a grid of images, dots over the energy of a plane, or vectors as rows of grey."""
     if run.data.is_image:
-        return grid_pixels(chains, run.box)
+        return grid_pixels(chains[:SHOWN], run.box)
     if run.data.shape == (2,):
         level, extent = plane_energy(run, model)
         return plane_pixels(-np.minimum(level, np.quantile(level, 0.7)), chains, extent).repeat(3, 0).repeat(3, 1)
-    return grid_pixels(chains.reshape(1, len(chains), -1, 1), run.box, side=480)
+    rows = chains[:SHOWN].reshape(1, -1, flat_size(run.data.shape), 1)  # (1, chains, D, 1): one row a chain
+    return grid_pixels(rows, run.box, side=480)
 
 
 def plane_energy(run: Run, model: Model) -> tuple[Array, tuple[float, float, float, float]]:
@@ -118,7 +119,7 @@ def report_html(
 ) -> str:
     """The report: pictures first, then the curves, then every figure and setting."""
     draw = lambda x: png_bytes(chain_pixels(run, model, x))  # noqa: E731
-    sections = [("Samples", report.image(draw(chains[:SHOWN]), summary["samples"], True))]
+    sections = [("Samples", report.image(draw(chains), summary["samples"], True))]
     if run.data.shape == (2,):
         level, extent = plane_energy(run, model)
         sections.append(("Energy", report.image(plots.plane(level, extent, run.data.test, chains), "low E is dark")))

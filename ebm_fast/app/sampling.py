@@ -11,7 +11,7 @@ from ebm_ref.contracts import Array, RangeError, Stream, check_choice, check_cou
 
 from .arrays import npz_bytes
 from .png import png_bytes
-from .results import SHOWN, chain_pixels, results_write
+from .results import chain_pixels, results_write
 from .run import Run, chain_update, run_open, uniform_start
 from .runfolder import lock_folder, metrics_read, write_atomic
 
@@ -38,7 +38,7 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str) -> dict[s
         )
         energy = model.energies(x)
         write_atomic(folder / "samples.npz", npz_bytes({"x": x, "energy": energy}))
-        write_atomic(folder / "samples.png", png_bytes(chain_pixels(run, model, x[:SHOWN])))
+        write_atomic(folder / "samples.png", png_bytes(chain_pixels(run, model, x)))
     return {
         "run": str(folder),
         "n": n,

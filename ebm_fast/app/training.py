@@ -44,9 +44,11 @@ def train_new(preset: str, tables: Tables, folder: Path) -> dict[str, Any]:
         return carry_on(folder, run, state)
 
 
-def train_resume(preset: str, changes: Tables, folder: Path) -> dict[str, Any]:
-    """The run in `folder`, continued up to train.steps in all; its summary."""
+def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> dict[str, Any]:
+    """The run in `folder`, continued up to train.steps in all; its summary. What it holds wins over the preset."""
     check_existing(folder)
+    if not (folder / CONFIG).exists():  # ended before it wrote anything: nothing is lost by starting it again
+        return train_new(preset, tables, folder)
     stored_preset, stored = config_read(folder / CONFIG)
     if preset != stored_preset:
         raise ConfigError(f"{folder}: holds a run of preset {stored_preset}, found {preset}")
