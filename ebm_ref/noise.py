@@ -110,12 +110,14 @@ def noise_permutation(seed: int, stream: int, step: int, n: int) -> Array:
     returns (n,) int64. Raises as `noise_bits`.
     """
     words = noise_bits(seed, stream, step, np.zeros(1, np.int64), n)[0]  # (n,)
-    return np.argsort(words, kind="stable").astype(np.int64)
+    order: Array = np.argsort(words, kind="stable").astype(np.int64)
+    return order
 
 
 def _unit(r: Array, dtype: np.dtype[Any]) -> Array:
     """r 2^-32 + 2^-33 in `dtype`."""
-    return r.astype(dtype) * dtype.type(2.0**-32) + dtype.type(2.0**-33)
+    u: Array = r.astype(dtype) * dtype.type(2.0**-32) + dtype.type(2.0**-33)
+    return u
 
 
 def _high(product: Array) -> Array:
@@ -150,6 +152,6 @@ def _check_words(name: str, bits: Any) -> None:
 
 
 def _check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    if dtype not in (np.float32, np.float64):
+    if dtype is None or np.dtype(dtype) not in (np.float32, np.float64):
         raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}")
     return np.dtype(dtype)

@@ -196,7 +196,6 @@ REFUSED = {
     r"terms\[1\]": (ShapeError, lambda: SumEnergy((RingEnergy(), QuadraticEnergy((3,))), (1.0, 2.0))),
     r"terms\[0\]": (DTypeError, lambda: SumEnergy(("ring",), (1.0,))),
     r"weights\[0\]": (RangeError, lambda: SumEnergy((RingEnergy(),), (float("nan"),))),
-    "shape": (ShapeError, lambda: RingEnergy((3,))),
     "components": (RangeError, lambda: GaussianMixtureEnergy((2,), 0)),
     "P": (RangeError, lambda: QuadraticEnergy((2,)).log_z({"mu": np.zeros(2), "P": np.diag([1.0, -1.0])})),
     "height": (RangeError, lambda: DoubleWellEnergy((1,)).log_z({"height": -np.ones(1), "tilt": np.zeros(1)})),

@@ -16,8 +16,10 @@ SMOOTH |= {
     "conv-residual": ConvEnergy((5, 4, 2), **CONV, residual=True),
     "conv-residual-identity": ConvEnergy((3, 3, 4), channels=(4,), strides=(1,), max_groups=1, residual=True),
     "conv-valid-sum": ConvEnergy((6, 5, 1), **CONV, kernel=2, padding="VALID", pool="sum"),
-    "deep_conv": DeepConvEnergy((7, 6, 2), channels=(4, 6), blocks=(1, 2), max_groups=2),
 }
+DEEP = {"channels": (4, 6), "blocks": (1, 2), "max_groups": 2}
+SMOOTH |= {f"deep_conv-{name}": DeepConvEnergy((7, 6, 2), **DEEP, activation=name) for name in SMOOTH_ACTIVATIONS}
+SMOOTH |= {"deep_conv-stem-sum": DeepConvEnergy((4, 4, 1), **DEEP, stem_stride=1, pool="sum")}
 KINKED = {
     f"{room}-{name}": energy
     for name in ACTIVATIONS

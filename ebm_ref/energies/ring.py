@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Params, RangeError, ShapeError, Shapes, check_array
+from ..contracts import Array, Params, RangeError, Shapes, check_array
 from .base import EnergyBase, Tape, theta_check
 
 
@@ -30,11 +30,7 @@ from .base import EnergyBase, Tape, theta_check
 class RingEnergy(EnergyBase):
     """E(x) = (k/2) (|x|^2 - r^2)^2 for x in the plane. theta: `radius` r (1,), `stiffness` k (1,)."""
 
-    shape: tuple[int, ...] = (2,)
-
-    def __post_init__(self) -> None:
-        if self.shape != (2,):
-            raise ShapeError(f"shape: expected (2,), found {self.shape!r}")
+    shape = (2,)
 
     def theta_shapes(self) -> Shapes:
         return {"radius": (1,), "stiffness": (1,)}
@@ -55,7 +51,7 @@ class RingEnergy(EnergyBase):
     def log_z(self, theta: Params) -> float:
         """log (pi sqrt(2 pi / k) Phi(r^2 sqrt k)). Raises RangeError unless k > 0."""
         r2, k = self._numbers(theta)
-        return log(pi) + 0.5 * log(2 * pi / k) + log(normal_cdf(r2 * sqrt(k)))
+        return log(pi) + 0.5 * log(2 * pi / k) + log(_normal_cdf(r2 * sqrt(k)))
 
     def sample_exact(self, theta: Params, u: Array) -> Array:
         """|x|^2 = r^2 - Phi^-1(u_0 Phi(r^2 sqrt k)) / sqrt k, angle 2 pi u_1: exact draws from exp(-E)/Z.
@@ -66,7 +62,7 @@ class RingEnergy(EnergyBase):
         check_array("u", u, shape=(None, 2))
         if not ((u > 0) & (u < 1)).all():
             raise RangeError("u: expected numbers in (0, 1)")
-        top, inverse = normal_cdf(r2 * sqrt(k)), NormalDist().inv_cdf
+        top, inverse = _normal_cdf(r2 * sqrt(k)), NormalDist().inv_cdf
         q = np.array([r2 - inverse(top * u0) / sqrt(k) for u0 in u[:, 0].tolist()])  # (N,)
         radius, angle = np.sqrt(np.maximum(q, 0)), 2 * pi * u[:, 1]  # q may round below 0
         return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(u.dtype)  # (N, 2)
@@ -80,6 +76,6 @@ class RingEnergy(EnergyBase):
         return r * r, k
 
 
-def normal_cdf(z: float) -> float:
+def _normal_cdf(z: float) -> float:
     """Phi(z) = erfc(-z / sqrt 2) / 2."""
     return 0.5 * erfc(-z / sqrt(2))

@@ -1,0 +1,81 @@
+"""What training carries from step to step, and the same as a flat dict of arrays, for a file.
+
+state_arrays        theta/NAME, ema/NAME, optimizer/NAME, buffer/slots, buffer/filled, buffer/ptr, buffer/policy, step
+state_from_arrays   its inverse, to the bit
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .contracts import Array, Buffer, CheckpointError, DTypeError, EbmError, Params, check_count
+
+
+@dataclass
+class TrainState:
+    """All that training carries: with it, the recipe, the data and the seed, the rest of a run is determined.
+
+    theta, ema: parameters and their average   optimizer: flat dict of arrays   buffer: None for cd
+    step: training steps done, and the number of the next one.
+    """
+
+    theta: Params
+    ema: Params
+    optimizer: dict[str, Array]
+    buffer: Buffer | None
+    step: int = 0
+
+
+def state_arrays(state: TrainState) -> dict[str, Array]:
+    """The state under the names above.
+
+    The arrays are the state's own, not copies; counters are () int64, the policy its number in Buffer.POLICIES.
+    """
+    arrays = {f"theta/{name}": y for name, y in state.theta.items()}
+    arrays |= {f"ema/{name}": y for name, y in state.ema.items()}
+    arrays |= {f"optimizer/{name}": y for name, y in state.optimizer.items()}
+    counters = {"step": state.step}
+    if state.buffer is not None:
+        arrays["buffer/slots"] = state.buffer.slots
+        counters |= {"buffer/filled": state.buffer.filled, "buffer/ptr": state.buffer.ptr}
+        counters["buffer/policy"] = Buffer.POLICIES.index(state.buffer.policy)
+    return arrays | {name: np.full((), value, np.int64) for name, value in counters.items()}
+
+
+def state_from_arrays(arrays: dict[str, Array]) -> TrainState:
+    """The inverse of state_arrays; copies. Raises CheckpointError when names or counters are not a state's."""
+    parts: dict[str, dict[str, Array]] = {"theta": {}, "ema": {}, "optimizer": {}, "buffer": {}, "step": {}}
+    for full, y in arrays.items():
+        part, _, name = full.partition("/")
+        if part not in parts or bool(name) == (part == "step"):
+            raise CheckpointError(f"state: unknown array {full!r}")
+        parts[part][name] = y.copy()
+    missing = [name for name in ("theta", "ema", "optimizer", "step") if not parts[name]]
+    if missing:
+        raise CheckpointError(f"state: missing {', '.join(missing)}")
+    if set(parts["theta"]) != set(parts["ema"]):
+        raise CheckpointError(
+            f"state: expected ema of the names {', '.join(parts['theta'])}, found {', '.join(parts['ema'])}"
+        )
+    buffer = None
+    try:
+        if parts["buffer"]:
+            filled, ptr, policy = (_counter(parts["buffer"], name) for name in ("filled", "ptr", "policy"))
+            check_count("policy", policy, low=0, high=len(Buffer.POLICIES) - 1)
+            buffer = Buffer(parts["buffer"]["slots"], filled, ptr, Buffer.POLICIES[policy])
+        step = _counter(parts["step"], "")
+        check_count("step", step, low=0)
+    except KeyError as error:
+        raise CheckpointError(f"state: missing array buffer/{error.args[0]}") from error
+    except EbmError as error:
+        raise CheckpointError(f"state: {error}") from error
+    return TrainState(parts["theta"], parts["ema"], parts["optimizer"], buffer, step)
+
+
+def _counter(part: dict[str, Array], name: str) -> int:
+    value = part[name]
+    if value.shape != () or value.dtype.kind not in "iu":
+        raise DTypeError(f"{name or 'step'}: expected an integer, found {value.dtype} of shape {value.shape}")
+    return int(value)

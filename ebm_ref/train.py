@@ -1,0 +1,245 @@
+"""Training: theta follows the contrastive gradient, and every step is a pure function of (seed, step).
+
+    train_start    theta (theta_init), ema = theta, optimiser at rest, buffer at its start
+    train_step     x = batch(step);  loss, grads = cd_step | pcd_step;  grads = clip_global_norm(grads)
+                   theta = adam | sgd (theta, grads, lr(step));  ema = decay ema + (1 - decay) theta
+    train          steps state.step ... until - 1
+    state_arrays   the whole state as a flat dict of arrays; state_from_arrays is its inverse (state.py)
+
+Batch b of epoch e holds the elements b batch ... (b + 1) batch - 1 of permutation e of the data; what is left of an
+epoch is dropped. Nothing is drawn from a generator that has a state, so N steps, save, load, M steps are N + M steps
+to the bit, on the same backend.
+
+A loss or a gradient that is not finite, or a step on which every chain stopped, raises NonFiniteError with the
+numbers; training never continues past it.
+
+Source: Du & Mordatch 2019, arXiv:1903.08689, algorithm 1.
+Level: 1. Twins: none; it takes the backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import isfinite
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .contracts import (
+    Array,
+    BackendError,
+    Buffer,
+    CheckpointError,
+    DataError,
+    DTypeError,
+    EbmError,
+    Energy,
+    NonFiniteError,
+    Params,
+    ShapeError,
+    Stream,
+    check_array,
+    check_choice,
+    check_count,
+)
+from .energies import theta_check, theta_init
+from .noise import noise_permutation
+from .objectives import cd_step, pcd_step
+from .optim import adam_init, adam_step, clip_global_norm, ema_init, ema_step, schedule_value, sgd_init, sgd_step
+from .recipe import Recipe
+from .samplers import buffer_start
+from .state import TrainState, state_arrays, state_from_arrays
+
+__all__ = ["Recipe", "TrainState", "state_arrays", "state_from_arrays", "train", "train_start", "train_step"]
+
+Record = dict[str, float]
+NEEDS = {
+    "cd": ("noise_normal", "langevin_run"),
+    "pcd": ("noise_bits", "noise_uniform", "noise_normal", "langevin_run", "buffer_draw", "buffer_push"),
+}
+
+
+def train_start(
+    backend: ModuleType,
+    energy: Energy,
+    recipe: Recipe,
+    data: Array,
+    seed: int,
+    dtype: DTypeLike = np.float32,
+    theta: Params | None = None,
+) -> TrainState:
+    """The state before step 0. theta: where to start instead of theta_init(energy, seed, dtype).
+
+    backend: the module that will train (see NEEDS)   data: (n, *shape) of `dtype`, inside the box, n >= batch.
+    Raises BackendError, ShapeError, DTypeError, NonFiniteError, DataError, RangeError.
+    """
+    missing = [name for name in NEEDS[recipe.method] if not hasattr(backend, name)]
+    if missing:
+        raise BackendError(f"backend {getattr(backend, '__name__', backend)}: lacks {', '.join(missing)}")
+    _check_data(energy, recipe, data)
+    if data.dtype != dtype:
+        raise DTypeError(f"data: expected {np.dtype(dtype)}, found {data.dtype}")
+    theta = theta_init(cast(Any, energy), seed, dtype) if theta is None else ema_init(theta)
+    _check_theta(energy, theta, data)
+    optimizer = adam_init(theta) if recipe.optimizer == "adam" else sgd_init(theta)
+    buffer = None
+    if recipe.method == "pcd":
+        buffer = buffer_start(
+            recipe.M,
+            energy.shape,
+            start=recipe.start,
+            seed=seed,
+            box=recipe.box,
+            data=data if recipe.start == "data_noise" else None,
+            sigma=recipe.sigma_data,
+            policy=recipe.policy,
+            dtype=data.dtype,
+        )
+    return TrainState(theta, ema_init(theta), optimizer, buffer)
+
+
+def train_step(
+    backend: ModuleType, energy: Energy, recipe: Recipe, state: TrainState, data: Array, seed: int
+) -> tuple[TrainState, Record]:
+    """One step: returns the next state, and a record of loss, gap, energies, norms, stopped chains and lr.
+
+    state: untouched, but for its buffer, which is advanced in place   data: (n, *shape), n >= batch
+    Raises NonFiniteError with the numbers when loss or gradient is not finite or every chain stopped.
+    """
+    x = data[_batch(recipe, seed, state.step, data.shape[0])]  # (batch, *shape)
+    chain = (recipe.K, recipe.update(), recipe.alpha, recipe.sigma_data)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is raised below, with its numbers
+        if recipe.method == "cd":
+            loss, grads, info = cd_step(backend, energy, state.theta, x, *chain, seed, state.step, recipe.box)
+        else:
+            if state.buffer is None:
+                raise CheckpointError("state: expected a buffer for method pcd, found none; it belongs to a run of cd")
+            loss, grads, info = pcd_step(
+                backend,
+                energy,
+                state.theta,
+                x,
+                state.buffer,
+                *chain,
+                recipe.rho,
+                seed,
+                state.step,
+                recipe.box,
+                recipe.start,
+            )
+    record = {"loss": float(loss)} | {name: float(info[name]) for name in ("gap", "energy_pos", "energy_neg")}
+    record["nonfinite"] = float(info["chain"].nonfinite)
+    lr = schedule_value(state.step, recipe.steps, recipe.lr, recipe.warmup, recipe.schedule)
+    if not isfinite(record["loss"]) or record["nonfinite"] == recipe.batch:
+        raise NonFiniteError(_story("a finite loss and chains that move", state.step, record | {"lr": lr}))
+    try:
+        grads, record["grad_norm"] = clip_global_norm(grads, recipe.max_grad_norm)
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{_story('a finite gradient', state.step, record | {'lr': lr})}; {error}") from error
+    record["grad_x_norm"] = float(np.mean(info["chain"].grad_norm[:, info["chain"].alive]))
+    record["lr"] = lr
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        if recipe.optimizer == "adam":
+            theta, optimizer = adam_step(state.theta, grads, state.optimizer, lr, recipe.beta1, recipe.beta2)
+        else:
+            theta, optimizer = sgd_step(state.theta, grads, state.optimizer, lr, recipe.beta1)
+    bad = [name for arrays in (theta, optimizer) for name, y in arrays.items() if not bool(np.isfinite(y).all())]
+    if bad:
+        raise NonFiniteError(_story(f"finite parameters, not {', '.join(bad)}", state.step, record))
+    ema = ema_step(state.ema, theta, recipe.ema_decay)
+    return TrainState(theta, ema, optimizer, state.buffer, state.step + 1), record
+
+
+def train(
+    backend: ModuleType,
+    energy: Energy,
+    recipe: Recipe,
+    data: Array,
+    seed: int,
+    state: TrainState | None = None,
+    until: int | None = None,
+    callback: Callable[[TrainState, Record], Any] | None = None,
+) -> TrainState:
+    """train_step from state.step (None: train_start, in the data's dtype) to `until` (None: recipe.steps).
+
+    callback(state, record) after every step. The given state, its buffer too, is left as it was.
+    Raises as train_start and train_step, and CheckpointError when the state is not this energy's or recipe's.
+    """
+    check_count("until", recipe.steps if until is None else until, low=0)
+    if state is None:
+        state = train_start(backend, energy, recipe, data, seed, data.dtype)
+    else:
+        _check_data(energy, recipe, data)
+        _check_state(energy, recipe, state, data)
+        buffer = state.buffer
+        if buffer is not None:
+            buffer = Buffer(buffer.slots.copy(), buffer.filled, buffer.ptr, buffer.policy)
+        state = TrainState(state.theta, state.ema, state.optimizer, buffer, state.step)
+    for _ in range(state.step, recipe.steps if until is None else until):
+        state, record = train_step(backend, energy, recipe, state, data, seed)
+        if callback is not None:
+            callback(state, record)
+    return state
+
+
+def _batch(recipe: Recipe, seed: int, step: int, n: int) -> Array:
+    """Indices of the data of a training step, (batch,)."""
+    if n < recipe.batch:
+        raise DataError(f"data: expected at least one batch of {recipe.batch}, found {n}")
+    epoch, b = divmod(step, n // recipe.batch)
+    return _epoch(seed, epoch, n)[b * recipe.batch : (b + 1) * recipe.batch]
+
+
+@lru_cache(maxsize=1)
+def _epoch(seed: int, epoch: int, n: int) -> Array:
+    """Permutation of the data, (n,); kept until the next one is asked for."""
+    order = noise_permutation(seed, Stream.DATA_INDEX, epoch, n)
+    order.flags.writeable = False
+    return order
+
+
+def _story(wanted: str, step: int, record: Record) -> str:
+    numbers = ", ".join(f"{name} {value:.6g}" for name, value in record.items())
+    return f"step {step}: expected {wanted}, found {numbers}"
+
+
+def _check_data(energy: Energy, recipe: Recipe, data: Any) -> None:
+    check_array("data", data, shape=(None, *energy.shape))
+    if data.shape[0] < recipe.batch:
+        raise DataError(f"data: expected at least one batch of {recipe.batch}, found {data.shape[0]}; set batch")
+    check_array("data", data, finite=True)
+    if recipe.box is not None:
+        low, high = float(data.min()), float(data.max())
+        if low < recipe.box[0] or high > recipe.box[1]:
+            raise DataError(f"data: expected values in the box {recipe.box}, found {low:g} to {high:g}; scale or widen")
+
+
+def _check_theta(energy: Energy, theta: Params, data: Array) -> None:
+    dtype = theta_check(cast(Any, energy), theta)
+    if dtype != data.dtype:
+        raise DTypeError(f"theta: expected the data's {data.dtype}, found {dtype}")
+    for name, y in theta.items():
+        check_array(f"theta[{name!r}]", y, finite=True)
+
+
+def _check_state(energy: Energy, recipe: Recipe, state: TrainState, data: Array) -> None:
+    """Raise CheckpointError unless `state` is one of this energy and recipe."""
+    try:
+        _check_theta(energy, state.theta, data)
+        _check_theta(energy, state.ema, data)
+        fresh = adam_init(state.theta) if recipe.optimizer == "adam" else sgd_init(state.theta)
+        if {name: y.shape for name, y in fresh.items()} != {name: y.shape for name, y in state.optimizer.items()}:
+            raise ShapeError(
+                f"optimizer: expected the arrays of {recipe.optimizer}, found {', '.join(state.optimizer)}"
+            )
+        if (state.buffer is None) != (recipe.method == "cd"):
+            raise ShapeError(f"buffer: method {recipe.method} found {'none' if state.buffer is None else 'one'}")
+        if state.buffer is not None:
+            check_array("buffer", state.buffer.slots, shape=(recipe.M, *energy.shape), finite=True)
+            check_choice("policy", state.buffer.policy, (recipe.policy,))
+    except EbmError as error:
+        raise CheckpointError(f"state: {error}") from error
