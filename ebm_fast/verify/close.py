@@ -237,18 +237,20 @@ def compare(name: str, got: Any, want: Any, budget: Array | None, dtype: Any = N
     same = (got == want) | ((got != got) & (want != want))
     if budget is None or want.dtype.kind != "f":
         if not same.all():
-            raise Failure(f"{name}{place(~same)}: found {got[~same][0]!r}, expected {want[~same][0]!r} exactly")
+            raise Failure(
+                f"{name}{place(~same)}: found {got[~same][0].item()!r}, expected {want[~same][0].item()!r} exactly"
+            )
         return 0.0
     wrong = ~same & ~(np.isfinite(got) & np.isfinite(want))
     if wrong.any():
-        raise Failure(f"{name}{place(wrong)}: found {got[wrong][0]!r}, expected {want[wrong][0]!r}")
+        raise Failure(f"{name}{place(wrong)}: found {got[wrong][0].item()!r}, expected {want[wrong][0].item()!r}")
     error = np.where(same, 0.0, np.abs(got.astype(np.float64) - want))
     ratio = np.divide(error, budget, out=np.where(error > 0, np.inf, 0.0), where=budget > 0)
     worst = float(ratio.max(initial=0.0))
     if worst > 1:
         at = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
         raise Failure(
-            f"{name}[{', '.join(str(int(i)) for i in at)}]: found {got[at]!r}, expected {want[at]!r}: "
+            f"{name}[{', '.join(str(int(i)) for i in at)}]: found {got[at].item()!r}, expected {want[at].item()!r}: "
             f"error {error[at]:.3g}, budget {budget[at]:.3g} ({worst:.3g} times)",
             worst,
         )

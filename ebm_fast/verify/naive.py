@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import Array
+from ebm_ref.contracts import Array, ChainInfo, Stream
 
 __all__ = [
     "buffer_draw",
@@ -23,6 +23,7 @@ __all__ = [
     "group_norm_backward",
     "group_norm_forward",
     "langevin_jitter",
+    "langevin_run",
     "langevin_run",
     "langevin_step",
     "noise_bits",
@@ -118,6 +119,40 @@ def langevin_jitter(x: Array, xi: Array, sigma: float, box: Any = None) -> Array
         value = float(x[place]) + sigma * float(xi[place])
         out[place] = value if box is None else bounded(value, *box)
     return out
+
+
+def langevin_run(
+    energy: Any,
+    theta: Any,
+    x0: Array,
+    K: int,
+    update: Any,
+    seed: int,
+    step: int = 0,
+    chains: Any = None,
+    stream: int = Stream.CHAIN_NOISE,
+) -> tuple[Array, ChainInfo]:
+    """Chain after chain, each a batch of one; it stays for good where a step would leave the finite numbers."""
+    N, clips = len(x0), (update.clip, update.clip_norm, update.box)
+    x, alive = x0.copy(), np.ones(N, bool)
+    energies, norms = np.empty((K, N), x0.dtype), np.empty((K, N), x0.dtype)
+    for n in range(N):
+        name = np.array([n if chains is None else chains[n]])
+        here = x0[n : n + 1]
+        for k in range(K):
+            xi = noise_normal(seed, stream, step + k, name, here.size, x0.dtype).reshape(here.shape)
+            at, sigma = here, update.sigma
+            if update.order == "noise_first":
+                at, sigma = langevin_jitter(here, xi, update.sigma, update.box), 0.0
+                alive[n] = alive[n] and bool(np.isfinite(at).all())
+                at = at if alive[n] else here
+            E, g = energy.energy(theta, at), energy.grad_x(theta, at)
+            energies[k, n], norms[k, n] = E[0], sqrt(sum(float(value) ** 2 for value in g.ravel()))
+            there = langevin_step(at, g, xi, update.eta, sigma, *clips)
+            alive[n] = alive[n] and all(isfinite(value) for part in (E, g, there) for value in part.ravel())
+            here = there if alive[n] else here
+        x[n] = here[0]
+    return x, ChainInfo(energies, norms, alive, N - sum(map(bool, alive)))
 
 
 # ---------------------------------------------------------------------------------------- buffer
