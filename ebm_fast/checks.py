@@ -14,8 +14,8 @@ import numpy as np
 from ebm_ref.contracts import (
     DTypeError,
     RangeError,
-    Shapes,
     ShapeError,
+    Shapes,
     check_array,
     check_count,
 )

@@ -10,8 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import Buffer, DTypeError, RangeError, ShapeError, check_array, check_choice, check_count
-from ebm_ref.contracts import check_number
+from ebm_ref.contracts import (
+    Buffer,
+    DTypeError,
+    RangeError,
+    ShapeError,
+    check_array,
+    check_choice,
+    check_count,
+    check_number,
+)
 
 from ..checks import check_same_dtype, check_words, flat
 from .build import kernel

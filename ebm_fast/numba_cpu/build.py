@@ -2,6 +2,7 @@
 
 `kernel` is an entry point: compiled on first call, without the interpreter lock, cached on disk.
 `inner` is a function that only kernels call: it is inlined into them, so it has no cache of its own.
+`instruction` is a kernel that `machine` calls by address.
 No parallel=True (its thread layers abort on two Python threads or on fork), no global random state,
 and only the fast-math flags that keep NaN and infinity meaning what they mean.
 
@@ -19,10 +20,13 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numba
-from numba.core import caching
+import numpy as np
+from numba.core import caching, cgutils, types
+from numba.extending import intrinsic
 
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # never nnan, ninf: chains stop on non-finite numbers
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
+NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # never called from Python: quicker to compile
 JIT = not numba.config.DISABLE_JIT
 
 
@@ -71,7 +75,7 @@ class KernelCache(caching.FunctionCache):
 
 def kernel(function: Any) -> Any:
     """Compile `function` on first call; keep the machine code on disk where Numba would keep it."""
-    dispatcher = numba.njit(**OPTIONS)(function)
+    dispatcher = numba.njit(**OPTIONS, no_cfunc_wrapper=True)(function)
     if JIT:
         try:
             dispatcher._cache = KernelCache(function)
@@ -82,9 +86,46 @@ def kernel(function: Any) -> Any:
 
 def inner(function: Any) -> Any:
     """Compile `function` into the kernels that call it."""
-    return numba.njit(**OPTIONS, forceinline=True)(function)
+    return numba.njit(**OPTIONS, **NO_WRAPPERS, forceinline=True)(function)
 
 
-def helper(function: Any) -> Any:
-    """Compile `function` as a routine of its own, called (not inlined) by kernels."""
-    return numba.njit(**OPTIONS)(function)
+def instruction(function: Any) -> Any:
+    """Compile `function`(row, T, W, S, G, A) on first use as an instruction of `machine`, cached like a kernel.
+
+    The machine calls it by address, so that it is compiled once and not again into every program runner.
+    """
+    dispatcher = kernel(function)
+    if JIT:
+        dispatcher.targetoptions["no_cpython_wrapper"] = True
+    return dispatcher
+
+
+def instruction_signature(dtype: Any) -> Any:
+    """row, T: int64; W, S, G: numbers of `dtype`; A: uint64; all flat and contiguous."""
+    number = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+    index = types.Array(types.int64, 1, "C")
+    return types.void(index, index, number, number, number, types.Array(types.uint64, 1, "C"))
+
+
+def address(dispatcher: Any, dtype: Any) -> int:
+    """Where the machine code of an instruction lies; compiles it, or takes it from the cache."""
+    signature = instruction_signature(dtype)
+    dispatcher.compile(signature)
+    compiled = dispatcher.overloads[signature.args]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@intrinsic
+def call_address(typingctx, where, row, T, W, S, G, A):
+    """Call the instruction at `where`."""
+    args = (row, T, W, S, G, A)
+
+    def codegen(context, builder, sig, values):
+        kind = context.call_conv.get_function_type(types.void, args)
+        function = builder.inttoptr(values[0], kind.as_pointer())
+        status, _ = context.call_conv.call_function(builder, function, types.void, args, values[1:])
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(where, *args), codegen

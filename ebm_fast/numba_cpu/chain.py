@@ -1,8 +1,8 @@
-"""One Langevin step of one tile of chains: the routines under `langevin`.
+"""One Langevin step of one tile of chains: the instructions under `langevin`.
 
-A tile is `width` chains side by side, element d of chain l at [d * width + l]; width is two registers.
-All rows of a tile live in one scratch array and are named by their offset in it.
-`p` holds eta, sigma, clip, clip_norm, low, high; infinity switches a bound off.
+Element d of chain l of a tile lies at [d width + l], width being two registers. In W, from `p`: eta, sigma,
+clip, clip_norm, low, high; infinity switches a bound off. In A: the two key words, stream, step, then the
+chain ids of the tile. `bad` is a row that becomes NaN in the lanes where something was not finite.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import scalar
-from .build import helper, inner
+from .build import inner, instruction
 from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere
 from .noise import normal_row, philox_row
 
@@ -18,87 +18,75 @@ ETA, SIGMA, CLIP, CLIP_NORM, LOW, HIGH = range(6)
 langevin_move = inner(scalar.langevin_move)
 
 
-@helper
-def load_tile(x, n0, D, width, S, at):
-    """S[at + d width + l] = x[n0 + l, d]; lanes beyond the last chain hold 0."""
-    keep = min(width, x.shape[0] - n0)
-    for l in range(keep):
-        for d in range(D):
-            S[at + d * width + l] = x[n0 + l, d]
-    for l in range(keep, width):
-        for d in range(D):
-            S[at + d * width + l] = 0
-
-
-@helper
-def store_tile(S, at, n0, D, width, y):
-    """y[n0 + l, d] = S[at + d width + l] for the lanes that hold a chain."""
-    for l in range(min(width, y.shape[0] - n0)):
-        for d in range(D):
-            y[n0 + l, d] = S[at + d * width + l]
-
-
-@helper
-def noise_tile(k0, k1, stream, step, chains, D, width, words, blocks, raw, S, at):
+@instruction
+def noise_tile(row, T, W, S, G, A):
     """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile."""
+    _, at, D, _, _, _, _, _, _, _, _, _ = row
+    width = 2 * vcount(S)
+    words = np.empty((4, width), np.uint64)
+    blocks = np.empty(width, np.uint64)
+    raw = np.empty(4 * width, S.dtype)
     for block in range((D + 3) // 4):
         blocks[:] = np.uint64(block)
-        philox_row(blocks, chains, step, stream, k0, k1, words)
+        philox_row(blocks, A[4:], A[3], A[2], A[0], A[1], words)
         normal_row(words, raw, S, at + 4 * block * width, width)
 
 
-@helper
-def jitter_tile(S, x, xi, y, D, width, p, bad):
-    """y = box(x + sigma xi); bad becomes NaN where the sum is not finite."""
+@instruction
+def jitter_tile(row, T, W, S, G, A):
+    """y = box(x + sigma xi); bad where the sum is not finite."""
+    _, x, xi, y, D, p, bad, _, _, _, _, _ = row
+    width = 2 * vcount(S)
+    sigma, low, high = W[p + SIGMA], W[p + LOW], W[p + HIGH]
     for l in range(0, width, vcount(S)):
-        wrong = vload(bad, l)
+        wrong = vload(S, bad + l)
         for d in range(D):
-            row = d * width + l
-            z = vfma(vload(S, xi + row), p[SIGMA], vload(S, x + row))
+            at = d * width + l
+            z = vfma(vload(S, xi + at), sigma, vload(S, x + at))
             wrong = vfma(z, 0.0, wrong)
-            vstore(S, y + row, vmax(p[LOW], vmin(p[HIGH], z)))
-        vstore(bad, l, wrong)
+            vstore(S, y + at, vmax(low, vmin(high, z)))
+        vstore(S, bad + l, wrong)
 
 
-@helper
-def move_tile(S, x, g, xi, y, D, width, p, bad, norm):
-    """y = box(x - eta clip(g) + sigma xi); norm = |g|; bad becomes NaN where g or the sum is not finite."""
+@instruction
+def move_tile(row, T, W, S, G, A):
+    """y = box(x - eta clip(g) + sigma xi), xi < 0: without noise; norm = |g|; bad where g or the sum is not finite."""
+    _, x, g, xi, y, D, p, bad, norm, _, _, _ = row
+    width = 2 * vcount(S)
+    eta, sigma, clip, clip_norm = W[p + ETA], W[p + SIGMA], W[p + CLIP], W[p + CLIP_NORM]
+    low, high = W[p + LOW], W[p + HIGH]
     for l in range(0, width, vcount(S)):
-        zero = vlike(vload(bad, l), 0.0)
-        wrong, square, clipped = vload(bad, l), zero, zero
+        zero = vlike(vload(S, bad + l), 0.0)
+        wrong, square, clipped = vload(S, bad + l), zero, zero
         for d in range(D):
             v = vload(S, g + d * width + l)
             wrong = vfma(v, 0.0, wrong)
             square = vfma(v, v, square)
-            v = vmax(-p[CLIP], vmin(p[CLIP], v))
+            v = vmax(-clip, vmin(clip, v))
             clipped = vfma(v, v, clipped)
-        vstore(norm, l, vsqrt(square))
+        vstore(S, norm + l, vsqrt(square))
         scale = vlike(zero, 1.0)
-        if p[CLIP_NORM] < np.inf:
-            scale = p[CLIP_NORM] / vmax(p[CLIP_NORM], vsqrt(clipped))
+        if clip_norm < np.inf:
+            scale = clip_norm / vmax(clip_norm, vsqrt(clipped))
         for d in range(D):
-            row = d * width + l
-            v = vmax(-p[CLIP], vmin(p[CLIP], vload(S, g + row))) * scale
-            z = langevin_move(vload(S, x + row), v, vload(S, xi + row), p[ETA], p[SIGMA])
+            at = d * width + l
+            v = vmax(-clip, vmin(clip, vload(S, g + at))) * scale
+            z = langevin_move(vload(S, x + at), v, vload(S, xi + at) if xi >= 0 else zero, eta, sigma)
             wrong = vfma(z, 0.0, wrong)
-            vstore(S, y + row, vmax(p[LOW], vmin(p[HIGH], z)))
-        vstore(bad, l, wrong)
+            vstore(S, y + at, vmax(low, vmin(high, z)))
+        vstore(S, bad + l, wrong)
 
 
-@helper
-def keep_tile(S, x, y, D, width, alive, bad):
-    """Chains whose step went wrong stop for good; the others go to y."""
+@instruction
+def keep_tile(row, T, W, S, G, A):
+    """x = y in the chains that are alive and not bad; a bad one stops for good."""
+    _, x, y, D, alive, bad, _, _, _, _, _, _ = row
+    width = 2 * vcount(S)
     for l in range(width):
-        if bad[l] != 0:  # NaN
-            alive[l] = 0
+        if S[bad + l] != 0:  # NaN
+            S[alive + l] = 0
     for l in range(0, width, vcount(S)):
-        live = vload(alive, l)
+        live = vload(S, alive + l)
         for d in range(D):
-            row = d * width + l
-            vstore(S, x + row, vwhere(live, vload(S, y + row), vload(S, x + row)))
-
-
-@inner
-def zero_rows(S, at, size):
-    """S[at : at + size] = 0."""
-    S[at : at + size] = 0
+            at = d * width + l
+            vstore(S, x + at, vwhere(live, vload(S, y + at), vload(S, x + at)))

@@ -9,10 +9,11 @@ padding, twice (forward, backward in x), once more for the parameters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ebm_ref.specs import ConvSpec
 
-from . import machine as m
+from . import tile
 from .network import Network
 from .program import DENSE, Program, Value, conv_links
 
@@ -20,6 +21,8 @@ from .program import DENSE, Program, Value, conv_links
 @dataclass(frozen=True)
 class ConvEnergy(ConvSpec, Network):
     """E(x): blocks act(group_norm(conv2d(x))) [+ skip], global pool, C -> C/2 -> act -> 1. Fields: `ConvSpec`."""
+
+    image: ClassVar[bool] = True
 
     def emit(self, P: Program, x: Value, backward: str | None) -> tuple[Value, Value]:
         """Emit E (and, backwards, what `backward` names) from the input rows x; return (E, dx)."""
@@ -37,12 +40,12 @@ class ConvEnergy(ConvSpec, Network):
                 skip = P.linear(f"skip{i}.w", f"skip{i}.b", conv_links(*size, 1, 1, stride, "SAME")[2], C, O)
                 P.apply(skip, below, h)
             elif self.residual:
-                P.both(m.ADD, h, below, h.rows)
+                P.both(tile.add_rows, h, below, h.rows)
             blocks.append((below, conv, norm, slope, skip, h))
             C = O
         pooled = P.value(1, C)
         mean = int(self.pool == "mean")
-        P.both(m.POOL, pooled, h, h.pixels, C, mean)
+        P.both(tile.pool, pooled, h, h.pixels, C, mean)
         head = P.linear("head.w", "head.b", DENSE, C, max(1, C // 2))
         hidden = P.apply(head, pooled)
         bent = P.activate(hidden, self.activation)
@@ -57,7 +60,7 @@ class ConvEnergy(ConvSpec, Network):
         dy = P.activate_back(bent, hidden)
         P.apply_params(head, pooled, dy)
         P.apply_back(head, dy, pooled)
-        P.both(m.POOL_BACK, h, pooled, h.pixels, C, mean)
+        P.both(tile.pool_back, h, pooled, h.pixels, C, mean)
         for i, (below, conv, norm, slope, skip, h) in reversed(list(enumerate(blocks))):
             dy = P.activate_back(slope, h)
             P.norm_back(norm, dy)
@@ -71,5 +74,5 @@ class ConvEnergy(ConvSpec, Network):
             if skip is not None:
                 P.apply_back(skip, h, dx, add=True)
             elif self.residual:
-                P.both(m.ADD, dx, h, dx.rows)
+                P.both(tile.add_rows, dx, h, dx.rows)
         return E, dx

@@ -16,7 +16,7 @@ The gradient of W is the same loop with samples and channels exchanged: for each
 
 from __future__ import annotations
 
-from .build import helper, inner, kernel
+from .build import inner, instruction, kernel
 from .lanes import vcount, vfma, vlike, vload, vsplat, vstore
 
 
@@ -135,19 +135,20 @@ def start_rows(S, at, W, bias, O, add):
         vstore(S, z + half, value + vload(S, z + half) if add else value)
 
 
-@helper
-def gather(S, dst, src, W, wts, bias, T, tab, pixels, taps, C, O, add):
+@instruction
+def gather(row, T, W, S, G, A):
     """dst[p, o] = (dst[p, o] if add else 0) + W[bias + o] + sum over pairs of p, sum_c W[t, c, o] src[q, c].
 
     T[tab + p] .. T[tab + p + 1]: where the pairs of pixel p lie in T, (q, t) each. bias < 0: none.
     Reads, but does not keep, up to 3 rows past dst.
     """
+    _, dst, src, wts, bias, tab, pixels, taps, C, O, add, _ = row
     width = 2 * vcount(S)
     for p in range(pixels):
         first, last = T[tab + p], T[tab + p + 1]
         w, o, at = wts, 0, dst + p * O * width
         if bias >= 0 or not add:
-            start_rows(S, at, W, bias, O, add)
+            start_rows(S, at, W, bias, O, add != 0)
         while O - o >= 8:
             acc = load8(S, at, width)
             for t in range(first, last, 2):
@@ -246,7 +247,7 @@ def store4(S, at, step, acc, keep):
         vstore(S, at + 3 * step + half, acc[7])
 
 
-@helper
+@inner
 def turn(S, dst, src, pixels, C, padded):
     """dst[p, lane, c] = src[p, c, lane], zeros from channel C to `padded`."""
     width = 2 * vcount(S)
@@ -259,19 +260,24 @@ def turn(S, dst, src, pixels, C, padded):
                 S[out + c] = 0
 
 
-@helper
-def weight_grad(S, x, dy, G, at, T, tab, taps, C, O):
-    """G[at + (t C' + c) O' + o] += sum over pairs (q, p) of tap t, over lanes, x[q, lane, c] dy[p, lane, o].
+@instruction
+def weight_grad(row, T, W, S, G, A):
+    """G[at + (t C' + c) O' + o] += sum over pairs (q, p) of tap t, over lanes, x[q, c, lane] dy[p, o, lane].
 
-    x, dy: turned, with channels padded to C' (a multiple of 8) and O' (of width).
+    x and dy are first turned, with channels padded to C' (a multiple of 8) and O' (of the tile's width).
     """
+    _, x, dy, at, tab, taps, C, O, pixels_in, pixels_out, xt, dyt = row
     width = 2 * vcount(S)
+    size_in, size_out = (C + 7) // 8 * 8, (O + width - 1) // width * width
+    turn(S, xt, x, pixels_in, C, size_in)
+    turn(S, dyt, dy, pixels_out, O, size_out)
     for t in range(taps):
         first, last = T[tab + t], T[tab + t + 1]
-        for c in range(0, C, 8):
-            for o in range(0, O, width):
-                z = at + (t * C + c) * O + o
-                acc = load8(G, z, O)
+        for c in range(0, size_in, 8):
+            for o in range(0, size_out, width):
+                z = at + (t * size_in + c) * size_out + o
+                acc = load8(G, z, size_out)
                 for k in range(first, last, 2):
-                    acc = dot8(acc, S, dy + T[k + 1] * width * O + o, O, S, x + T[k] * width * C + c, C, width)
-                store8(G, z, O, acc)
+                    s, w = dyt + T[k + 1] * width * size_out + o, xt + T[k] * width * size_in + c
+                    acc = dot8(acc, S, s, size_out, S, w, size_in, width)
+                store8(G, z, size_out, acc)

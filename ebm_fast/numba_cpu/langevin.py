@@ -8,6 +8,7 @@ Reads and writes x and g once a step; results do not depend on the number of thr
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,23 +17,20 @@ from ebm_ref.contracts import ChainInfo, DTypeError, Stream, check_array, check_
 from ebm_ref.specs import SGLD, ULA, check_box
 
 from ..checks import WORD, check_address, check_chains, check_like, check_samples, flat
-from .build import kernel
-from .chain import jitter_tile, keep_tile, load_tile, move_tile, noise_tile, store_tile, zero_rows
+from . import chain
+from . import machine as m
 from .lanes import lane_count
+from .network import Network
 from .noise import key_words
-from .threads import parallel, scratch
+from .program import Program
 
 INF = float("inf")
+SMALL = 1 << 14  # numbers below which one thread is faster than two
 
 
 def tile_width(dtype: Any) -> int:
     """Chains of a tile: two registers."""
     return 2 * lane_count(dtype)
-
-
-def tile_count(N: int, dtype: Any) -> int:
-    """Tiles that hold N chains."""
-    return -(-N // tile_width(dtype))
 
 
 def step_numbers(
@@ -53,87 +51,71 @@ def check_step_numbers(eta: Any, sigma: Any, clip: Any, clip_norm: Any, box: Any
     check_box(box)
 
 
-@kernel
-def step_tiles(x, g, xi, y, p, jitter, S, width, part, parts):
-    """y = one step of every tile part, part + parts, ...; jitter: without the gradient."""
-    N, D = x.shape
-    size = D * width
-    bad = np.empty(width, x.dtype)
-    norm = np.empty(width, x.dtype)
-    for n0 in range(part * width, N, parts * width):
-        bad[:] = 0
-        load_tile(x, n0, D, width, S, 0)
-        load_tile(xi, n0, D, width, S, size)
-        if jitter:
-            jitter_tile(S, 0, size, 2 * size, D, width, p, bad)
-        else:
-            load_tile(g, n0, D, width, S, 2 * size)
-            move_tile(S, 0, 2 * size, size, 2 * size, D, width, p, bad, norm)
-        store_tile(S, 2 * size, n0, D, width, y)
+@lru_cache(maxsize=256)
+def step_program(D: int, dtype: np.dtype, jitter: bool) -> Program:
+    """One step with given noise: inputs x, xi, g."""
+    P = Program(dtype)
+    x, xi, g, bad, norm, p = P.rows(D), P.rows(D), P.rows(D), P.rows(1), P.rows(1), P.pack("", 6)
+    P.emit(m.FILL, bad, 1, 0)
+    for i, rows in enumerate((x, xi) if jitter else (x, xi, g)):
+        P.emit(m.LOAD, rows, i, D)
+    if jitter:
+        P.emit(chain.jitter_tile, x, xi, x, D, p, bad)
+    else:
+        P.emit(chain.move_tile, x, g, xi, x, D, p, bad, norm)
+    P.emit(m.STORE, x, D)
+    P.freeze()
+    return P
 
 
-@kernel
-def jitter_tiles(x, y, wrong, p, k0, k1, stream, step, chains, S, width, part, parts):
-    """y = box(x + sigma xi), xi by address; wrong[n] becomes NaN where that is not finite."""
-    N, D = x.shape
-    size = D * width
-    words = np.empty((4, width), np.uint64)
-    blocks = np.empty(width, np.uint64)
-    raw = np.empty(4 * width, x.dtype)
-    bad = np.empty(width, x.dtype)
-    for n0 in range(part * width, N, parts * width):
-        bad[:] = 0
-        load_tile(x, n0, D, width, S, 0)
-        noise_tile(k0, k1, stream, step, chains[n0 : n0 + width], D, width, words, blocks, raw, S, 2 * size)
-        jitter_tile(S, 0, 2 * size, size, D, width, p, bad)
-        store_tile(S, size, n0, D, width, y)
-        for l in range(min(width, N - n0)):
-            wrong[n0 + l] = bad[l]
+@lru_cache(maxsize=256)
+def jitter_program(D: int, dtype: np.dtype) -> Program:
+    """box(x + sigma xi), xi by address; record 0: NaN where that is not finite."""
+    P = Program(dtype)
+    x, xi, bad, p = P.rows(D), P.rows(4 * -(-D // 4)), P.rows(1), P.pack("", 6)
+    P.emit(m.FILL, bad, 1, 0)
+    P.emit(m.LOAD, x, 0, D)
+    P.emit(chain.noise_tile, xi, D)
+    P.emit(chain.jitter_tile, x, xi, x, D, p, bad)
+    P.emit(m.WRITE, bad, 0, 0)
+    P.emit(m.STORE, x, D)
+    P.freeze()
+    return P
 
 
-@kernel
-def update_tiles(x, t, g, wrong, alive, norms, p, k0, k1, stream, step, chains, draw, S, width, part, parts):
-    """x = where alive: box(t - eta clip(g) + sigma xi), with xi by address if `draw`, else 0."""
-    N, D = x.shape
-    size = D * width
-    rows = 4 * ((D + 3) // 4) * width
-    words = np.empty((4, width), np.uint64)
-    blocks = np.empty(width, np.uint64)
-    raw = np.empty(4 * width, x.dtype)
-    bad = np.empty(width, x.dtype)
-    norm = np.empty(width, x.dtype)
-    live = np.empty(width, x.dtype)
-    for n0 in range(part * width, N, parts * width):
-        keep = min(width, N - n0)
-        for l in range(width):
-            bad[l] = wrong[n0 + l] if l < keep else 0
-            live[l] = alive[n0 + l] if l < keep else 0
-        load_tile(t, n0, D, width, S, 0)
-        load_tile(g, n0, D, width, S, size)
-        load_tile(x, n0, D, width, S, 2 * size)
-        if draw:
-            noise_tile(k0, k1, stream, step, chains[n0 : n0 + width], D, width, words, blocks, raw, S, 3 * size)
-        else:
-            zero_rows(S, 3 * size, rows)
-        move_tile(S, 0, size, 3 * size, 0, D, width, p, bad, norm)
-        keep_tile(S, 2 * size, 0, D, width, live, bad)
-        store_tile(S, 2 * size, n0, D, width, x)
-        for l in range(keep):
-            norms[n0 + l] = norm[l]
-            alive[n0 + l] = live[l]
+@lru_cache(maxsize=256)
+def update_program(D: int, dtype: np.dtype, draw: bool) -> Program:
+    """x = where alive, box(t - eta clip(g) [+ sigma xi]): inputs x, t, g; records bad, alive, |g|."""
+    P = Program(dtype)
+    x, t, g, xi = P.rows(D), P.rows(D), P.rows(D), P.rows(4 * -(-D // 4))
+    bad, alive, norm, p = P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
+    for i, rows in enumerate((x, t, g)):
+        P.emit(m.LOAD, rows, i, D)
+    P.emit(m.READ, bad, 0, 0)
+    P.emit(m.READ, alive, 1, 0)
+    if draw:
+        P.emit(chain.noise_tile, xi, D)
+    P.emit(chain.move_tile, t, g, xi if draw else -1, t, D, p, bad, norm)
+    P.emit(chain.keep_tile, x, t, D, alive, bad)
+    P.emit(m.WRITE, alive, 1, 0)
+    P.emit(m.WRITE, norm, 2, 0)
+    P.emit(m.STORE, x, D)
+    P.freeze()
+    return P
 
 
-def step_all(x: np.ndarray, g: np.ndarray, xi: np.ndarray, p: np.ndarray, jitter: bool) -> np.ndarray:
+def step_all(inputs: tuple[np.ndarray, ...], p: np.ndarray, jitter: bool) -> np.ndarray:
     """One step of all samples with given noise."""
-    X, G, XI = (flat(a, x.shape[1:]) for a in (x, g, xi))
-    out = np.empty_like(X)
-    width = tile_width(x.dtype)
-
-    def task(part: int, parts: int) -> None:
-        step_tiles(X, G, XI, out, p, jitter, scratch(3 * X.shape[1] * width, x.dtype), width, part, parts)
-
-    parallel(task, min(tile_count(len(X), x.dtype), 1 + X.size // (1 << 15)))
+    x = inputs[0]
+    flats = tuple(flat(a, x.shape[1:]) for a in inputs)
+    out = np.empty_like(flats[0])
+    P = step_program(out.shape[1], x.dtype, jitter)
+    P.run(P.weights({"": p}), flats, out, no_records(x.dtype), threads=1 + x.size // SMALL)
     return out.reshape(x.shape)
+
+
+def no_records(dtype: Any) -> np.ndarray:
+    return np.empty((0, 0, 0), dtype)
 
 
 def langevin_step(
@@ -155,7 +137,7 @@ def langevin_step(
     check_like("g", g, x)
     check_like("xi", xi, x)
     check_step_numbers(eta, sigma, clip, clip_norm, box)
-    return step_all(x, g, xi, step_numbers(x.dtype, eta, sigma, clip, clip_norm, box), False)
+    return step_all((x, xi, g), step_numbers(x.dtype, eta, sigma, clip, clip_norm, box), False)
 
 
 def langevin_jitter(x: np.ndarray, xi: np.ndarray, sigma: float, box: tuple[float, float] | None = None) -> np.ndarray:
@@ -166,7 +148,7 @@ def langevin_jitter(x: np.ndarray, xi: np.ndarray, sigma: float, box: tuple[floa
     check_array("x", x)
     check_like("xi", xi, x)
     check_step_numbers(0.0, sigma, None, None, box)
-    return step_all(x, x, xi, step_numbers(x.dtype, 0.0, sigma, None, None, box), True)
+    return step_all((x, xi), step_numbers(x.dtype, 0.0, sigma, None, None, box), True)
 
 
 def langevin_run(
@@ -198,8 +180,9 @@ def langevin_run(
     ids = check_chains(np.arange(N) if chains is None else chains, N)
     ids = np.concatenate([ids, np.zeros(-N % tile_width(x0.dtype), np.uint64)])  # whole tiles
     p = step_numbers(x0.dtype, update.eta, update.sigma, update.clip, update.clip_norm, update.box)
-    address = (*key_words(seed), np.uint64(int(stream)))
-    x, info = run_energy(energy, theta, x0, K, p, update.order == "noise_first", address, step, ids)
+    address = (*key_words(seed), int(stream), step)
+    run = energy.run_chain if isinstance(energy, Network) else partial(run_energy, energy)
+    x, info = run(theta, x0, K, p, update.order == "noise_first", address, ids)
     info.nonfinite = int(N - np.count_nonzero(info.alive))
     return x, info
 
@@ -212,33 +195,26 @@ def run_energy(
     p: np.ndarray,
     noise_first: bool,
     address: tuple[Any, ...],
-    step: int,
     ids: np.ndarray,
 ) -> tuple[np.ndarray, ChainInfo]:
     """The chain of any energy: one call of `energy_and_grad_x` and one pass over the tiles a step."""
-    N, shape, dtype = x0.shape[0], x0.shape[1:], x0.dtype
-    x = flat(x0, shape).copy()
-    D, width = x.shape[1], tile_width(dtype)
-    t = np.empty_like(x) if noise_first else x
+    x = flat(x0, x0.shape[1:]).copy()
+    (N, D), dtype = x.shape, x.dtype
+    records = np.ones((3, 1, N), dtype)  # bad, alive, |g|
     energies, norms = np.empty((K, N), dtype), np.empty((K, N), dtype)
-    wrong, alive = np.zeros(N, dtype), np.ones(N, dtype)
-    pieces = min(tile_count(N, dtype), 1 + x.size // (1 << 13))
+    move, jitter = update_program(D, dtype, not noise_first), jitter_program(D, dtype)
+    W, threads = move.weights({"": p}), 1 + x.size // SMALL
+    t = np.empty_like(x)
     for k in range(K):
-        at = (*address, np.uint64(step + k), ids)
+        records[0] = 0
+        at = ((*address[:3], address[3] + k), ids, threads)
         if noise_first:
-
-            def jitter(part: int, parts: int, at: Any = at) -> None:
-                S = scratch((3 * D + 3) * width, dtype)
-                jitter_tiles(x, t, wrong, p, *at, S, width, part, parts)
-
-            parallel(jitter, pieces)
-        energies[k], gradient = energy.energy_and_grad_x(theta, t.reshape(x0.shape))
-        check_like("energy_and_grad_x", gradient, x0, "x0")
-        g = flat(gradient, shape)
-
-        def update(part: int, parts: int, at: Any = at, k: int = k, g: Any = g) -> None:
-            S = scratch((4 * D + 3) * width, dtype)
-            update_tiles(x, t, g, wrong, alive, norms[k], p, *at, not noise_first, S, width, part, parts)
-
-        parallel(update, pieces)
-    return x.reshape(x0.shape), ChainInfo(energies, norms, alive > 0)
+            jitter.run(W, (x,), t, records, 0, *at)
+        else:
+            t[:] = x
+        E, g = energy.energy_and_grad_x(theta, t.reshape(x0.shape))
+        check_array("energy_and_grad_x[0]", E, shape=(N,))
+        check_like("energy_and_grad_x[1]", g, x0, "x0")
+        move.run(W, (x, t, flat(g, x0.shape[1:])), x, records, 0, *at)
+        energies[k], norms[k] = E, records[2, 0]
+    return x.reshape(x0.shape), ChainInfo(energies, norms, records[1, 0] > 0)

@@ -17,12 +17,14 @@ import numpy as np
 from ebm_ref.contracts import Params
 from ebm_ref.specs import ACTIVATIONS
 
+from . import gather, tile
 from . import machine as m
 from .gather import pack_weights, packed_size
 from .lanes import lane_count
 from .threads import aligned, parallel, scratch
 
 STRANDS = 16  # partial sums of the parameter gradient; each takes every 16th tile
+NO_CHAINS = np.empty(0, np.uint64)
 SLACK = 4  # rows that `gather` may read past an array
 
 
@@ -91,7 +93,8 @@ class Program:
     tangent: bool = False
     params: bool = False
     width: int = 0
-    code: list[tuple[int, ...]] = field(default_factory=list)
+    code: list[tuple[Any, ...]] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     tables: list[np.ndarray] = field(default_factory=list)
     table_size: int = 0
     scratch_size: int = 0
@@ -121,8 +124,13 @@ class Program:
         at = self.rows(pixels * C)
         return Value(at, self.rows(pixels * C) if self.tangent else -1, pixels, C)
 
-    def emit(self, *instruction: int) -> None:
-        self.code.append((*instruction, *[0] * (m.COLUMNS - len(instruction))))
+    def emit(self, what: Any, *operands: int) -> None:
+        """Append one instruction."""
+        self.code.append((what, *operands))
+
+    def section(self) -> None:
+        """End the part that runs once; then the part that is repeated; the rest runs once again."""
+        self.ends.append(len(self.code))
 
     def table(self, links: Links, key: int, pixels: int, others: tuple[int, int]) -> int:
         """Append the pairs grouped by column `key`: starts, then columns `others` of each; return the address."""
@@ -177,17 +185,17 @@ class Program:
         add = y is not None
         out = y if y is not None else self.value(map.links.pixels_out, map.O)
         sizes = (map.tables[0], map.links.pixels_out, map.links.taps, map.C, map.O, int(add))
-        self.emit(m.GATHER, out.at, x.at, map.weights[0], map.bias, *sizes)
+        self.emit(gather.gather, out.at, x.at, map.weights[0], map.bias, *sizes)
         if self.tangent:
-            self.emit(m.GATHER, out.at1, x.at1, map.weights[0], -1, *sizes)
+            self.emit(gather.gather, out.at1, x.at1, map.weights[0], -1, *sizes)
         return out
 
     def apply_back(self, map: Linear, dy: Value, dx: Value, add: bool = False) -> None:
         """dx = map'(dy), or dx += map'(dy)."""
         sizes = (map.tables[1], map.links.pixels_in, map.links.taps, map.O, map.C, int(add))
-        self.emit(m.GATHER, dx.at, dy.at, map.weights[1], -1, *sizes)
+        self.emit(gather.gather, dx.at, dy.at, map.weights[1], -1, *sizes)
         if self.tangent:
-            self.emit(m.GATHER, dx.at1, dy.at1, map.weights[1], -1, *sizes)
+            self.emit(gather.gather, dx.at1, dy.at1, map.weights[1], -1, *sizes)
 
     def apply_params(self, map: Linear, x: Value, dy: Value) -> None:
         """Add the gradients of the map's weights and bias (their tangents, if the program has tangents)."""
@@ -199,8 +207,8 @@ class Program:
         sizes = (map.tables[2], map.links.taps, map.C, map.O, map.links.pixels_in, map.links.pixels_out)
         for a, b in planes:
             self.turned.append(len(self.code))
-            self.emit(m.WEIGHT_GRAD, a, b, map.grads[0], *sizes)
-        self.emit(m.SUM, dy.at1 if self.tangent else dy.at, map.grads[1], dy.pixels, dy.C, self.temp)
+            self.emit(gather.weight_grad, a, b, map.grads[0], *sizes, 0, 0)
+        self.emit(tile.sum_rows, dy.at1 if self.tangent else dy.at, map.grads[1], dy.pixels, dy.C, self.temp)
 
     # ------------------------------------------------------------- normalisation and activation
 
@@ -208,9 +216,9 @@ class Program:
         """y = gamma xhat + beta; z becomes xhat."""
         (gamma, gamma_grad), (beta, beta_grad) = (self.vector(f"{name}.{part}", z.C) for part in ("gamma", "beta"))
         y, rate = self.value(z.pixels, z.C), self.value(1, groups)
-        self.emit(m.NORM, z.at, y.at, rate.at, gamma, beta, z.pixels, z.C, groups)
+        self.emit(tile.normalise, z.at, y.at, rate.at, gamma, beta, z.pixels, z.C, groups)
         if self.tangent:
-            self.emit(m.NORM1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, z.C, groups)
+            self.emit(tile.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, z.C, groups)
         return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad))
 
     def norm_back(self, norm: Norm, dy: Value) -> None:
@@ -218,44 +226,44 @@ class Program:
         z, rate, sizes = norm.z, norm.rate, (norm.z.pixels, norm.z.C)
         if self.params:
             last = (*sizes, self.temp)
-            self.emit(m.DOT, dy.at, z.at1 if self.tangent else z.at, norm.grads[0], *last)
+            self.emit(tile.dot_rows, dy.at, z.at1 if self.tangent else z.at, norm.grads[0], *last)
             if self.tangent:
-                self.emit(m.DOT, dy.at1, z.at, norm.grads[0], *last)
-            self.emit(m.SUM, dy.at1 if self.tangent else dy.at, norm.grads[1], *last)
+                self.emit(tile.dot_rows, dy.at1, z.at, norm.grads[0], *last)
+            self.emit(tile.sum_rows, dy.at1 if self.tangent else dy.at, norm.grads[1], *last)
         if self.tangent:
             planes = (dy.at, dy.at1, z.at, z.at1, rate.at, rate.at1)
-            self.emit(m.NORM_BACK1, *planes, norm.gamma, *sizes, norm.groups)
+            self.emit(tile.normalise_back1, *planes, norm.gamma, *sizes, norm.groups)
         else:
-            self.emit(m.NORM_BACK, dy.at, z.at, rate.at, norm.gamma, *sizes, norm.groups)
+            self.emit(tile.normalise_back, dy.at, z.at, rate.at, norm.gamma, *sizes, norm.groups)
 
     def activate(self, y: Value, kind: str) -> Value:
         """y becomes h = f(y); returns the slope f'(y), with f''(y) y1 in its second plane."""
         slope, code = self.value(y.pixels, y.C), ACTIVATIONS.index(kind)
         if self.tangent:
-            self.emit(m.BEND, y.at, slope.at1, y.rows, code)
-            self.emit(m.MULTIPLY, slope.at1, slope.at1, y.at1, y.rows, 0)
-        self.emit(m.ACT, y.at, slope.at, y.rows, code)
+            self.emit(tile.bend, y.at, slope.at1, y.rows, code)
+            self.emit(tile.multiply_rows, slope.at1, slope.at1, y.at1, y.rows, 0)
+        self.emit(tile.activate, y.at, slope.at, y.rows, code)
         if self.tangent:
-            self.emit(m.MULTIPLY, y.at1, slope.at, y.at1, y.rows, 0)
+            self.emit(tile.multiply_rows, y.at1, slope.at, y.at1, y.rows, 0)
         return slope
 
     def activate_back(self, slope: Value, dh: Value) -> Value:
         """slope becomes dy = dh f'(y); its tangent dh1 f' + dh f'' y1."""
         if self.tangent:
-            self.emit(m.MULTIPLY, slope.at1, slope.at1, dh.at, dh.rows, 0)
-            self.emit(m.MULTIPLY, slope.at1, slope.at, dh.at1, dh.rows, 1)
-        self.emit(m.MULTIPLY, slope.at, slope.at, dh.at, dh.rows, 0)
+            self.emit(tile.multiply_rows, slope.at1, slope.at1, dh.at, dh.rows, 0)
+            self.emit(tile.multiply_rows, slope.at1, slope.at, dh.at1, dh.rows, 1)
+        self.emit(tile.multiply_rows, slope.at, slope.at, dh.at, dh.rows, 0)
         return slope
 
-    def both(self, op: int, dst: Value, src: Value, *sizes: int) -> None:
+    def both(self, op: Any, dst: Value, src: Value, *sizes: int) -> None:
         """One instruction on the value, and the same on its tangent."""
         self.emit(op, dst.at, src.at, *sizes)
         if self.tangent:
             self.emit(op, dst.at1, src.at1, *sizes)
 
     def seed(self, dy: Value, weighted: bool) -> None:
-        """dE = w_n or 1, without a tangent."""
-        self.emit(*((m.SEED, dy.at) if weighted else (m.FILL, dy.at, 1, 1)))
+        """dE = w_n (record 1) or 1, without a tangent."""
+        self.emit(*((m.READ, dy.at, 1, 0) if weighted else (m.FILL, dy.at, 1, 1)))
         if self.tangent:
             self.emit(m.FILL, dy.at1, 1, 0)
 
@@ -267,7 +275,9 @@ class Program:
         for i in self.turned:
             self.code[i] = (*self.code[i][:-2], x, dy)
         self.rows(SLACK)
-        self.P = np.array(self.code, np.int64).reshape(-1, m.COLUMNS)
+        ends = [*self.ends, len(self.code), len(self.code)][:2]
+        parts = (self.code[: ends[0]], self.code[ends[0] : ends[1]], self.code[ends[1] :])
+        self.parts = [m.table_of(part, self.dtype) for part in parts]
         self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
 
     def weights(self, theta: Params) -> np.ndarray:
@@ -282,32 +292,38 @@ class Program:
 
     def run(
         self,
-        theta: Params,
-        x: np.ndarray,
-        v: np.ndarray,
-        w: np.ndarray,
-        out0: np.ndarray,
-        out1: np.ndarray,
-    ) -> Params:
-        """Run all tiles of inputs x, v (N, D) and w (N,) into out0, out1; return the parameter gradients."""
-        W, tiles = self.weights(theta), -(-len(x) // self.width)
-        strands = min(STRANDS, tiles) if self.params else tiles
+        W: np.ndarray,
+        inputs: tuple[np.ndarray, ...],
+        out: np.ndarray,
+        records: np.ndarray,
+        K: int = 0,
+        address: tuple[Any, ...] = (0, 0, 0, 0),
+        chains: np.ndarray = NO_CHAINS,
+        threads: int = 1 << 30,
+    ) -> list[np.ndarray]:
+        """Run all tiles of up to three inputs (N, D) into out (N, D) and records (R, K, N); return G's strands.
+
+        Which tiles a strand of G sums depends on N only, and strands are added in order.
+        """
+        in0, in1, in2 = (*inputs, inputs[0], inputs[0])[:3]
+        tiles = -(-len(in0) // self.width)
+        strands = min(STRANDS, tiles) if self.params else min(tiles, threads)
         G = [aligned(self.grads_size, self.dtype) for _ in range(strands if self.params else 0)]
+        words = np.array(address, np.uint64)
 
         def task(part: int, parts: int) -> None:
             S = scratch(self.scratch_size, self.dtype)
-            if not self.params:
-                m.run_tiles(self.P, self.T, W, S, self.width, x, v, w, out0, out1, W, part, parts)
-                return
-            for i in range(part, strands, parts):
-                G[i][:] = 0
-                m.run_tiles(self.P, self.T, W, S, self.width, x, v, w, out0, out1, G[i], i, strands)
+            for i in range(part, strands, parts) if self.params else (part,):
+                if self.params:
+                    G[i][:] = 0
+                grads, stride = (G[i], strands) if self.params else (W, parts)
+                m.run_tiles(*self.parts, K, self.T, W, S, grads, words, chains, in0, in1, in2, out, records, i, stride)
 
         parallel(task, strands)
-        return self.unpack(G, theta) if self.params else {}
+        return G
 
     def unpack(self, strands: list[np.ndarray], theta: Params) -> Params:
-        """The sum of the strands, first to last, without padding."""
+        """The gradients of theta: the sum of the strands, first to last, without padding."""
         total = np.zeros(self.grads_size, self.dtype)
         for strand in strands:
             total += strand

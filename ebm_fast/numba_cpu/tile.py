@@ -8,7 +8,7 @@ Routines that end in 1 carry the tangent: the coefficient of s in a series in s 
 from __future__ import annotations
 
 from .. import scalar
-from .build import helper, inner
+from .build import inner, instruction
 from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
 from .lanes import vcount, vfma, vlike, vload, vsplat, vsqrt, vstore, vwhere
 
@@ -19,9 +19,11 @@ gelu, gelu_slope, gelu_bend = inner(scalar.gelu), inner(scalar.gelu_slope), inne
 softplus_bend, tanh_slope, tanh_bend = inner(scalar.softplus_bend), inner(scalar.tanh_slope), inner(scalar.tanh_bend)
 
 
-@helper
-def activate(S, y, d, size, kind):
+@instruction
+def activate(row, T, W, S, G, A):
     """y <- f(y), d <- f'(y), over `size` elements; relu' and leaky_relu' at 0 are those of the left."""
+    _, y, d, rows, kind, _, _, _, _, _, _, _ = row
+    size = rows * 2 * vcount(S)
     step = vcount(S)
     if kind == SILU:
         for i in range(0, size, step):
@@ -54,9 +56,11 @@ def activate(S, y, d, size, kind):
             vstore(S, d + i, slope)
 
 
-@helper
-def bend(S, y, e, size, kind):
+@instruction
+def bend(row, T, W, S, G, A):
     """e <- f''(y) of a smooth activation."""
+    _, y, e, rows, kind, _, _, _, _, _, _, _ = row
+    size = rows * 2 * vcount(S)
     for i in range(0, size, vcount(S)):
         x = vload(S, y + i)
         if kind == SILU:
@@ -70,9 +74,10 @@ def bend(S, y, e, size, kind):
         vstore(S, e + i, value)
 
 
-@helper
-def normalise(S, z, y, r, W, gamma, beta, pixels, C, groups, eps):
+@instruction
+def normalise(row, T, W, S, G, A):
     """z <- (z - mean) r, r = 1 / sqrt(var + eps) of each sample and group; y <- gamma z + beta."""
+    _, z, y, r, gamma, beta, pixels, C, groups, _, _, _ = row
     half = vcount(S)
     width, size = 2 * half, C // groups
     row = C * width
@@ -90,7 +95,7 @@ def normalise(S, z, y, r, W, gamma, beta, pixels, C, groups, eps):
                 for c in range(size):
                     v = vload(S, z + base + p * row + c * width) - mean
                     var = vfma(v, v, var)
-            rstd = 1.0 / vsqrt(vfma(var, scale, eps))
+            rstd = 1.0 / vsqrt(vfma(var, scale, EPS))
             vstore(S, r + g * width + l, rstd)
             for c in range(size):
                 a, b = vsplat(W, gamma + g * size + c), vsplat(W, beta + g * size + c)
@@ -101,12 +106,13 @@ def normalise(S, z, y, r, W, gamma, beta, pixels, C, groups, eps):
                     vstore(S, y + at, vfma(v, a, b))
 
 
-@helper
-def normalise1(S, z, r, z1, y1, r1, W, gamma, pixels, C, groups):
+@instruction
+def normalise1(row, T, W, S, G, A):
     """Tangent of `normalise`, z and r its results: with c = z1 - mean(z1) and m = mean(z c),
 
     z1 <- r (c - z m), y1 <- gamma z1, r1 <- -r m (= the tangent of r, over r).
     """
+    _, z, r, z1, y1, r1, gamma, pixels, C, groups, _, _ = row
     half = vcount(S)
     width, size = 2 * half, C // groups
     row = C * width
@@ -136,9 +142,10 @@ def normalise1(S, z, r, z1, y1, r1, W, gamma, pixels, C, groups):
                     vstore(S, y1 + at, v * a)
 
 
-@helper
-def normalise_back(S, dy, z, r, W, gamma, pixels, C, groups):
+@instruction
+def normalise_back(row, T, W, S, G, A):
     """dy <- r (g - mean(g) - z mean(g z)), g = gamma dy; z, r from `normalise`."""
+    _, dy, z, r, gamma, pixels, C, groups, _, _, _, _ = row
     half = vcount(S)
     width, size = 2 * half, C // groups
     row = C * width
@@ -164,12 +171,13 @@ def normalise_back(S, dy, z, r, W, gamma, pixels, C, groups):
                     vstore(S, dy + at, v * rstd)
 
 
-@helper
-def normalise_back1(S, dy, dy1, z, z1, r, r1, W, gamma, pixels, C, groups):
+@instruction
+def normalise_back1(row, T, W, S, G, A):
     """`normalise_back` of dy and its tangent of dy1: with n the means of g1 and of g1 z + g z1,
 
     dy <- u = r (g - m1 - z m2), dy1 <- r1 u + r (g1 - n1 - z1 m2 - z n2).
     """
+    _, dy, dy1, z, z1, r, r1, gamma, pixels, C, groups, _ = row
     half = vcount(S)
     width, size = 2 * half, C // groups
     row = C * width
@@ -203,24 +211,30 @@ def normalise_back1(S, dy, dy1, z, z1, r, r1, W, gamma, pixels, C, groups):
 # ------------------------------------------------------------------------------------ elementwise
 
 
-@helper
-def add_rows(S, dst, a, size):
+@instruction
+def add_rows(row, T, W, S, G, A):
     """dst += a."""
+    _, dst, a, rows, _, _, _, _, _, _, _, _ = row
+    size = rows * 2 * vcount(S)
     for i in range(0, size, vcount(S)):
         vstore(S, dst + i, vload(S, dst + i) + vload(S, a + i))
 
 
-@helper
-def multiply_rows(S, dst, a, b, size, add):
+@instruction
+def multiply_rows(row, T, W, S, G, A):
     """dst = a b, or dst += a b."""
+    _, dst, a, b, rows, add, _, _, _, _, _, _ = row
+    size = rows * 2 * vcount(S)
     for i in range(0, size, vcount(S)):
         v = vload(S, a + i) * vload(S, b + i)
         vstore(S, dst + i, v + vload(S, dst + i) if add else v)
 
 
-@helper
-def pool(S, dst, src, pixels, C, scale):
+@instruction
+def pool(row, T, W, S, G, A):
     """dst[c] = scale sum_p src[p, c]."""
+    _, dst, src, pixels, C, mean, _, _, _, _, _, _ = row
+    scale = 1.0 / pixels if mean else 1.0
     size = C * 2 * vcount(S)
     for i in range(0, size, vcount(S)):
         total = vload(S, src + i)
@@ -229,9 +243,11 @@ def pool(S, dst, src, pixels, C, scale):
         vstore(S, dst + i, total * scale)
 
 
-@helper
-def pool_back(S, dst, src, pixels, C, scale):
+@instruction
+def pool_back(row, T, W, S, G, A):
     """dst[p, c] = scale src[c]."""
+    _, dst, src, pixels, C, mean, _, _, _, _, _, _ = row
+    scale = 1.0 / pixels if mean else 1.0
     size = C * 2 * vcount(S)
     for p in range(pixels):
         for i in range(0, size, vcount(S)):
@@ -251,9 +267,10 @@ def add_lanes(G, at, S, temp, total):
     G[at] += value
 
 
-@helper
-def sum_rows(S, a, G, at, pixels, C, temp):
+@instruction
+def sum_rows(row, T, W, S, G, A):
     """G[at + c] += sum over pixels and lanes of a[p, c]."""
+    _, a, at, pixels, C, temp, _, _, _, _, _, _ = row
     half = vcount(S)
     for c in range(C):
         total = vlike(vload(S, a), 0.0)
@@ -263,9 +280,10 @@ def sum_rows(S, a, G, at, pixels, C, temp):
         add_lanes(G, at + c, S, temp, total)
 
 
-@helper
-def dot_rows(S, a, b, G, at, pixels, C, temp):
+@instruction
+def dot_rows(row, T, W, S, G, A):
     """G[at + c] += sum over pixels and lanes of a[p, c] b[p, c]."""
+    _, a, b, at, pixels, C, temp, _, _, _, _, _ = row
     half = vcount(S)
     for c in range(C):
         total = vlike(vload(S, a), 0.0)
