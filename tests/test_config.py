@@ -60,7 +60,7 @@ def test_resolve__another_kind_of_energy_starts_afresh() -> None:
 
 
 def test_resolve__round_trip_through_the_run_folder(tmp_path: Path) -> None:
-    config = resolved("train.clip=0.25", "train.box=none", "lr=1", "data.toy=two_moons")
+    config = resolved("train.clip=0.25", "train.box=none", "start=data_noise", "lr=1", "data.toy=two_moons")
     (tmp_path / "config.json").write_text(config.dumps())
     preset, tables = config_read(tmp_path / "config.json")
     assert resolve(preset, tables, (2,)) == config

@@ -15,7 +15,7 @@ from . import plots, report
 from .arrays import npy_read
 from .evaluate import SAMPLES, Model, choose_chains, evaluate
 from .png import grid_pixels, plane_pixels, png_bytes
-from .run import Run, chain_update, uniform_start
+from .run import Run, uniform_start
 from .runfolder import SNAPSHOTS, os_errors, write_atomic
 
 SHOWN = 100  # chains in a picture of images or vectors
@@ -54,7 +54,7 @@ def results_write(folder: Path, run: Run, state: TrainState, records: list[dict[
         "steps": state.step,
         "seed": run.seed,
         "seconds_train": float(records[-1]["seconds"]) if records else 0.0,
-        "parameters": "theta" if state.ema is None else "ema",
+        "parameters": "ema" if run.config.train.ema_decay else "theta",
         "samples": origin,
         "nonfinite": int(sum(record.get("nonfinite", 0) for record in records)),
         "alarms": [f"step {r['step']}: {text}" for r in records for text in r.get("alarms", [])],
@@ -81,7 +81,7 @@ def model_chains(run: Run, state: TrainState, model: Model) -> tuple[Array, str]
         model.theta,
         uniform_start(run, SAMPLES, run.seed),
         K,
-        chain_update(run),
+        run.config.train.update(),
         run.seed,
         stream=Stream.EVALUATION,
     )
@@ -130,7 +130,7 @@ def report_html(
     K = FRESH_STEPS * run.config.train.K
     start = uniform_start(run, FRESH, run.seed)
     fresh, info = run.backend.langevin_run(
-        run.energy, model.theta, start, K, chain_update(run), run.seed, stream=Stream.EVALUATION
+        run.energy, model.theta, start, K, run.config.train.update(), run.seed, stream=Stream.EVALUATION
     )
     title = f"energy along {FRESH} chains of {K} steps from uniform noise"
     trajectories = report.image(plots.trajectories(info.energy, summary["energy_data"], title), "")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from ebm_fast import backend
-from ebm_ref.contracts import Array, BackendError, DataError, Energy, Stream, flat_size
-from ebm_ref.specs import SGLD
-from ebm_ref.train import TrainState, state_from_arrays
+from ebm_ref.contracts import Array, BackendError, Energy, Stream, flat_size
+from ebm_ref.train import TrainState, state_from_arrays, train
 
 from .checkpoint import checkpoint_load
 from .config import DataConfig, RunConfig, Tables, config_read, resolve, section_read
@@ -39,8 +38,8 @@ class Run:
         return self.config.train.box or (-1.0, 1.0)
 
     def model(self, state: TrainState) -> Model:
-        """The energy with the parameters that are judged: their moving average where the recipe keeps one."""
-        return Model(self.backend, self.energy, state.theta if state.ema is None else state.ema)
+        """The energy with the parameters that are judged: their moving average (theta itself where ema_decay is 0)."""
+        return Model(self.backend, self.energy, state.ema)
 
 
 def prepare(preset: str, tables: Tables) -> Run:
@@ -55,26 +54,12 @@ def prepare(preset: str, tables: Tables) -> Run:
     else:
         config = resolve(preset, tables, SHAPES[data_config.name])
         data = data_load(data_config, config.run.dtype)
-    check_data(config, data)
     module = backend(config.run.backend)
     name = module.__name__.rpartition(".")[2]
     if not hasattr(module, config.kind):
         raise BackendError(f"run.backend: {name} has no {config.kind}; ebm_ref has it: --backend ebm_ref")
     config = replace(config, run=replace(config.run, backend=name))
     return Run(config, data, module, getattr(module, config.kind)(**vars(config.spec)))
-
-
-def check_data(config: RunConfig, data: Dataset) -> None:
-    """Raise DataError unless the recipe can use the data."""
-    if config.train.batch > len(data.train):
-        raise DataError(
-            f"train.batch: expected at most the {len(data.train)} training samples, found {config.train.batch}"
-        )
-    box = config.train.box
-    if box is not None and (data.train.min() < box[0] or data.train.max() > box[1]):
-        raise DataError(
-            f"train.box: {list(box)} does not hold the data, which span {data.train.min()}..{data.train.max()}"
-        )
 
 
 def run_open(folder: Path) -> tuple[Run, TrainState]:
@@ -85,9 +70,11 @@ def run_open(folder: Path) -> tuple[Run, TrainState]:
 
 
 def state_load(folder: Path, run: Run) -> TrainState:
-    """The state of the last good checkpoint; CheckpointError unless it is of this run's energy."""
+    """The state of the last good checkpoint; CheckpointError unless it is of this run's energy and recipe."""
     arrays, _ = checkpoint_load(folder, run.config.identity())
-    return state_from_arrays(arrays)
+    state = state_from_arrays(arrays)
+    # until = state.step: no step is made, but train checks the state that it is handed
+    return train(run.backend, run.energy, run.config.train, run.data.train, run.seed, state, until=state.step)
 
 
 def uniform_start(run: Run, count: int, seed: int) -> Array:
@@ -96,8 +83,3 @@ def uniform_start(run: Run, count: int, seed: int) -> Array:
     dtype, size = run.data.train.dtype, flat_size(run.data.shape)
     u = run.backend.noise_uniform(seed, Stream.SAMPLE_START, 0, np.arange(count), size, dtype=dtype)  # (count, D)
     return (low + (high - low) * u).astype(dtype).reshape(count, *run.data.shape)
-
-
-def chain_update(run: Run) -> SGLD:
-    """The recipe's Langevin update."""
-    return SGLD(**{field.name: getattr(run.config.train, field.name) for field in fields(SGLD)})

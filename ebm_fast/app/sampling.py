@@ -12,7 +12,7 @@ from ebm_ref.contracts import Array, RangeError, Stream, check_choice, check_cou
 from .arrays import npz_bytes
 from .png import png_bytes
 from .results import chain_pixels, results_write
-from .run import Run, chain_update, run_open, uniform_start
+from .run import Run, run_open, uniform_start
 from .runfolder import lock_folder, metrics_read, write_atomic
 
 STARTS = ("buffer", "uniform")
@@ -34,7 +34,7 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str) -> dict[s
         model = run.model(state)
         x0 = uniform_start(run, n, seed) if start == "uniform" else buffer_start(run, state.buffer, n, seed)
         x, info = run.backend.langevin_run(
-            run.energy, model.theta, x0, steps, chain_update(run), seed, stream=Stream.EVALUATION
+            run.energy, model.theta, x0, steps, run.config.train.update(), seed, stream=Stream.EVALUATION
         )
         energy = model.energies(x)
         write_atomic(folder / "samples.npz", npz_bytes({"x": x, "energy": energy}))

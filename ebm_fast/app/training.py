@@ -70,16 +70,12 @@ def start(preset: str, tables: Tables) -> tuple[Run, TrainState]:
     config = run.config
     if config.run.report:
         require("matplotlib.figure", "plot")
-    state = train_start(run.backend, run.energy, config.train, run.data.train, run.seed, dtype=run.data.train.dtype)
+    theta = None
     if config.run.init:
         arrays, _ = checkpoint_load(Path(config.run.init), config.identity())
-        other = state_from_arrays(arrays)
-        theta = other.theta if other.ema is None else other.ema
-        for name, array in theta.items():
-            state.theta[name][...] = array
-            if state.ema is not None:
-                state.ema[name][...] = array
-    return run, state
+        theta = state_from_arrays(arrays).ema
+    data, dtype = run.data.train, run.data.train.dtype
+    return run, train_start(run.backend, run.energy, config.train, data, run.seed, dtype, theta)
 
 
 def check_changes(folder: Path, stored: Tables, run: Run) -> None:
