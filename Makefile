@@ -1,0 +1,42 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both make their own .venv; nothing else is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench gpu clean
+
+demo: $(VENV)/.has-demo  ## install, train a ConvEnergy by PCD on real digits, write runs/demo
+	rm -rf runs/demo
+	$(BIN)/ebm train digits --out runs/demo
+
+test: $(VENV)/.has-test  ## install, then the whole suite; ends with a line per twin
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.has-test  ## style, imports and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.has-bench  ## every bench case, validated against the oracle, then timed
+	$(BIN)/python -m bench
+
+gpu:  ## on a machine with a card; uses PYTHON as it is, installs nothing
+	PYTHONPATH=. $(PYTHON) -m ebm_fast.app.main doctor
+	PYTHONPATH=. $(PYTHON) -m ebm_fast.app.main verify
+	PYTHONPATH=. $(PYTHON) -m bench
+
+clean:  ## the environment and the caches; runs/ is left alone
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.has-demo: EXTRAS := cpu,cli,data,plot
+$(VENV)/.has-test: EXTRAS := test
+$(VENV)/.has-bench: EXTRAS := bench
+$(VENV)/.has-%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install $(PIP_FLAGS) --editable ".[$(EXTRAS)]"
+	touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python >= 3.11 is needed; name one with PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

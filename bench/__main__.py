@@ -1,0 +1,47 @@
+"""python -m bench [FUNCTION ...] [--twin NAME ...] [--rounds N] [--json] [--save NAME]"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ebm_fast import BACKENDS, why_not
+
+from .cases import CASES
+from .recipe import compare_recipes
+from .table import bench_case, format_row, load_twins, save_rows, to_json
+
+
+def main() -> int:
+    functions = list(dict.fromkeys(case.bench for case in CASES))
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("functions", nargs="*", metavar="FUNCTION", help=f"of {', '.join(functions)}, recipe")
+    parser.add_argument("--twin", action="append", choices=[b for b in BACKENDS if b != "ebm_ref"])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", metavar="NAME", help="write bench/results/NAME.csv")
+    args = parser.parse_args()
+    unknown = [f for f in args.functions if f not in (*functions, "recipe")]
+    if unknown:
+        parser.error(f"unknown function {unknown[0]}; choose from {', '.join(functions)}, recipe")
+    if "recipe" in args.functions:
+        compare_recipes()
+        return 0
+    names = args.twin or [b for b in BACKENDS if b != "ebm_ref" and why_not(b) is None]
+    rows = []
+    for case in CASES:
+        if args.functions and case.bench not in args.functions:
+            continue
+        for row in bench_case(case, load_twins(names), args.rounds):
+            rows.append(row)
+            if not args.json:
+                print(format_row(row), flush=True)
+    if args.json:
+        print(to_json(rows))
+    if args.save:
+        print(f"wrote {save_rows(rows, args.save)}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Input checks that every fast backend shares: what may be handed to a kernel.
+
+A kernel trusts its arguments, so a public function calls these first. They raise the typed errors of
+`ebm_ref.contracts` and name the argument.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ebm_ref.contracts import (
+    DTypeError,
+    RangeError,
+    ShapeError,
+    Shapes,
+    check_array,
+    check_count,
+)
+
+WORD = 2**32 - 1  # the largest counter word
+
+
+def check_address(seed: Any, stream: Any, step: Any) -> None:
+    """Raise unless seed fits 64 bits, stream and step 32 bits."""
+    check_count("seed", seed, low=0, high=2**64 - 1)
+    check_count("stream", stream, low=0, high=WORD)
+    check_count("step", step, low=0, high=WORD)
+
+
+def check_dtype(dtype: Any) -> np.dtype:
+    """float32 or float64 as a NumPy dtype; raises on anything else."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}") from error
+    if kind not in (np.float32, np.float64):
+        raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}")
+    return kind
+
+
+def check_chains(chains: Any, N: int | None = None) -> np.ndarray:
+    """Chain ids as contiguous uint64 (N,); raises unless integers in 0..2^32-1."""
+    ids = np.asarray(chains)
+    if ids.dtype.kind not in "iu":
+        raise DTypeError(f"chains: expected integers, found {ids.dtype}")
+    if ids.ndim != 1 or (N is not None and ids.shape[0] != N):
+        raise ShapeError(f"chains: expected shape ({'N' if N is None else N},), found {ids.shape}")
+    if ids.size and (int(ids.min()) < 0 or int(ids.max()) > WORD):
+        raise RangeError(f"chains: expected ids in [0, {WORD}], found {int(ids.min())} to {int(ids.max())}")
+    return np.ascontiguousarray(ids, np.uint64)
+
+
+def check_words(name: str, bits: Any, *, shape: tuple[int, ...] | None = None) -> None:
+    """Raise unless `bits` is a uint32 array (of that shape)."""
+    if not isinstance(bits, np.ndarray) or bits.dtype != np.uint32:
+        raise DTypeError(f"{name}: expected a uint32 array, found {getattr(bits, 'dtype', type(bits).__name__)}")
+    if shape is not None and bits.shape != shape:
+        raise ShapeError(f"{name}: expected shape {shape}, found {bits.shape}")
+
+
+def check_like(name: str, y: Any, x: Any, what: str = "x") -> None:
+    """Raise unless `y` has the shape and dtype of `x`."""
+    check_array(name, y, shape=tuple(x.shape))
+    check_same_dtype(name, y, x, what)
+
+
+def check_same_dtype(name: str, y: Any, x: Any, what: str = "x") -> None:
+    """Raise unless `y` has the dtype of `x`."""
+    if y.dtype != x.dtype:
+        raise DTypeError(f"{name}: expected {what}'s {x.dtype}, found {y.dtype}")
+
+
+def check_samples(name: str, x: Any, shape: tuple[int, ...]) -> None:
+    """Raise unless `x` is (N, *shape), float32 or float64."""
+    check_array(name, x, shape=(None, *shape))
+
+
+def check_theta(theta: Any, shapes: Shapes, dtype: Any = None) -> None:
+    """Raise unless `theta` holds exactly the arrays of `shapes`, of one float dtype (that one)."""
+    if not isinstance(theta, dict):
+        raise DTypeError(f"theta: expected a dict of arrays, found {type(theta).__name__}")
+    missing = [name for name in shapes if name not in theta]
+    unknown = [name for name in theta if name not in shapes]
+    if missing or unknown:
+        raise ShapeError(f"theta: missing {missing}, unknown {unknown}; expected {', '.join(shapes)}")
+    for name, shape in shapes.items():
+        check_array(f"theta[{name!r}]", theta[name], shape=shape)
+        if dtype is not None and theta[name].dtype != dtype:
+            raise DTypeError(f"theta[{name!r}]: expected x's {dtype}, found {theta[name].dtype}")
+
+
+def flat(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(N, *shape) as a contiguous (N, D); a view where x is contiguous."""
+    return np.ascontiguousarray(x).reshape(x.shape[0], prod(shape))

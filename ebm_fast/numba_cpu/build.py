@@ -1,0 +1,131 @@
+"""How kernels are compiled: one decorator, safe flags, and a cache that cannot be stale.
+
+`kernel` is an entry point: compiled on first call, without the interpreter lock, cached on disk.
+`inner` is a function that only kernels call: it is inlined into them, so it has no cache of its own.
+`instruction` is a kernel that `machine` calls by address.
+No parallel=True (its thread layers abort on two Python threads or on fork), no global random state,
+and only the fast-math flags that keep NaN and infinity meaning what they mean.
+
+Numba's cache knows a function by its own file. A kernel here is linked from many files, so an edit
+of a helper would bring back the old machine code. Hence a cached kernel is stamped with a digest of
+all sources that can be part of it, and of the vector width; and its file is named after what it
+holds, so two processes that save different variants at once cannot mix them up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from numba.core import caching, cgutils, types
+from numba.extending import intrinsic
+
+FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # never nnan, ninf: chains stop on non-finite numbers
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
+NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # never called from Python: quicker to compile
+JIT = not numba.config.DISABLE_JIT
+
+
+def vector_bytes() -> int:
+    """Bytes of one vector register of this machine: 64 (AVX-512), 32 (AVX2), else 16."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f") and features.get("avx512dq"):
+        return 64
+    return 32 if features.get("avx2") else 16
+
+
+VECTOR_BYTES = vector_bytes()
+
+
+def sources_digest(files: list[Path]) -> str:
+    """SHA-256 over the names and contents of `files` and the vector width."""
+    digest = hashlib.sha256(f"{VECTOR_BYTES}".encode())
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+HERE = Path(__file__).resolve().parent
+SOURCES = [*HERE.glob("*.py"), HERE.parent / "scalar.py"]
+DIGEST = sources_digest(SOURCES)
+
+
+class KernelIndex(caching.IndexDataCacheFile):
+    """Numba's index, with each variant's file named after key and digest instead of the next free number."""
+
+    def save(self, key: Any, data: Any) -> None:
+        overloads = self._load_index()
+        number = int(hashlib.sha256(f"{key!r} {DIGEST}".encode()).hexdigest()[:16], 16)
+        name = overloads[key] = self._data_name(number)
+        self._save_data(name, data)
+        self._save_index(overloads)
+
+
+class KernelCache(caching.FunctionCache):
+    """Numba's cache of one function, stamped with the digest of every kernel source."""
+
+    def __init__(self, py_func: Any) -> None:
+        super().__init__(py_func)
+        self._cache_file = KernelIndex(self._cache_path, self._impl.filename_base, DIGEST)
+
+
+def kernel(function: Any) -> Any:
+    """Compile `function` on first call; keep the machine code on disk where Numba would keep it."""
+    dispatcher = numba.njit(**OPTIONS, no_cfunc_wrapper=True)(function)
+    if JIT:
+        try:
+            dispatcher._cache = KernelCache(function)
+        except RuntimeError:  # no writable place for a cache (say, a zip or a read-only install): compile per process
+            return dispatcher
+    return dispatcher
+
+
+def inner(function: Any) -> Any:
+    """Compile `function` into the kernels that call it."""
+    return numba.njit(**OPTIONS, **NO_WRAPPERS, forceinline=True)(function)
+
+
+def instruction(function: Any) -> Any:
+    """Compile `function`(row, T, W, S, G, A) on first use as an instruction of `machine`, cached like a kernel.
+
+    The machine calls it by address, so that it is compiled once and not again into every program runner.
+    """
+    dispatcher = kernel(function)
+    if JIT:
+        dispatcher.targetoptions["no_cpython_wrapper"] = True
+    return dispatcher
+
+
+def instruction_signature(dtype: Any) -> Any:
+    """row, T: int64; W, S, G: numbers of `dtype`; A: uint64; all flat and contiguous."""
+    number = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+    index = types.Array(types.int64, 1, "C")
+    return types.void(index, index, number, number, number, types.Array(types.uint64, 1, "C"))
+
+
+def address(dispatcher: Any, dtype: Any) -> int:
+    """Where the machine code of an instruction lies; compiles it, or takes it from the cache."""
+    signature = instruction_signature(dtype)
+    dispatcher.compile(signature)
+    compiled = dispatcher.overloads[signature.args]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@intrinsic
+def call_address(typingctx, where, row, T, W, S, G, A):
+    """Call the instruction at `where`."""
+    args = (row, T, W, S, G, A)
+
+    def codegen(context, builder, sig, values):
+        kind = context.call_conv.get_function_type(types.void, args)
+        function = builder.inttoptr(values[0], kind.as_pointer())
+        status, _ = context.call_conv.call_function(builder, function, types.void, args, values[1:])
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(where, *args), codegen

@@ -1,0 +1,92 @@
+"""One Langevin step of one tile of chains: the instructions under `langevin`.
+
+Element d of chain l of a tile lies at [d width + l], width being two registers. In W, from `p`: eta, sigma,
+clip, clip_norm, low, high; infinity switches a bound off. In A: the two key words, stream, step, then the
+chain ids of the tile. `bad` is a row that becomes NaN in the lanes where something was not finite.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import scalar
+from .build import inner, instruction
+from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere
+from .noise import normal_row, philox_row
+
+ETA, SIGMA, CLIP, CLIP_NORM, LOW, HIGH = range(6)
+langevin_move = inner(scalar.langevin_move)
+
+
+@instruction
+def noise_tile(row, T, W, S, G, A):
+    """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile."""
+    _, at, D, _, _, _, _, _, _, _, _, _ = row
+    width = 2 * vcount(S)
+    words = np.empty((4, width), np.uint64)
+    blocks = np.empty(width, np.uint64)
+    raw = np.empty(4 * width, S.dtype)
+    for block in range((D + 3) // 4):
+        blocks[:] = np.uint64(block)
+        philox_row(blocks, A[4:], A[3], A[2], A[0], A[1], words)
+        normal_row(words, raw, S, at + 4 * block * width, width)
+
+
+@instruction
+def jitter_tile(row, T, W, S, G, A):
+    """y = box(x + sigma xi); bad where the sum is not finite."""
+    _, x, xi, y, D, p, bad, _, _, _, _, _ = row
+    width = 2 * vcount(S)
+    sigma, low, high = W[p + SIGMA], W[p + LOW], W[p + HIGH]
+    for l in range(0, width, vcount(S)):
+        wrong = vload(S, bad + l)
+        for d in range(D):
+            at = d * width + l
+            z = vfma(vload(S, xi + at), sigma, vload(S, x + at))
+            wrong = vfma(z, 0.0, wrong)
+            vstore(S, y + at, vmax(low, vmin(high, z)))
+        vstore(S, bad + l, wrong)
+
+
+@instruction
+def move_tile(row, T, W, S, G, A):
+    """y = box(x - eta clip(g) + sigma xi), xi < 0: without noise; norm = |g|; bad where g or the sum is not finite."""
+    _, x, g, xi, y, D, p, bad, norm, _, _, _ = row
+    width = 2 * vcount(S)
+    eta, sigma, clip, clip_norm = W[p + ETA], W[p + SIGMA], W[p + CLIP], W[p + CLIP_NORM]
+    low, high = W[p + LOW], W[p + HIGH]
+    for l in range(0, width, vcount(S)):
+        zero = vlike(vload(S, bad + l), 0.0)
+        wrong, square, clipped = vload(S, bad + l), zero, zero
+        for d in range(D):
+            v = vload(S, g + d * width + l)
+            wrong = vfma(v, 0.0, wrong)
+            square = vfma(v, v, square)
+            v = vmax(-clip, vmin(clip, v))
+            clipped = vfma(v, v, clipped)
+        vstore(S, norm + l, vsqrt(square))
+        scale = vlike(zero, 1.0)
+        if clip_norm < np.inf:
+            scale = clip_norm / vmax(clip_norm, vsqrt(clipped))
+        for d in range(D):
+            at = d * width + l
+            v = vmax(-clip, vmin(clip, vload(S, g + at))) * scale
+            z = langevin_move(vload(S, x + at), v, vload(S, xi + at) if xi >= 0 else zero, eta, sigma)
+            wrong = vfma(z, 0.0, wrong)
+            vstore(S, y + at, vmax(low, vmin(high, z)))
+        vstore(S, bad + l, wrong)
+
+
+@instruction
+def keep_tile(row, T, W, S, G, A):
+    """x = y in the chains that are alive and not bad; a bad one stops for good."""
+    _, x, y, D, alive, bad, _, _, _, _, _, _ = row
+    width = 2 * vcount(S)
+    for l in range(width):
+        if S[bad + l] != 0:  # NaN
+            S[alive + l] = 0
+    for l in range(0, width, vcount(S)):
+        live = vload(S, alive + l)
+        for d in range(D):
+            at = d * width + l
+            vstore(S, x + at, vwhere(live, vload(S, y + at), vload(S, x + at)))

@@ -1,0 +1,235 @@
+"""exp, log, tanh, the normal distribution and sin/cos for `Lanes`.
+
+float64 calls the C library lane by lane. float32 is range reduction and a polynomial in float32
+arithmetic (the exp, log, tanh, sin and cos polynomials are those of Moshier's Cephes library; the two
+of the normal distribution are least-maximum fits), relative error below 4e-7 where a function is not
+near its zeros. A NaN stays NaN. exp saturates outside [-87, 88] in float32: every caller's limit there
+is a constant (sigmoid 0 or 1, softplus x or 0, density 0).
+
+With NUMBA_DISABLE_JIT=1 both precisions use NumPy and the C library.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba.extending import overload
+
+from .. import scalar
+from .build import inner
+from .lanes import (
+    Lanes,
+    vabs,
+    vfma,
+    vlibm,
+    vlike,
+    vmax,
+    vmin,
+    vpow2,
+    vround,
+    vsplit,
+    vsqrt,
+    vwhere,
+)
+
+LOG2_E = 1.44269504088896341
+LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
+TANH_EDGE = 0.625
+CDF_EDGE = 1.41
+
+
+@inner
+def exp32(x):
+    """exp(x), x in [-87, 88]: x = n ln 2 + r, 2^n (1 + r + r^2 P(r))."""
+    x = vmax(-87.0, vmin(88.0, x))
+    n = vround(x * LOG2_E)
+    r = vfma(n, -LN2_LOW, vfma(n, -LN2_HIGH, x))
+    p = vfma(r, 1.9875691500e-4, vlike(r, 1.3981999507e-3))
+    p = vfma(p, r, 8.3334519073e-3)
+    p = vfma(p, r, 4.1665795894e-2)
+    p = vfma(p, r, 1.6666665459e-1)
+    p = vfma(p, r, 5.0000001201e-1)
+    return vfma(p, r * r, r + 1.0) * vpow2(n)
+
+
+@inner
+def log32(x):
+    """log(x), x positive and normal: x = (1 + r) 2^e, r - r^2/2 + r^3 P(r) + e ln 2."""
+    m, e = vsplit(x)
+    r = m - 1.0
+    z = r * r
+    p = vfma(r, 7.0376836292e-2, vlike(r, -1.1514610310e-1))
+    p = vfma(p, r, 1.1676998740e-1)
+    p = vfma(p, r, -1.2420140846e-1)
+    p = vfma(p, r, 1.4249322787e-1)
+    p = vfma(p, r, -1.6668057665e-1)
+    p = vfma(p, r, 2.0000714765e-1)
+    p = vfma(p, r, -2.4999993993e-1)
+    p = vfma(p, r, 3.3333331174e-1)
+    y = vfma(e, LN2_LOW, p * r * z)
+    return vfma(e, LN2_HIGH, r + vfma(z, -0.5, y))
+
+
+@inner
+def tanh32(x):
+    """x + x^3 P(x^2) below 0.625, else sign(x) (1 - 2 / (exp(2 |x|) + 1))."""
+    z = x * x
+    p = vfma(z, -5.70498872745e-3, vlike(z, 2.06390887954e-2))
+    p = vfma(p, z, -5.37397155531e-2)
+    p = vfma(p, z, 1.33314422036e-1)
+    p = vfma(p, z, -3.33332819422e-1)
+    small = vfma(p * z, x, x)
+    large = 1.0 - 2.0 / (exp32(2.0 * vabs(x)) + 1.0)
+    return vwhere(vabs(x) - TANH_EDGE, vwhere(-x, -large, large), small)
+
+
+@inner
+def normal32(x):
+    """Phi(x), phi(x): 1/2 + x P(x^2) below 1.41; else the tail phi-like exp(-x^2/2) t Q(t), t = 1/(1 + 0.4 |x|)."""
+    z = x * x
+    p = vfma(z, 4.323726727761823e-07, vlike(z, -8.841747330734506e-06))
+    p = vfma(p, z, 0.00011462955444585532)
+    p = vfma(p, z, -0.0011867654975503683)
+    p = vfma(p, z, 0.009973367676138878)
+    p = vfma(p, z, -0.06649035215377808)
+    p = vfma(p, z, 0.3989422917366028)
+    middle = vfma(p, x, 0.5)
+    bell = exp32(-0.5 * z)
+    t = 1.0 / vfma(vabs(x), 0.4, 1.0)
+    q = vfma(t, 0.0694456622004509, vlike(t, -0.18974988162517548))
+    q = vfma(q, t, 0.10870809108018875)
+    q = vfma(q, t, 0.05381656438112259)
+    q = vfma(q, t, 0.13948014378547668)
+    q = vfma(q, t, 0.1590326875448227)
+    q = vfma(q, t, 0.15959954261779785)
+    tail = q * t * bell
+    return vwhere(vabs(x) - CDF_EDGE, vwhere(x, 1.0 - tail, tail), middle), bell * scalar.INV_SQRT_2PI
+
+
+@inner
+def sincospi32(t):
+    """sin(pi t), cos(pi t), t in [0, 2]: t = k/2 + f, |f| <= 1/4, then the k-th quarter turn."""
+    k = vround(2.0 * t)
+    y = vfma(k, -0.5, t) * math.pi
+    z = y * y
+    p = vfma(z, -1.9515295891e-4, vlike(z, 8.3321608736e-3))
+    p = vfma(p, z, -1.6666654611e-1)
+    s = vfma(p * z, y, y)
+    q = vfma(z, 2.443315711809948e-5, vlike(z, -1.388731625493765e-3))
+    q = vfma(q, z, 4.166664568298827e-2)
+    c = vfma(q * z, z, vfma(z, -0.5, 1.0))
+    odd = 0.5 - vabs(vabs(k - 2.0) - 1.0)  # > 0 for k = 1, 3
+    sine, cosine = vwhere(odd, c, s), vwhere(odd, s, c)
+    sine = vwhere(1.0 - vabs(k - 2.5), -sine, sine)  # k = 2, 3
+    return sine, vwhere(1.0 - vabs(k - 1.5), -cosine, cosine)  # k = 1, 2
+
+
+# --------------------------------------------- by precision (these bodies run when the compiler is off)
+
+
+def vexp(x):
+    """exp(x)."""
+    with np.errstate(over="ignore"):
+        return np.exp(x)
+
+
+def vlog(x):
+    """log(x), x > 0."""
+    return np.log(x)
+
+
+def vlog1p(x):
+    """log(1 + x), x in [0, 1]."""
+    return np.log1p(x)
+
+
+def vtanh(x):
+    """tanh(x)."""
+    return np.tanh(x)
+
+
+def vnormal(x):
+    """Phi(x), phi(x) of the standard normal."""
+    cdf = 0.5 * (1.0 + vlibm("erf", x * scalar.INV_SQRT_2))
+    return cdf.astype(x.dtype), vexp(-0.5 * x * x) * x.dtype.type(scalar.INV_SQRT_2PI)
+
+
+def vsincospi(t):
+    """sin(pi t), cos(pi t), t in [0, 2]."""
+    return np.sin(np.pi * t).astype(t.dtype), np.cos(np.pi * t).astype(t.dtype)
+
+
+@inner
+def log1p32(x):
+    """log(w) + (x - (w - 1)) / w with w = 1 + x as rounded: no loss for small x."""
+    w = 1.0 + x
+    return log32(w) + (x - (w - 1.0)) / w
+
+
+@inner
+def normal64(x):
+    density = vlibm("exp", -0.5 * x * x) * scalar.INV_SQRT_2PI
+    return 0.5 * (1.0 + vlibm("erf", x * scalar.INV_SQRT_2)), density
+
+
+@inner
+def sincospi64(t):
+    return vlibm("sin", math.pi * t), vlibm("cos", math.pi * t)
+
+
+def single(x):
+    """Whether the type `x` is lanes of float32; raises on anything but Lanes."""
+    if not isinstance(x, Lanes):
+        raise TypeError(f"expected Lanes, found {x}")
+    return x.element.bitwidth == 32
+
+
+@overload(vexp)
+def vexp_by_type(x):
+    return (lambda x: exp32(x)) if single(x) else (lambda x: vlibm("exp", x))
+
+
+@overload(vlog)
+def vlog_by_type(x):
+    return (lambda x: log32(x)) if single(x) else (lambda x: vlibm("log", x))
+
+
+@overload(vlog1p)
+def vlog1p_by_type(x):
+    return (lambda x: log1p32(x)) if single(x) else (lambda x: vlibm("log1p", x))
+
+
+@overload(vtanh)
+def vtanh_by_type(x):
+    return (lambda x: tanh32(x)) if single(x) else (lambda x: vlibm("tanh", x))
+
+
+@overload(vnormal)
+def vnormal_by_type(x):
+    return (lambda x: normal32(x)) if single(x) else (lambda x: normal64(x))
+
+
+@overload(vsincospi)
+def vsincospi_by_type(t):
+    return (lambda t: sincospi32(t)) if single(t) else (lambda t: sincospi64(t))
+
+
+@inner
+def vsigmoid(x):
+    """1 / (1 + exp(-x))."""
+    return 1.0 / (1.0 + vexp(-x))
+
+
+@inner
+def vsoftplus(x):
+    """max(x, 0) + log(1 + exp(-|x|))."""
+    return vmax(0.0, x) + vlog1p(vexp(-vabs(x)))
+
+
+@inner
+def box_muller(u, t):
+    """sqrt(-2 ln u) (cos(pi t), sin(pi t)): two normals from u in (0, 1] and t in [0, 2]."""
+    radius = vsqrt(-2.0 * vlog(u))
+    sine, cosine = vsincospi(t)
+    return radius * cosine, radius * sine

@@ -1,0 +1,124 @@
+"""A small machine: whatever happens to a tile of samples is a program of a few instructions.
+
+A program is an int64 table, one instruction a row: what to do, then up to 11 operands, which are offsets
+in the thread's scratch S, in the packed parameters W, in the gradients G and in the tables T, and sizes. So
+a new network, shape or precision needs no new compilation, and one call without the interpreter lock runs
+whole tiles. Instructions are called by address; the six below move data between a tile and the arrays
+of all samples, and belong to the machine itself.
+
+Tiles do not depend on each other, and a program does not see which thread runs it: results are equal to
+the bit for any number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import chain, gather, tile
+from .build import JIT, address, call_address, inner, kernel
+from .lanes import vcount
+
+LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
+# LOAD: dst, input 0..2, D     STORE: src, D     READ, WRITE: row, record r, whether it has one row a repetition
+# FILL: dst, rows, integer     COPY: dst, src, rows
+COLUMNS = 12
+INSTRUCTIONS = (
+    gather.gather,
+    gather.weight_grad,
+    tile.normalise,
+    tile.normalise1,
+    tile.normalise_back,
+    tile.normalise_back1,
+    tile.activate,
+    tile.bend,
+    tile.add_rows,
+    tile.multiply_rows,
+    tile.pool,
+    tile.pool_back,
+    tile.sum_rows,
+    tile.dot_rows,
+    chain.noise_tile,
+    chain.jitter_tile,
+    chain.move_tile,
+    chain.keep_tile,
+)
+
+
+def table_of(code: list[tuple[Any, ...]], dtype: Any) -> np.ndarray:
+    """The program as int64 rows, instructions replaced by their addresses."""
+    places = {}
+    for what, *_ in code:
+        if not isinstance(what, int) and what not in places:
+            places[what] = address(what, dtype) if JIT else INSTRUCTIONS.index(what)
+    rows = [(what if isinstance(what, int) else places[what], *operands) for what, *operands in code]
+    return np.array([row + (0,) * (COLUMNS - len(row)) for row in rows], np.int64).reshape(-1, COLUMNS)
+
+
+ONE = np.uint64(1)
+if JIT:
+    call = call_address
+else:
+
+    def call(place, row, T, W, S, G, A):
+        INSTRUCTIONS[place](row, T, W, S, G, A)
+
+
+@kernel
+def run_tiles(P, ends, K, T, W, S, G, address, chains, in0, in1, in2, out, records, start, stride):
+    """Run P on the tiles start, start + stride, ...: rows up to ends[0], K times up to ends[1], then the rest.
+
+    address: key words, stream, step of the first repetition; chains: ids, whole tiles of them (or none).
+    """
+    width = 2 * vcount(S)
+    N = in0.shape[0]
+    A = np.zeros(4 + width, np.uint64)
+    for n0 in range(start * width, N, stride * width):
+        keep = min(width, N - n0)
+        for j in range(4):
+            A[j] = address[j]
+        if chains.shape[0] > 0:
+            for l in range(width):
+                A[4 + l] = chains[n0 + l]
+        i, k = 0, 0
+        while True:
+            if i == ends[1] and k + 1 < K:  # next repetition
+                i, k = ends[0], k + 1
+                A[3] += ONE
+            if i == ends[0] and K == 0:  # no repetition
+                i = ends[1]
+            if i == P.shape[0]:
+                break
+            what, at = P[i, 0], P[i, 1]
+            if what >= 0:
+                call(what, P[i], T, W, S, G, A)
+            elif what == LOAD:
+                x = in0 if P[i, 2] == 0 else (in1 if P[i, 2] == 1 else in2)
+                load(x, n0, P[i, 3], S, at)
+            elif what == STORE:
+                for l in range(keep):
+                    for d in range(P[i, 2]):
+                        out[n0 + l, d] = S[at + d * width + l]
+            elif what == READ:
+                for l in range(width):
+                    S[at + l] = records[P[i, 2], k * P[i, 3], n0 + l] if l < keep else 0
+            elif what == WRITE:
+                for l in range(keep):
+                    records[P[i, 2], k * P[i, 3], n0 + l] = S[at + l]
+            elif what == FILL:
+                for l in range(P[i, 2] * width):
+                    S[at + l] = P[i, 3]
+            elif what == COPY:
+                for l in range(P[i, 3] * width):
+                    S[at + l] = S[P[i, 2] + l]
+            i += 1
+
+
+@inner
+def load(x, n0, D, S, at):
+    """S[at + d width + l] = x[n0 + l, d]; lanes beyond the last sample hold 0."""
+    width = 2 * vcount(S)
+    for l in range(width):
+        for d in range(D):
+            S[at + d * width + l] = x[n0 + l, d] if n0 + l < x.shape[0] else 0

@@ -1,0 +1,149 @@
+"""What every network of this backend has in common: the protocol's methods, each one program.
+
+A subclass inherits a spec (its fields, defaults and parameter names) and this class, and emits its layers.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ebm_ref.contracts import Array, ChainInfo, Params, check_array, flat_size
+
+from ..checks import check_like, check_same_dtype, check_samples, check_theta, flat
+from . import chain
+from . import machine as m
+from .program import Program, Value
+
+
+@lru_cache(maxsize=256)
+def program(network: Any, dtype: np.dtype, purpose: str) -> Program:
+    """The program of one method: "energy", "grad_x", "params"; with a tangent "hvp", "along"."""
+    tangent = purpose in ("hvp", "along")
+    P = Program(dtype, tangent, params=purpose in ("params", "along"))
+    D = flat_size(network.shape)
+    x = network.input(P)
+    P.emit(m.LOAD, x.at, 0, D)
+    if tangent:
+        P.emit(m.LOAD, x.at1, 1, D)
+    backward = None if purpose == "energy" else ("params" if P.params else "x")
+    E, dx = network.emit(P, x, backward)
+    P.emit(m.WRITE, E.at, 0, 0)
+    if purpose in ("grad_x", "hvp"):
+        P.emit(m.STORE, dx.at1 if tangent else dx.at, D)
+    P.freeze()
+    return P
+
+
+@lru_cache(maxsize=256)
+def chain_program(network: Any, dtype: np.dtype, noise_first: bool) -> Program:
+    """K Langevin steps of a tile: records 0 energy and 1 |g| of each step, 2 whether the chain is alive."""
+    P = Program(dtype)
+    D = flat_size(network.shape)
+    state, x, xi = P.rows(D), network.input(P), P.rows(4 * -(-D // 4))
+    bad, alive, norm, p = P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
+    P.emit(m.LOAD, state, 0, D)
+    P.emit(m.FILL, alive, 1, 1)
+    P.section()
+    P.emit(m.FILL, bad, 1, 0)
+    P.emit(chain.noise_tile, xi, D)
+    if noise_first:
+        P.emit(chain.jitter_tile, state, xi, x.at, D, p, bad)
+    else:
+        P.emit(m.COPY, x.at, state, D)
+    E, dx = network.emit(P, x, "x")
+    P.emit(chain.move_tile, x.at, dx.at, -1 if noise_first else xi, x.at, D, p, bad, norm)
+    P.emit(chain.keep_tile, state, x.at, D, alive, bad)
+    P.emit(m.WRITE, E.at, 0, 1)
+    P.emit(m.WRITE, norm, 1, 1)
+    P.section()
+    P.emit(m.WRITE, alive, 2, 0)
+    P.emit(m.STORE, state, D)
+    P.freeze()
+    return P
+
+
+class Network:
+    """Level 1 and 2 of the energy protocol for a spec that can `emit` its layers."""
+
+    def input(self, P: Program) -> Value:
+        """Rows for the input: an image (pixels, C), or one pixel with D channels."""
+        D = flat_size(self.shape)
+        C = self.shape[-1] if self.image else D
+        return P.value(D // C, C)
+
+    def check_theta(self, theta: Params, x: Array) -> None:
+        """Raise unless theta holds this network's parameters, in x's precision."""
+        check_theta(theta, self.theta_shapes(), x.dtype)
+
+    def _check(self, theta: Params, x: Array) -> None:
+        check_samples("x", x, self.shape)
+        self.check_theta(theta, x)
+
+    def _run(self, purpose: str, theta: Params, x: Array, v: Array | None = None, w: Array | None = None) -> Any:
+        """E (N,), second output (N, D), parameter gradients of one program."""
+        P = program(self, x.dtype, purpose)
+        X = flat(x, self.shape)
+        inputs = (X,) if v is None else (X, flat(v, self.shape))
+        records = np.ones((2, 1, len(X)), x.dtype)
+        if w is not None:
+            records[1, 0] = w
+        out = np.empty_like(X)
+        strands = P.run(P.weights(theta), inputs, out, records)
+        return records[0, 0], out.reshape(x.shape), P.unpack(strands, theta) if P.params else None
+
+    def run_chain(
+        self, theta: Params, x0: Array, K: int, p: Array, noise_first: bool, address: tuple[Any, ...], chains: Array
+    ) -> tuple[Array, ChainInfo]:
+        """K Langevin steps of checked arguments, all in one program (`langevin_run` calls this)."""
+        self.check_theta(theta, x0)
+        P = chain_program(self, x0.dtype, noise_first)
+        X = flat(x0, self.shape)
+        out = np.empty_like(X)
+        records = np.empty((3, max(K, 1), len(X)), x0.dtype)
+        P.run(P.weights({**theta, "": p}), (X,), out, records, K, address, chains)
+        energies, norms, alive = records
+        return out.reshape(x0.shape), ChainInfo(energies[:K], norms[:K], alive[0] > 0)
+
+    def energy(self, theta: Params, x: Array) -> Array:
+        """E(x). x: (N, *shape); returns (N,). Raises ShapeError, DTypeError."""
+        self._check(theta, x)
+        return self._run("energy", theta, x)[0]
+
+    def grad_x(self, theta: Params, x: Array) -> Array:
+        """grad_x E(x). x: (N, *shape); returns like x. Raises ShapeError, DTypeError."""
+        return self.energy_and_grad_x(theta, x)[1]
+
+    def energy_and_grad_x(self, theta: Params, x: Array) -> tuple[Array, Array]:
+        """E(x), grad_x E(x). x: (N, *shape); returns (N,), like x. Raises ShapeError, DTypeError."""
+        self._check(theta, x)
+        return self._run("grad_x", theta, x)[:2]
+
+    def grad_theta(self, theta: Params, x: Array, w: Array) -> Params:
+        """sum_n w_n grad_theta E(x_n). x: (N, *shape), w: (N,); returns like theta. Raises ShapeError, DTypeError."""
+        self._check(theta, x)
+        check_array("w", w, shape=(x.shape[0],))
+        check_same_dtype("w", w, x)
+        return self._run("params", theta, x, w=w)[2]
+
+    def grad_theta_along(self, theta: Params, x: Array, v: Array) -> Params:
+        """grad_theta sum_n v_n . grad_x E(x_n). x, v: (N, *shape); returns like theta.
+
+        Raises ShapeError, DTypeError, SmoothnessError.
+        """
+        self.require_smooth("grad_theta_along")
+        self._check(theta, x)
+        check_like("v", v, x)
+        return self._run("along", theta, x, v=v)[2]
+
+    def hvp(self, theta: Params, x: Array, v: Array) -> Array:
+        """H(x_n) v_n, H the Hessian of E in x. x, v: (N, *shape); returns like x.
+
+        Raises ShapeError, DTypeError, SmoothnessError.
+        """
+        self.require_smooth("hvp")
+        self._check(theta, x)
+        check_like("v", v, x)
+        return self._run("hvp", theta, x, v=v)[1]

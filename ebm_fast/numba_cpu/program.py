@@ -1,0 +1,350 @@
+"""Writes the programs of `machine`: where every array of a network lies, and in which order it is computed.
+
+A `Program` is built once per energy, precision and purpose, and then only read. Layers are emitted
+forwards; the caller emits them again backwards, last to first. With `tangent`, every value has a second
+plane: the coefficient of s when the input is x + s v (the rules are those of `tile`); with `params`, the
+gradient of the parameters is summed. A gradient overwrites what it no longer needs: dh goes where h was
+(unless h is the input), dz where f' was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ebm_ref.contracts import Params
+from ebm_ref.specs import ACTIVATIONS
+
+from . import gather, tile
+from . import machine as m
+from .gather import pack_weights, packed_size
+from .lanes import lane_count
+from .threads import aligned, parallel, scratch
+from .tile import EPS_AT
+
+STRANDS = 16  # partial sums of the parameter gradient; each takes every 16th tile
+NO_RECORDS = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, np.float64)}
+NO_CHAINS = np.empty(0, np.uint64)
+EPS = 1e-5
+SLACK = 4  # rows that `gather` may read past an array
+
+
+@dataclass(frozen=True)
+class Value:
+    """Rows of one array (pixels, C) of the tile, and of its tangent."""
+
+    at: int
+    at1: int
+    pixels: int
+    C: int
+
+    @property
+    def rows(self) -> int:
+        return self.pixels * self.C
+
+
+@dataclass(frozen=True)
+class Links:
+    """Which input pixel meets which output pixel through which tap: (input, tap, output) each."""
+
+    pixels_in: int
+    pixels_out: int
+    taps: int
+    pairs: np.ndarray
+
+
+def conv_links(H: int, W: int, R: int, S: int, stride: int, padding: str) -> tuple[int, int, Links]:
+    """P, Q and the links of a convolution; SAME pads by TensorFlow's rule, the odd pixel after."""
+
+    def axis(size: int, kernel: int) -> tuple[int, int]:
+        if padding == "VALID":
+            return -(-(size - kernel + 1) // stride), 0
+        out = -(-size // stride)
+        return out, max((out - 1) * stride + kernel - size, 0) // 2
+
+    (P, top), (Q, left) = axis(H, R), axis(W, S)
+    p, q, r, s = (a.ravel() for a in np.meshgrid(*(np.arange(n) for n in (P, Q, R, S)), indexing="ij"))
+    h, w = p * stride + r - top, q * stride + s - left
+    inside = (h >= 0) & (h < H) & (w >= 0) & (w < W)
+    pairs = np.stack([h * W + w, r * S + s, p * Q + q], 1)[inside]
+    return P, Q, Links(H * W, P * Q, R * S, pairs)
+
+
+DENSE = Links(1, 1, 1, np.zeros((1, 3), np.int64))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear map in a program: where its tables, packed weights and gradients lie."""
+
+    links: Links
+    C: int
+    O: int
+    tables: tuple[int, int, int]  # by output pixel, by input pixel, by tap
+    weights: tuple[int, int]  # packed forwards, packed backwards
+    bias: int
+    grads: tuple[int, int]  # of the weights, of the bias
+
+
+@dataclass
+class Program:
+    """Instructions, tables and layouts under construction; `freeze` makes the arrays a kernel reads."""
+
+    dtype: Any
+    tangent: bool = False
+    params: bool = False
+    width: int = 0
+    code: list[tuple[Any, ...]] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    tables: list[np.ndarray] = field(default_factory=list)
+    table_size: int = 0
+    scratch_size: int = 0
+    packed: list[tuple[str, int, tuple[int, int, int] | None, bool]] = field(default_factory=list)
+    packed_size: int = 1  # eps
+    grads: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    grads_size: int = 0
+    turn_x: int = 0  # rows that turning needs
+    turn_dy: int = 0
+    turned: list[int] = field(default_factory=list)  # instructions that await the address of the turned arrays
+    temp: int = 0
+
+    def __post_init__(self) -> None:
+        self.width = 2 * lane_count(self.dtype)
+        self.temp = self.rows(1)
+
+    # ------------------------------------------------------------------------------ layout
+
+    def rows(self, count: int) -> int:
+        """Address of `count` new rows of scratch."""
+        at = self.scratch_size
+        self.scratch_size += count * self.width
+        return at
+
+    def value(self, pixels: int, C: int) -> Value:
+        """A new array (pixels, C), with its tangent if the program carries tangents."""
+        at = self.rows(pixels * C)
+        return Value(at, self.rows(pixels * C) if self.tangent else -1, pixels, C)
+
+    def emit(self, what: Any, *operands: int) -> None:
+        """Append one instruction."""
+        self.code.append((what, *operands))
+
+    def section(self) -> None:
+        """End the part that runs once; then the part that is repeated; the rest runs once again."""
+        self.ends.append(len(self.code))
+
+    def table(self, links: Links, key: int, pixels: int, others: tuple[int, int]) -> int:
+        """Append the pairs grouped by column `key`: starts, then columns `others` of each; return the address."""
+        pairs = links.pairs[np.argsort(links.pairs[:, key], kind="stable")]
+        at = self.table_size
+        starts = np.searchsorted(pairs[:, key], np.arange(pixels + 1))
+        table = np.concatenate([at + pixels + 1 + 2 * starts, pairs[:, others].ravel()])
+        self.tables.append(table)
+        self.table_size += table.size
+        return at
+
+    def pack(self, name: str, size: int, shape: tuple[int, int, int] | None = None, transposed: bool = False) -> int:
+        """Room for parameter `name` in W, as it is or packed for `gather`; return the address."""
+        at = self.packed_size
+        self.packed.append((name, at, shape, transposed))
+        self.packed_size += size
+        return at
+
+    def grad(self, name: str, padded: tuple[int, ...], kept: tuple[int, ...]) -> int:
+        """Room for the gradient of `name` in G, of which the corner `kept` is the result; return the address."""
+        if not self.params:
+            return -1
+        at = self.grads_size
+        self.grads[name] = (at, padded, kept)
+        self.grads_size += -(-int(np.prod(padded)) // self.width) * self.width
+        return at
+
+    def vector(self, name: str, size: int) -> tuple[int, int]:
+        """Addresses of a parameter vector and of its gradient."""
+        return self.pack(name, size), self.grad(name, (size,), (size,))
+
+    # ---------------------------------------------------------------------------- linear maps
+
+    def linear(self, w: str, b: str, links: Links, C: int, O: int) -> Linear:
+        """Declare y[p, o] = b[o] + sum over links of p, sum_c w[t, c, o] x[q, c]."""
+        shape = (links.taps, C, O)
+        tables = (
+            self.table(links, 2, links.pixels_out, (0, 1)),
+            self.table(links, 0, links.pixels_in, (2, 1)),
+            self.table(links, 1, links.taps, (0, 2)),
+        )
+        weights = (
+            self.pack(w, packed_size(*shape), shape, False),
+            self.pack(w, packed_size(links.taps, O, C), shape, True),
+        )
+        bias, bias_grad = self.vector(b, O)
+        padded = (links.taps, -(-C // 8) * 8, -(-O // self.width) * self.width)
+        return Linear(links, C, O, tables, weights, bias, (self.grad(w, padded, shape), bias_grad))
+
+    def apply(self, map: Linear, x: Value, y: Value | None = None) -> Value:
+        """y = map(x), or y += map(x)."""
+        add = y is not None
+        out = y if y is not None else self.value(map.links.pixels_out, map.O)
+        sizes = (map.tables[0], map.links.pixels_out, map.links.taps, map.C, map.O, int(add))
+        self.emit(gather.gather, out.at, x.at, map.weights[0], map.bias, *sizes)
+        if self.tangent:
+            self.emit(gather.gather, out.at1, x.at1, map.weights[0], -1, *sizes)
+        return out
+
+    def apply_back(self, map: Linear, dy: Value, dx: Value, add: bool = False) -> None:
+        """dx = map'(dy), or dx += map'(dy)."""
+        sizes = (map.tables[1], map.links.pixels_in, map.links.taps, map.O, map.C, int(add))
+        self.emit(gather.gather, dx.at, dy.at, map.weights[1], -1, *sizes)
+        if self.tangent:
+            self.emit(gather.gather, dx.at1, dy.at1, map.weights[1], -1, *sizes)
+
+    def apply_params(self, map: Linear, x: Value, dy: Value) -> None:
+        """Add the gradients of the map's weights and bias (their tangents, if the program has tangents)."""
+        if not self.params:
+            return
+        self.turn_x = max(self.turn_x, map.links.pixels_in * (-(-map.C // 8) * 8))
+        self.turn_dy = max(self.turn_dy, map.links.pixels_out * (-(-map.O // self.width) * self.width))
+        planes = [(x.at1, dy.at), (x.at, dy.at1)] if self.tangent else [(x.at, dy.at)]
+        sizes = (map.tables[2], map.links.taps, map.C, map.O, map.links.pixels_in, map.links.pixels_out)
+        for a, b in planes:
+            self.turned.append(len(self.code))
+            self.emit(gather.weight_grad, a, b, map.grads[0], *sizes, 0, 0)
+        self.emit(tile.sum_rows, dy.at1 if self.tangent else dy.at, map.grads[1], dy.pixels, dy.C, self.temp)
+
+    # ------------------------------------------------------------- normalisation and activation
+
+    def norm(self, name: str, z: Value, groups: int) -> Norm:
+        """y = gamma xhat + beta; z becomes xhat."""
+        (gamma, gamma_grad), (beta, beta_grad) = (self.vector(f"{name}.{part}", z.C) for part in ("gamma", "beta"))
+        y, rate = self.value(z.pixels, z.C), self.value(1, groups)
+        self.emit(tile.normalise, z.at, y.at, rate.at, gamma, beta, z.pixels, z.C, groups)
+        if self.tangent:
+            self.emit(tile.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, z.C, groups)
+        return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad))
+
+    def norm_back(self, norm: Norm, dy: Value) -> None:
+        """dy becomes dz; the gradients of gamma and beta are summed."""
+        z, rate, sizes = norm.z, norm.rate, (norm.z.pixels, norm.z.C)
+        if self.params:
+            last = (*sizes, self.temp)
+            self.emit(tile.dot_rows, dy.at, z.at1 if self.tangent else z.at, norm.grads[0], *last)
+            if self.tangent:
+                self.emit(tile.dot_rows, dy.at1, z.at, norm.grads[0], *last)
+            self.emit(tile.sum_rows, dy.at1 if self.tangent else dy.at, norm.grads[1], *last)
+        if self.tangent:
+            planes = (dy.at, dy.at1, z.at, z.at1, rate.at, rate.at1)
+            self.emit(tile.normalise_back1, *planes, norm.gamma, *sizes, norm.groups)
+        else:
+            self.emit(tile.normalise_back, dy.at, z.at, rate.at, norm.gamma, *sizes, norm.groups)
+
+    def activate(self, y: Value, kind: str) -> Value:
+        """y becomes h = f(y); returns the slope f'(y), with f''(y) y1 in its second plane."""
+        slope, code = self.value(y.pixels, y.C), ACTIVATIONS.index(kind)
+        if self.tangent:
+            self.emit(tile.bend, y.at, slope.at1, y.rows, code)
+            self.emit(tile.multiply_rows, slope.at1, slope.at1, y.at1, y.rows, 0)
+        self.emit(tile.activate, y.at, slope.at, y.rows, code)
+        if self.tangent:
+            self.emit(tile.multiply_rows, y.at1, slope.at, y.at1, y.rows, 0)
+        return slope
+
+    def activate_back(self, slope: Value, dh: Value) -> Value:
+        """slope becomes dy = dh f'(y); its tangent dh1 f' + dh f'' y1."""
+        if self.tangent:
+            self.emit(tile.multiply_rows, slope.at1, slope.at1, dh.at, dh.rows, 0)
+            self.emit(tile.multiply_rows, slope.at1, slope.at, dh.at1, dh.rows, 1)
+        self.emit(tile.multiply_rows, slope.at, slope.at, dh.at, dh.rows, 0)
+        return slope
+
+    def both(self, op: Any, dst: Value, src: Value, *sizes: int) -> None:
+        """One instruction on the value, and the same on its tangent."""
+        self.emit(op, dst.at, src.at, *sizes)
+        if self.tangent:
+            self.emit(op, dst.at1, src.at1, *sizes)
+
+    def seed(self, dy: Value, weighted: bool) -> None:
+        """dE = w_n (record 1) or 1, without a tangent."""
+        self.emit(*((m.READ, dy.at, 1, 0) if weighted else (m.FILL, dy.at, 1, 1)))
+        if self.tangent:
+            self.emit(m.FILL, dy.at1, 1, 0)
+
+    # --------------------------------------------------------------------------- finish, run
+
+    def freeze(self) -> None:
+        """Place what could only be placed last; the program is then only read."""
+        x, dy = self.rows(self.turn_x), self.rows(self.turn_dy)
+        for i in self.turned:
+            self.code[i] = (*self.code[i][:-2], x, dy)
+        self.rows(SLACK)
+        self.P = m.table_of(self.code, self.dtype)
+        self.ends = [*self.ends, len(self.code), len(self.code)][:2]
+        self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
+
+    def weights(self, theta: Params, eps: float = EPS) -> np.ndarray:
+        """W: eps of the normalisations, then the parameters, packed."""
+        W = aligned(self.packed_size, self.dtype)
+        W[EPS_AT] = eps
+        for name, at, shape, transposed in self.packed:
+            if shape is None:
+                W[at : at + theta[name].size] = theta[name]
+            else:
+                pack_weights(np.ascontiguousarray(theta[name]).reshape(shape), W, at, transposed)
+        return W
+
+    def run(
+        self,
+        W: np.ndarray,
+        inputs: tuple[np.ndarray, ...],
+        out: np.ndarray,
+        records: np.ndarray,
+        K: int = 0,
+        address: tuple[Any, ...] = (0, 0, 0, 0),
+        chains: np.ndarray = NO_CHAINS,
+        threads: int = 1 << 30,
+    ) -> list[np.ndarray]:
+        """Run all tiles of up to three inputs (N, D) into out (N, D) and records (R, K, N); return G's strands.
+
+        Which tiles a strand of G sums depends on N only, and strands are added in order.
+        """
+        in0, in1, in2 = (*inputs, inputs[0], inputs[0])[:3]
+        tiles = -(-len(in0) // self.width)
+        strands = min(STRANDS, tiles) if self.params else min(tiles, threads)
+        G = [aligned(self.grads_size, self.dtype) for _ in range(strands if self.params else 0)]
+        words, ends = np.array(address, np.uint64), np.array(self.ends)
+
+        def task(part: int, parts: int) -> None:
+            S = scratch(self.scratch_size, self.dtype)
+            for i in range(part, strands, parts) if self.params else (part,):
+                if self.params:
+                    G[i][:] = 0
+                grads, stride = (G[i], strands) if self.params else (W, parts)
+                m.run_tiles(self.P, ends, K, self.T, W, S, grads, words, chains, in0, in1, in2, out, records, i, stride)
+
+        parallel(task, strands)
+        return G
+
+    def unpack(self, strands: list[np.ndarray], theta: Params) -> Params:
+        """The gradients of theta: the sum of the strands, first to last, without padding."""
+        total = np.zeros(self.grads_size, self.dtype)
+        for strand in strands:
+            total += strand
+        grads = {}
+        for name, value in theta.items():
+            at, padded, kept = self.grads[name]
+            whole = total[at : at + int(np.prod(padded))].reshape(padded)
+            grads[name] = whole[tuple(slice(0, size) for size in kept)].reshape(value.shape).copy()
+        return grads
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A normalisation in a program: its results and parameters."""
+
+    z: Value
+    y: Value
+    rate: Value
+    groups: int
+    gamma: int
+    grads: tuple[int, int]  # of gamma, of beta

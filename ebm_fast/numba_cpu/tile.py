@@ -1,0 +1,294 @@
+"""What a tile undergoes between two linear maps: normalisation, activation, sums; and their derivatives.
+
+Layout as in `gather`: element (pixel p, channel c) of lane l at [(p C + c) width + l]. No routine here
+mixes lanes, except the parameter sums at the end of the file, which add lanes in a fixed order.
+Routines that end in 1 carry the tangent: the coefficient of s in a series in s (level 2 of the protocol).
+"""
+
+from __future__ import annotations
+
+from .. import scalar
+from .build import inner, instruction
+from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
+from .lanes import vcount, vfma, vlike, vload, vsplat, vsqrt, vstore, vwhere
+
+SILU, GELU, SOFTPLUS, TANH, RELU, LEAKY_RELU = range(6)  # the order of ebm_ref.specs.ACTIVATIONS
+EPS_AT = 0  # where W holds eps
+silu, silu_slope, silu_bend = inner(scalar.silu), inner(scalar.silu_slope), inner(scalar.silu_bend)
+gelu, gelu_slope, gelu_bend = inner(scalar.gelu), inner(scalar.gelu_slope), inner(scalar.gelu_bend)
+softplus_bend, tanh_slope, tanh_bend = inner(scalar.softplus_bend), inner(scalar.tanh_slope), inner(scalar.tanh_bend)
+
+
+@instruction
+def activate(row, T, W, S, G, A):
+    """y <- f(y), d <- f'(y), over `size` elements; relu' and leaky_relu' at 0 are those of the left."""
+    _, y, d, rows, kind, _, _, _, _, _, _, _ = row
+    size = rows * 2 * vcount(S)
+    step = vcount(S)
+    if kind == SILU:
+        for i in range(0, size, step):
+            x = vload(S, y + i)
+            s = vsigmoid(x)
+            vstore(S, y + i, silu(x, s))
+            vstore(S, d + i, silu_slope(x, s))
+    elif kind == GELU:
+        for i in range(0, size, step):
+            x = vload(S, y + i)
+            c, p = vnormal(x)
+            vstore(S, y + i, gelu(x, c))
+            vstore(S, d + i, gelu_slope(x, c, p))
+    elif kind == SOFTPLUS:
+        for i in range(0, size, step):
+            x = vload(S, y + i)
+            vstore(S, y + i, vsoftplus(x))
+            vstore(S, d + i, vsigmoid(x))
+    elif kind == TANH:
+        for i in range(0, size, step):
+            t = vtanh(vload(S, y + i))
+            vstore(S, y + i, t)
+            vstore(S, d + i, tanh_slope(t))
+    else:
+        leak = 0.0 if kind == RELU else scalar.LEAK
+        for i in range(0, size, step):
+            x = vload(S, y + i)
+            slope = vwhere(x, vlike(x, 1.0), vlike(x, leak))
+            vstore(S, y + i, x * slope)
+            vstore(S, d + i, slope)
+
+
+@instruction
+def bend(row, T, W, S, G, A):
+    """e <- f''(y) of a smooth activation."""
+    _, y, e, rows, kind, _, _, _, _, _, _, _ = row
+    size = rows * 2 * vcount(S)
+    for i in range(0, size, vcount(S)):
+        x = vload(S, y + i)
+        if kind == SILU:
+            value = silu_bend(x, vsigmoid(x))
+        elif kind == GELU:
+            value = gelu_bend(x, vnormal(x)[1])
+        elif kind == SOFTPLUS:
+            value = softplus_bend(vsigmoid(x))
+        else:
+            value = tanh_bend(vtanh(x))
+        vstore(S, e + i, value)
+
+
+@instruction
+def normalise(row, T, W, S, G, A):
+    """z <- (z - mean) r, r = 1 / sqrt(var + eps) of each sample and group; y <- gamma z + beta."""
+    _, z, y, r, gamma, beta, pixels, C, groups, _, _, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    row = C * width
+    scale = 1.0 / (pixels * size)
+    for g in range(groups):
+        for l in range(0, width, half):
+            base = g * size * width + l
+            mean = vlike(vload(S, z + base), 0.0)
+            for p in range(pixels):
+                for c in range(size):
+                    mean = mean + vload(S, z + base + p * row + c * width)
+            mean = mean * scale
+            var = mean * 0.0
+            for p in range(pixels):
+                for c in range(size):
+                    v = vload(S, z + base + p * row + c * width) - mean
+                    var = vfma(v, v, var)
+            rstd = 1.0 / vsqrt(vfma(var, scale, W[EPS_AT]))
+            vstore(S, r + g * width + l, rstd)
+            for c in range(size):
+                a, b = vsplat(W, gamma + g * size + c), vsplat(W, beta + g * size + c)
+                for p in range(pixels):
+                    at = base + p * row + c * width
+                    v = (vload(S, z + at) - mean) * rstd
+                    vstore(S, z + at, v)
+                    vstore(S, y + at, vfma(v, a, b))
+
+
+@instruction
+def normalise1(row, T, W, S, G, A):
+    """Tangent of `normalise`, z and r its results: with c = z1 - mean(z1) and m = mean(z c),
+
+    z1 <- r (c - z m), y1 <- gamma z1, r1 <- -r m (= the tangent of r, over r).
+    """
+    _, z, r, z1, y1, r1, gamma, pixels, C, groups, _, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    row = C * width
+    scale = 1.0 / (pixels * size)
+    for g in range(groups):
+        for l in range(0, width, half):
+            base = g * size * width + l
+            mean = vlike(vload(S, z1 + base), 0.0)
+            for p in range(pixels):
+                for c in range(size):
+                    mean = mean + vload(S, z1 + base + p * row + c * width)
+            mean = mean * scale
+            m = vlike(mean, 0.0)
+            for p in range(pixels):
+                for c in range(size):
+                    at = base + p * row + c * width
+                    m = vfma(vload(S, z + at), vload(S, z1 + at) - mean, m)
+            m = m * scale
+            rstd = vload(S, r + g * width + l)
+            vstore(S, r1 + g * width + l, -(rstd * m))
+            for c in range(size):
+                a = vsplat(W, gamma + g * size + c)
+                for p in range(pixels):
+                    at = base + p * row + c * width
+                    v = rstd * (vload(S, z1 + at) - mean - vload(S, z + at) * m)
+                    vstore(S, z1 + at, v)
+                    vstore(S, y1 + at, v * a)
+
+
+@instruction
+def normalise_back(row, T, W, S, G, A):
+    """dy <- r (g - mean(g) - z mean(g z)), g = gamma dy; z, r from `normalise`."""
+    _, dy, z, r, gamma, pixels, C, groups, _, _, _, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    row = C * width
+    scale = 1.0 / (pixels * size)
+    for g in range(groups):
+        for l in range(0, width, half):
+            base = g * size * width + l
+            m1 = vlike(vload(S, dy + base), 0.0)
+            m2 = m1
+            for c in range(size):
+                a = vsplat(W, gamma + g * size + c)
+                for p in range(pixels):
+                    at = base + p * row + c * width
+                    v = vload(S, dy + at) * a
+                    m1, m2 = m1 + v, vfma(v, vload(S, z + at), m2)
+            m1, m2 = m1 * scale, m2 * scale
+            rstd = vload(S, r + g * width + l)
+            for c in range(size):
+                a = vsplat(W, gamma + g * size + c)
+                for p in range(pixels):
+                    at = base + p * row + c * width
+                    v = vload(S, dy + at) * a - m1 - vload(S, z + at) * m2
+                    vstore(S, dy + at, v * rstd)
+
+
+@instruction
+def normalise_back1(row, T, W, S, G, A):
+    """`normalise_back` of dy and its tangent of dy1: with n the means of g1 and of g1 z + g z1,
+
+    dy <- u = r (g - m1 - z m2), dy1 <- r1 u + r (g1 - n1 - z1 m2 - z n2).
+    """
+    _, dy, dy1, z, z1, r, r1, gamma, pixels, C, groups, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    row = C * width
+    scale = 1.0 / (pixels * size)
+    for g in range(groups):
+        for l in range(0, width, half):
+            base = g * size * width + l
+            m1 = vlike(vload(S, dy + base), 0.0)
+            m2, n1, n2 = m1, m1, m1
+            for c in range(size):
+                a = vsplat(W, gamma + g * size + c)
+                for p in range(pixels):
+                    at = base + p * row + c * width
+                    v, v1 = vload(S, dy + at) * a, vload(S, dy1 + at) * a
+                    u, u1 = vload(S, z + at), vload(S, z1 + at)
+                    m1, m2 = m1 + v, vfma(v, u, m2)
+                    n1, n2 = n1 + v1, vfma(v1, u, vfma(v, u1, n2))
+            m1, m2, n1, n2 = m1 * scale, m2 * scale, n1 * scale, n2 * scale
+            rstd, rate = vload(S, r + g * width + l), vload(S, r1 + g * width + l)
+            for c in range(size):
+                a = vsplat(W, gamma + g * size + c)
+                for p in range(pixels):
+                    at = base + p * row + c * width
+                    u, u1 = vload(S, z + at), vload(S, z1 + at)
+                    v = rstd * (vload(S, dy + at) * a - m1 - u * m2)
+                    v1 = rstd * (vload(S, dy1 + at) * a - n1 - u1 * m2 - u * n2)
+                    vstore(S, dy + at, v)
+                    vstore(S, dy1 + at, vfma(rate, v, v1))
+
+
+# ------------------------------------------------------------------------------------ elementwise
+
+
+@instruction
+def add_rows(row, T, W, S, G, A):
+    """dst += a."""
+    _, dst, a, rows, _, _, _, _, _, _, _, _ = row
+    size = rows * 2 * vcount(S)
+    for i in range(0, size, vcount(S)):
+        vstore(S, dst + i, vload(S, dst + i) + vload(S, a + i))
+
+
+@instruction
+def multiply_rows(row, T, W, S, G, A):
+    """dst = a b, or dst += a b."""
+    _, dst, a, b, rows, add, _, _, _, _, _, _ = row
+    size = rows * 2 * vcount(S)
+    for i in range(0, size, vcount(S)):
+        v = vload(S, a + i) * vload(S, b + i)
+        vstore(S, dst + i, v + vload(S, dst + i) if add else v)
+
+
+@instruction
+def pool(row, T, W, S, G, A):
+    """dst[c] = scale sum_p src[p, c]."""
+    _, dst, src, pixels, C, mean, _, _, _, _, _, _ = row
+    scale = 1.0 / pixels if mean else 1.0
+    size = C * 2 * vcount(S)
+    for i in range(0, size, vcount(S)):
+        total = vload(S, src + i)
+        for p in range(1, pixels):
+            total = total + vload(S, src + p * size + i)
+        vstore(S, dst + i, total * scale)
+
+
+@instruction
+def pool_back(row, T, W, S, G, A):
+    """dst[p, c] = scale src[c]."""
+    _, dst, src, pixels, C, mean, _, _, _, _, _, _ = row
+    scale = 1.0 / pixels if mean else 1.0
+    size = C * 2 * vcount(S)
+    for p in range(pixels):
+        for i in range(0, size, vcount(S)):
+            vstore(S, dst + p * size + i, vload(S, src + i) * scale)
+
+
+# ------------------------------------------------------- parameter sums: over pixels, then over lanes
+
+
+@inner
+def add_lanes(G, at, S, temp, total):
+    """G[at] += the lanes of `total`, in order."""
+    vstore(S, temp, total)
+    value = S[temp]
+    for l in range(1, vcount(S)):
+        value += S[temp + l]
+    G[at] += value
+
+
+@instruction
+def sum_rows(row, T, W, S, G, A):
+    """G[at + c] += sum over pixels and lanes of a[p, c]."""
+    _, a, at, pixels, C, temp, _, _, _, _, _, _ = row
+    half = vcount(S)
+    for c in range(C):
+        total = vlike(vload(S, a), 0.0)
+        for p in range(pixels):
+            z = a + (p * C + c) * 2 * half
+            total = total + (vload(S, z) + vload(S, z + half))
+        add_lanes(G, at + c, S, temp, total)
+
+
+@instruction
+def dot_rows(row, T, W, S, G, A):
+    """G[at + c] += sum over pixels and lanes of a[p, c] b[p, c]."""
+    _, a, b, at, pixels, C, temp, _, _, _, _, _ = row
+    half = vcount(S)
+    for c in range(C):
+        total = vlike(vload(S, a), 0.0)
+        for p in range(pixels):
+            z = (p * C + c) * 2 * half
+            total = vfma(vload(S, a + z), vload(S, b + z), total)
+            total = vfma(vload(S, a + z + half), vload(S, b + z + half), total)
+        add_lanes(G, at + c, S, temp, total)

@@ -1,0 +1,155 @@
+"""Bad input, function by function: a twin must refuse what the oracle refuses, with the same type of error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+import ebm_ref
+from ebm_ref.contracts import EbmError
+from ebm_ref.specs import SGLD
+
+from .case import Case, EnergyOf, export
+from .close import Failure
+
+NAN, INF = float("nan"), float("inf")
+Bad = tuple[str, Any]  # (argument, the bad value)
+
+
+def ones(*shape: int) -> Any:
+    return np.ones(shape, np.float32)
+
+
+NOISE = {"seed": 1, "stream": 7, "step": 0, "chains": np.arange(3), "D": 5}
+BAD_NOISE: list[Bad] = [("seed", -1), ("seed", 2**64), ("seed", 0.5), ("step", 2**32), ("step", -1), ("D", -1)]
+BAD_NOISE += [("stream", 2**32), ("chains", np.zeros((2, 2), int)), ("chains", np.zeros(2)), ("chains", np.array([-1]))]
+STEP = {"x": ones(2, 3), "g": ones(2, 3), "xi": ones(2, 3), "eta": 0.1, "sigma": 0.1}
+CONV = {"x": ones(2, 4, 4, 3), "w": ones(3, 3, 3, 2)}
+NORM = {"x": ones(2, 5, 4), "gamma": ones(4)}
+MLP = {"shape": (3,), "hidden": (4,)}
+THETA = {"linear0.w": ones(3, 4), "linear0.b": ones(4), "out.w": ones(4, 1), "out.b": ones(1)}
+RUN = {"energy": EnergyOf("mlp_energy", MLP), "theta": THETA, "x0": ones(2, 3), "K": 1, "update": SGLD(0.1, 0.1)}
+DRAW = {
+    "slots": ones(4, 3),
+    "filled": 4,
+    "bits": np.zeros(2, np.uint32),
+    "u": np.ones(2),
+    "fresh": ones(2, 3),
+    "rho": 0.1,
+}
+PUSH = {"slots": ones(4, 3), "filled": 4, "ptr": 0, "x": ones(2, 3), "policy": "in_place"}
+ENERGY = {"theta": THETA, "x": ones(2, 3), "v": ones(2, 3), "w": ones(2)}
+
+MISUSE: dict[str, tuple[Case, list[Bad]]] = {
+    "noise_bits": (Case("noise_bits", NOISE), BAD_NOISE),
+    "noise_uniform": (Case("noise_uniform", NOISE, {"dtype": np.float32}), [*BAD_NOISE, ("dtype", np.int32)]),
+    "noise_normal": (Case("noise_normal", NOISE, {"dtype": np.float32}), [*BAD_NOISE, ("dtype", np.float16)]),
+    "langevin_step": (
+        Case("langevin_step", STEP, {"clip": 1.0, "clip_norm": 1.0, "box": (-1.0, 1.0)}),
+        [
+            ("x", np.ones((2, 3), int)),
+            ("x", [[1.0]]),
+            ("g", ones(2, 2)),
+            ("xi", ones(3, 3)),
+            ("eta", -1.0),
+            ("eta", NAN),
+        ]
+        + [("sigma", -0.1), ("sigma", INF), ("sigma", "big"), ("clip", 0.0), ("clip_norm", -1.0), ("clip_norm", NAN)]
+        + [("box", (1.0, -1.0)), ("box", (0.0,)), ("box", (-INF, 0.0)), ("g", np.ones((2, 3)))],
+    ),
+    "langevin_jitter": (
+        Case("langevin_jitter", {"x": ones(2, 3), "xi": ones(2, 3), "sigma": 0.1}, {"box": None}),
+        [("x", np.ones((2, 3), int)), ("xi", ones(2, 2)), ("sigma", -1.0), ("sigma", NAN), ("box", (1.0, 1.0))],
+    ),
+    "langevin_run": (
+        Case("langevin_run", RUN | {"seed": 1}, {"step": 0, "chains": None}),
+        [
+            ("x0", ones(2, 4)),
+            ("x0", np.full((2, 3), NAN, np.float32)),
+            ("x0", np.ones((2, 3), int)),
+            ("K", -1),
+            ("K", 0.5),
+        ]
+        + [
+            ("seed", -1),
+            ("step", 2**32),
+            ("chains", np.arange(3)),
+            ("theta", THETA | {"out.b": ones(2)}),
+            ("theta", {}),
+        ],
+    ),
+    "buffer_draw": (
+        Case("buffer_draw", DRAW),
+        [("filled", 5), ("filled", -1), ("bits", np.zeros(3, np.uint32)), ("bits", np.zeros(2)), ("u", np.ones(3))]
+        + [("fresh", ones(2, 4)), ("rho", 1.5), ("rho", -0.1), ("rho", NAN), ("slots", np.ones((4, 3), int))],
+    ),
+    "buffer_push": (
+        Case("buffer_push", PUSH, {"idx": np.array([0, 3]), "bits": None}),
+        [("policy", "lifo"), ("filled", 5), ("ptr", -1), ("x", ones(2, 4)), ("idx", np.array([0, 4])), ("idx", None)]
+        + [("idx", np.array([-1, 0])), ("idx", np.array([0.0, 1.0])), ("idx", np.array([0])), ("policy", "reservoir")],
+    ),
+    "conv2d_forward": (
+        Case("conv2d_forward", CONV | {"b": ones(2)}, {"stride": 1, "padding": "SAME"}),
+        [("x", ones(2, 4, 4)), ("x", ones(2, 4, 4, 2)), ("w", ones(3, 3, 3)), ("b", ones(3)), ("stride", 0)]
+        + [("stride", 1.5), ("padding", "FULL"), ("padding", 1), ("x", np.ones((2, 4, 4, 3), int))],
+    ),
+    "conv2d_backward": (
+        Case("conv2d_backward", CONV | {"dy": ones(2, 4, 4, 2)}, {"stride": 1, "padding": "SAME"}),
+        [("dy", ones(2, 2, 2, 2)), ("x", ones(2, 4, 4, 2)), ("w", ones(3, 3, 3)), ("stride", -1), ("padding", "same")],
+    ),
+    "group_norm_forward": (
+        Case("group_norm_forward", NORM | {"beta": ones(4), "groups": 2}, {"eps": 1e-5}),
+        [
+            ("groups", 3),
+            ("groups", 0),
+            ("gamma", ones(3)),
+            ("beta", ones(3)),
+            ("x", ones(4)),
+            ("eps", -1.0),
+            ("eps", NAN),
+        ],
+    ),
+    "group_norm_backward": (
+        Case("group_norm_backward", NORM | {"dy": ones(2, 5, 4), "groups": 2}, {"eps": 1e-5}),
+        [("groups", 3), ("dy", ones(2, 4, 4)), ("gamma", ones(3)), ("x", np.ones((2, 5, 4), int)), ("eps", -1.0)],
+    ),
+    "mlp_energy": (
+        Case("mlp_energy", ENERGY, MLP | {"activation": "silu", "layer_norm": False}),
+        [("x", ones(2, 4)), ("x", np.full((2, 3), NAN, np.float32)), ("v", ones(2, 4)), ("w", ones(3)), ("theta", {})]
+        + [("x", np.ones((2, 3))), ("theta", THETA | {"more": ones(1)}), ("activation", "sine"), ("hidden", ())],
+    ),
+}
+
+
+def refusal(case: Case, fn: Callable[..., Any], module: ModuleType) -> type[Exception] | None:
+    """The type of error that a call raises."""
+    with np.errstate(all="ignore"):
+        try:
+            case.run(fn, module)
+        except Exception as error:
+            return type(error)
+    return None
+
+
+def misused(case: Case, bad: Bad) -> Case:
+    name, value = bad
+    if name in case.args:
+        return replace(case, args=case.args | {name: value})
+    return replace(case, options=case.options | {name: value})
+
+
+def check_misuse(function: str, fn: Callable[..., Any], module: ModuleType) -> None:
+    """`Failure` unless `fn` refuses each bad input that the oracle refuses, with the oracle's type of error."""
+    case, bads = MISUSE.get(function, (None, []))
+    for bad in bads:
+        wanted = refusal(misused(case, bad), getattr(ebm_ref, export(function)), ebm_ref)
+        if wanted is None or not issubclass(wanted, EbmError):
+            continue
+        found = refusal(misused(case, bad), fn, module)
+        if found is None or not issubclass(found, wanted):
+            said = "nothing" if found is None else found.__name__
+            raise Failure(f"bad {bad[0]} {bad[1]!r:.60}: raised {said}, expected {wanted.__name__}")

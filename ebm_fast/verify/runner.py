@@ -1,0 +1,131 @@
+"""`check` one function, or `run` every function of every twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+import ebm_fast
+import ebm_ref
+from ebm_ref.contracts import check_choice, check_count
+
+from . import naive
+from .case import Case, export
+from .close import Failure
+from .judge import judge, search
+from .laws import CD_NEEDS, check_cd
+from .misuse import check_misuse
+from .problems import PROBLEMS
+from .rows import Report, Row
+
+FUNCTIONS = (*PROBLEMS, "cd_step")  # cd_step is the oracle's own, run on the functions of the twin
+TWINS = (*ebm_fast.BACKENDS, "naive")
+DTYPES = ("float32", "float64")
+UNCHECKED = ("naive",)  # reads the equations and checks no input
+
+
+def check(
+    fn: Callable[..., Any], name: str, *, dtype: Any = None, cases: int = 100, seed: int = 0, label: str | None = None
+) -> Report:
+    """Your `fn` against the oracle's function `name`: its arguments, its results, the same budgets and laws.
+
+    fn: takes the oracle's parameters in the oracle's order (those with a default by name) and NumPy arrays;
+    for "conv_energy" and "mlp_energy" a class with the fields of ConvEnergy or MLPEnergy.
+    name: one of PROBLEMS. dtype: float32, float64 or None for both. cases: how many for each dtype.
+    Raises RangeError (name, dtype, cases), MissingExtraError (Hypothesis is not installed).
+    """
+    check_choice("name", name, tuple(PROBLEMS))
+    check_count("cases", cases, low=1)
+    check_count("seed", seed, low=0)
+    twin = label if label is not None else getattr(fn, "__name__", type(fn).__name__)
+    rows, smallest = [], None
+    for kind in dtypes_of(name, DTYPES if dtype is None else (np.dtype(dtype).name,)):
+        row, case = one(fn, ebm_ref, name, twin, kind, cases, seed)
+        rows.append(row)
+        smallest = smallest or case
+    return Report(tuple(rows), smallest)
+
+
+def run(
+    twins: Sequence[str | ModuleType] | None = None,
+    functions: Sequence[str] | None = None,
+    dtypes: Sequence[str] = DTYPES,
+    cases: int = 25,
+    seed: int = 0,
+) -> list[Row]:
+    """Every function x twin x dtype, as rows; what a twin does not export, or cannot run here, is a skipped row.
+
+    twins: names among TWINS, or modules; None = all. functions: among FUNCTIONS; None = all.
+    Raises RangeError (names, cases), MissingExtraError.
+    """
+    check_count("cases", cases, low=1)
+    check_count("seed", seed, low=0)
+    for name in functions or ():
+        check_choice("functions", name, FUNCTIONS)
+    for twin in twins or ():
+        if not isinstance(twin, ModuleType):
+            check_choice("twins", twin, TWINS)
+    rows = []
+    for twin in TWINS if twins is None else twins:
+        for name in FUNCTIONS if functions is None else functions:
+            rows += rows_of(twin, name, dtypes_of(name, dtypes), cases, seed)
+    return rows
+
+
+def rows_of(twin: str | ModuleType, name: str, dtypes: Sequence[str], cases: int, seed: int) -> list[Row]:
+    """The rows of one function of one twin."""
+    label = twin if isinstance(twin, str) else twin.__name__.rpartition(".")[2]
+    needs = CD_NEEDS if name == "cd_step" else (export(name),)
+    why = ebm_fast.why_not(twin) if isinstance(twin, str) and twin != "naive" else None
+    if why is None:
+        module = open_twin(twin)
+        why = ", ".join(f"{label} has no {need}" for need in needs if not hasattr(module, need)) or None
+    if why is not None:
+        return [Row(name, label, dtype, 0, 0.0, "skip", why) for dtype in dtypes]
+    if name == "cd_step":
+        return [cd_row(module, label, dtype) for dtype in dtypes]
+    rows = [one(getattr(module, export(name)), module, name, label, dtype, cases, seed)[0] for dtype in dtypes]
+    if label not in UNCHECKED and rows[0].status == "pass":
+        try:
+            check_misuse(name, getattr(module, export(name)), module)
+        except Failure as failure:
+            rows[0] = Row(name, label, rows[0].dtype, rows[0].cases, failure.ratio, "fail", str(failure))
+    return rows
+
+
+def open_twin(twin: str | ModuleType) -> ModuleType:
+    if isinstance(twin, ModuleType):
+        return twin
+    return naive if twin == "naive" else ebm_fast.backend(twin)
+
+
+def dtypes_of(name: str, dtypes: Sequence[str]) -> tuple[str, ...]:
+    """The dtypes in which a function is checked: random words have one."""
+    for dtype in dtypes:
+        check_choice("dtype", dtype, DTYPES)
+    return ("uint32",) if name == "noise_bits" else tuple(dtypes)
+
+
+def one(
+    fn: Callable[..., Any], module: ModuleType, name: str, twin: str, dtype: str, cases: int, seed: int
+) -> tuple[Row, Case | None]:
+    """The row of one function of one twin in one dtype, and the smallest case that failed."""
+    real = np.float32 if dtype == "float32" else np.float64
+    found = search(name, real, lambda case: judge(case, fn, module, real), cases, seed)
+    if found.failure is None:
+        return Row(name, twin, dtype, found.cases, found.worst, "pass"), None
+    shown = found.case.describe() if found.case is not None else ""
+    why = f"{name} of {twin} in {dtype}: {found.failure}\n{shown}"
+    return Row(name, twin, dtype, found.cases, found.worst, "fail", why), found.case
+
+
+def cd_row(module: ModuleType, twin: str, dtype: str) -> Row:
+    """Contrastive divergence on a twin's functions: without steps the loss is 0."""
+    try:
+        worst, cases = check_cd(module, np.float32 if dtype == "float32" else np.float64)
+    except Failure as failure:
+        return Row("cd_step", twin, dtype, 0, failure.ratio, "fail", f"cd_step on {twin} in {dtype}: {failure}")
+    return Row("cd_step", twin, dtype, cases, worst, "pass")

@@ -1,0 +1,36 @@
+"""One Hypothesis profile for all tests, and at the end one line per twin: what ran, and what did not and why."""
+
+import os
+from collections import Counter
+
+import hypothesis
+
+SIMULATORS = {"numba_cpu": "NUMBA_DISABLE_JIT", "numba_cuda": "NUMBA_ENABLE_CUDASIM"}
+
+hypothesis.settings.register_profile("ebm", derandomize=True, deadline=None, database=None, print_blob=False)
+hypothesis.settings.load_profile("ebm")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """`twin  ran 28, failed 0, skipped 2: why`, for every test that recorded its twin."""
+    ran, failed, skipped = Counter(), Counter(), {}
+    for outcome in ("passed", "failed", "skipped"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            twin = dict(getattr(report, "user_properties", ())).get("twin")
+            if twin is None:
+                continue
+            if outcome == "skipped":
+                reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+                skipped.setdefault(twin, Counter())[reason.removeprefix("Skipped: ")] += 1
+            else:
+                ran[twin] += 1
+                failed[twin] += outcome == "failed"
+    twins = sorted({*ran, *skipped})
+    if twins:
+        terminalreporter.section("twins")
+    for twin in twins:
+        how = " (simulated)" if os.environ.get(SIMULATORS.get(twin, ""), "0") == "1" else ""
+        line = f"{twin:10}  ran {ran[twin]}{how}, failed {failed[twin]}"
+        for reason, count in skipped.get(twin, {}).items():
+            line += f", skipped {count}: {reason}"
+        terminalreporter.write_line(line)

@@ -1,0 +1,73 @@
+"""The README is run: its Python snippets, its commands' spelling, and every row of its Atlas."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ebm_ref
+from bench.cases import CASES
+from ebm_fast import BACKENDS, backend, why_not
+from ebm_fast.app.main import build_parser
+from ebm_fast.verify import problems
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+COMMANDS = [
+    line.split("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines()
+]
+ATLAS = [
+    [cell.strip() for cell in line.strip("|\n").split("|")]
+    for line in TEXT.split("## Atlas")[1].split("\n## ")[0].splitlines()
+    if line.startswith("|") and not line.startswith(("| equation", "|---"))
+]
+TWINS = [name for name in BACKENDS if name != "ebm_ref"]
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`(\w+)`", cell)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["read", "run", "verify"])
+def test_readme__python_snippets_run(snippet: str) -> None:
+    exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("ebm ")])
+def test_readme__ebm_commands_parse(command: str) -> None:
+    build_parser().parse_args(command.split()[1:])
+
+
+def test_readme__make_targets_exist() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+    used = [c.split()[1] for c in COMMANDS if c.startswith("make ")]
+    assert used and set(used) <= set(targets)
+
+
+def test_readme__extras_are_the_project_s() -> None:
+    declared = re.findall(
+        r"^(\w+) = \[",
+        (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1].split("[project.scripts]")[0],
+        re.M,
+    )
+    table = TEXT.split("| extra |")[1].split("\n\n")[0]
+    assert set(declared) == {n for row in table.splitlines()[2:] for n in names(row.split("|")[1])}
+
+
+@pytest.mark.parametrize("row", ATLAS, ids=[names(row[1])[0] for row in ATLAS])
+def test_atlas__row_resolves(row: list[str]) -> None:
+    _, oracle, twins, problem, bench = row
+    name = names(oracle)[0]
+    assert hasattr(ebm_ref, name)
+    exporting = [t for t in TWINS if why_not(t) is None and name in backend(t).__all__]
+    assert names(twins) == exporting
+    for key in names(problem):
+        assert key in problems.PROBLEMS
+    for key in names(bench):
+        assert key in {case.bench for case in CASES}
+
+
+def test_atlas__has_every_problem_and_bench_case() -> None:
+    assert {n for row in ATLAS for n in names(row[3])} == set(problems.PROBLEMS)
+    assert {n for row in ATLAS for n in names(row[4])} == {case.bench for case in CASES}

@@ -1,0 +1,70 @@
+"""Every function of every backend through the kit, and every twin's signature against the oracle's."""
+
+import inspect
+
+import pytest
+
+import ebm_ref
+from ebm_fast import verify, why_not
+from ebm_fast.verify.case import export
+from ebm_fast.verify.runner import open_twin
+
+SLOW = ("conv_energy", "mlp_energy", "langevin_run")
+DTYPES = {"noise_bits": ["uint32"]}
+PAIRS = [
+    pytest.param(function, twin, dtype, id=f"{function}-{twin}-{dtype}")
+    for function in verify.FUNCTIONS
+    for twin in verify.TWINS
+    for dtype in DTYPES.get(function, ["float32", "float64"])
+]
+
+
+@pytest.mark.parametrize(("function", "twin", "dtype"), PAIRS)
+def test_twin__matches_ref(function, twin, dtype, record_property):
+    record_property("twin", twin)
+    dtypes = ["float64"] if dtype == "uint32" else [dtype]
+    (row,) = verify.run([twin], [function], dtypes, cases=12 if function in SLOW else 25)
+    if row.status == "skip":
+        pytest.skip(row.why)
+    assert row.status == "pass", f"\n{verify.format_rows([row])}"
+    assert row.cases >= 5
+
+
+def parameters(callable_):
+    return [p for p in inspect.signature(callable_).parameters.values() if p.name != "self"]
+
+
+def shared_callables(twin):
+    """Everything public that the oracle and the twin both have: functions, classes, methods of classes."""
+    module = open_twin(twin)
+    for name in module.__all__ if hasattr(module, "__all__") else vars(module):
+        mine, theirs = getattr(module, name), getattr(ebm_ref, name, None)
+        if theirs is None:
+            continue
+        yield name, mine, theirs
+        if inspect.isclass(theirs):
+            for method in ("energy", "grad_x", "energy_and_grad_x", "grad_theta", "grad_theta_along", "hvp"):
+                yield f"{name}.{method}", getattr(mine, method), getattr(theirs, method)
+
+
+@pytest.mark.parametrize("twin", [name for name in verify.TWINS if name != "ebm_ref"])
+def test_twin__has_the_oracle_s_signature(twin, record_property):
+    record_property("twin", twin)
+    if twin != "naive" and why_not(twin):
+        pytest.skip(why_not(twin))
+    names = []
+    for name, mine, theirs in shared_callables(twin):
+        wanted, found = parameters(theirs), parameters(mine)
+        assert [(p.name, p.default) for p in found[: len(wanted)]] == [(p.name, p.default) for p in wanted], name
+        for extra in found[len(wanted) :]:
+            assert extra.kind is extra.KEYWORD_ONLY and extra.default is not extra.empty, f"{name}: {extra}"
+        names.append(name)
+    assert {export(function) for function in verify.PROBLEMS if hasattr(open_twin(twin), export(function))} <= {*names}
+
+
+def test_twins__between_them_twin_every_problem():
+    """numba_cpu leaves out no hot function."""
+    if why_not("numba_cpu"):
+        pytest.skip(why_not("numba_cpu"))
+    module = open_twin("numba_cpu")
+    assert [name for name in verify.PROBLEMS if not hasattr(module, export(name))] == []
