@@ -15,6 +15,7 @@ Read in this order:
     objectives/   contrastive: CD and PCD with the energy regulariser
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; recipe: its settings; state: what it carries, as arrays
+    evaluation/   ood: AUROC and FPR at TPR; fidelity: precision and recall of samples
     diagnostics   gap, effective sample size, split R-hat, alarms
     toys          two-dimensional data, most with a closed-form density
 
@@ -63,6 +64,7 @@ from .energies import (
     theta_check,
     theta_init,
 )
+from .evaluation import auroc, fpr_at_tpr, precision_recall
 from .jet import (
     Jet,
     erf,
@@ -211,6 +213,7 @@ __all__ = [
     "activation_forward",
     "adam_init",
     "adam_step",
+    "auroc",
     "buffer_draw",
     "buffer_push",
     "buffer_start",
@@ -228,6 +231,7 @@ __all__ = [
     "ema_init",
     "ema_step",
     "erf",
+    "fpr_at_tpr",
     "gelu_backward",
     "gelu_forward",
     "group_norm_backward",
@@ -257,6 +261,7 @@ __all__ = [
     "pcd_step",
     "pool_backward",
     "pool_forward",
+    "precision_recall",
     "relu_backward",
     "relu_forward",
     "residual_backward",

@@ -212,7 +212,7 @@ def test_train__learns_the_variance_of_gaussian_data():
 
 @dataclass(frozen=True)
 class Bad(Bowl):
-    """The bowl, with one wrong number in E, in grad_x E or in grad_theta E once lam has passed a limit."""
+    """The bowl, with one wrong number in E, in grad_x E or in grad_theta E."""
 
     where: str = "energy"
     value: float = np.nan
@@ -242,6 +242,13 @@ def test_train_step__stops_with_the_numbers(method, where, value):
     assert state.step == 0 and state.theta["lam"] == 1.0
     if state.buffer is not None:
         assert np.isfinite(state.buffer.slots).all()
+
+
+def test_train_step__stops_when_the_loss_alone_is_not_finite():
+    data, recipe = DATA[:, :1].astype(np.float64), replace(RECIPE, alpha=0.0)  # then no weight carries E
+    state = train_start(ebm_ref, Bad((1,)), recipe, data, 0, np.float64, theta=bowl_theta(1.0))
+    with pytest.raises(NonFiniteError, match="a finite loss.*loss nan"):
+        train_step(ebm_ref, Bad((1,)), recipe, state, data, 0)
 
 
 def test_train_step__counts_chains_that_stopped_and_goes_on():
@@ -281,7 +288,8 @@ def test_train_step__stops_when_parameters_overflow():
         (DATA[:, :, None], ShapeError, "data"),
         (DATA.astype(int), DTypeError, "data"),
         (DATA.tolist(), DTypeError, "data"),
-        (DATA * 9, DataError, "box"),
+        (np.minimum(DATA * 9, 1), DataError, "box"),
+        (np.maximum(DATA * 9, 1), DataError, "box"),
     ],
 )
 def test_train__refuses_wrong_data_before_any_work(data, error, name, monkeypatch):
