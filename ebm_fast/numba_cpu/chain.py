@@ -34,17 +34,17 @@ def noise_tile(row, T, W, S, G, A):
 
 @instruction
 def jitter_tile(row, T, W, S, G, A):
-    """y = box(x + sigma xi); bad where the sum is not finite."""
-    _, x, xi, y, D, p, bad, _, _, _, _, _ = row
+    """y = box(x + sigma xi) in the chains that are alive, x in the others; bad where the sum is not finite."""
+    _, x, xi, y, D, p, bad, alive, _, _, _, _ = row
     width = 2 * vcount(S)
     sigma, low, high = W[p + SIGMA], W[p + LOW], W[p + HIGH]
     for l in range(0, width, vcount(S)):
-        wrong = vload(S, bad + l)
+        wrong, live = vload(S, bad + l), vload(S, alive + l)
         for d in range(D):
             at = d * width + l
-            z = vfma(vload(S, xi + at), sigma, vload(S, x + at))
+            z = vload(S, x + at) + sigma * vload(S, xi + at)
             wrong = vfma(z, 0.0, wrong)
-            vstore(S, y + at, vmax(low, vmin(high, z)))
+            vstore(S, y + at, vwhere(live, vmax(low, vmin(high, z)), vload(S, x + at)))
         vstore(S, bad + l, wrong)
 
 

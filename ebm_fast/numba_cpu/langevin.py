@@ -55,12 +55,13 @@ def check_step_numbers(eta: Any, sigma: Any, clip: Any, clip_norm: Any, box: Any
 def step_program(D: int, dtype: np.dtype, jitter: bool) -> Program:
     """One step with given noise: inputs x, xi, g."""
     P = Program(dtype)
-    x, xi, g, bad, norm, p = P.rows(D), P.rows(D), P.rows(D), P.rows(1), P.rows(1), P.pack("", 6)
+    x, xi, g, bad, alive, norm, p = P.rows(D), P.rows(D), P.rows(D), P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
+    P.emit(m.FILL, alive, 1, 1)
     P.emit(m.FILL, bad, 1, 0)
     for i, rows in enumerate((x, xi) if jitter else (x, xi, g)):
         P.emit(m.LOAD, rows, i, D)
     if jitter:
-        P.emit(chain.jitter_tile, x, xi, x, D, p, bad)
+        P.emit(chain.jitter_tile, x, xi, x, D, p, bad, alive)
     else:
         P.emit(chain.move_tile, x, g, xi, x, D, p, bad, norm)
     P.emit(m.STORE, x, D)
@@ -70,13 +71,14 @@ def step_program(D: int, dtype: np.dtype, jitter: bool) -> Program:
 
 @lru_cache(maxsize=256)
 def jitter_program(D: int, dtype: np.dtype) -> Program:
-    """box(x + sigma xi), xi by address; record 0: NaN where that is not finite."""
+    """Where alive (record 1), box(x + sigma xi), xi by address; record 0: NaN where that is not finite."""
     P = Program(dtype)
-    x, xi, bad, p = P.rows(D), P.rows(4 * -(-D // 4)), P.rows(1), P.pack("", 6)
+    x, xi, bad, alive, p = P.rows(D), P.rows(4 * -(-D // 4)), P.rows(1), P.rows(1), P.pack("", 6)
     P.emit(m.FILL, bad, 1, 0)
+    P.emit(m.READ, alive, 1, 0)
     P.emit(m.LOAD, x, 0, D)
     P.emit(chain.noise_tile, xi, D)
-    P.emit(chain.jitter_tile, x, xi, x, D, p, bad)
+    P.emit(chain.jitter_tile, x, xi, x, D, p, bad, alive)
     P.emit(m.WRITE, bad, 0, 0)
     P.emit(m.STORE, x, D)
     P.freeze()

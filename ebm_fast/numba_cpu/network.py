@@ -50,7 +50,7 @@ def chain_program(network: Any, dtype: np.dtype, noise_first: bool) -> Program:
     P.emit(m.FILL, bad, 1, 0)
     P.emit(chain.noise_tile, xi, D)
     if noise_first:
-        P.emit(chain.jitter_tile, state, xi, x.at, D, p, bad)
+        P.emit(chain.jitter_tile, state, xi, x.at, D, p, bad, alive)
     else:
         P.emit(m.COPY, x.at, state, D)
     E, dx = network.emit(P, x, "x")

@@ -168,7 +168,7 @@ def noise_uniform(seed: int, stream: int, step: int, chains: np.ndarray, D: int,
     """
     kind = check_dtype(dtype)
     bits = noise_bits(seed, stream, step, chains, D)
-    return (bits * 2.0**-32 + 2.0**-33).astype(kind)
+    return bits.astype(kind) * kind.type(2.0**-32) + kind.type(2.0**-33)
 
 
 def noise_normal(seed: int, stream: int, step: int, chains: np.ndarray, D: int, dtype: Any = np.float64) -> np.ndarray:
