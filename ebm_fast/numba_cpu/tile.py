@@ -160,14 +160,14 @@ def normalise_back(row, T, W, S, G, A):
                 for p in range(pixels):
                     at = base + p * row + c * width
                     v = vload(S, dy + at) * a
+                    vstore(S, dy + at, v)  # g as rounded: in a group of equal values g - mean(g) is exactly 0
                     m1, m2 = m1 + v, vfma(v, vload(S, z + at), m2)
             m1, m2 = m1 * scale, m2 * scale
             rstd = vload(S, r + g * width + l)
             for c in range(size):
-                a = vsplat(W, gamma + g * size + c)
                 for p in range(pixels):
                     at = base + p * row + c * width
-                    v = vload(S, dy + at) * a - m1 - vload(S, z + at) * m2
+                    v = vload(S, dy + at) - m1 - vload(S, z + at) * m2
                     vstore(S, dy + at, v * rstd)
 
 
@@ -192,18 +192,19 @@ def normalise_back1(row, T, W, S, G, A):
                 for p in range(pixels):
                     at = base + p * row + c * width
                     v, v1 = vload(S, dy + at) * a, vload(S, dy1 + at) * a
+                    vstore(S, dy + at, v)
+                    vstore(S, dy1 + at, v1)
                     u, u1 = vload(S, z + at), vload(S, z1 + at)
                     m1, m2 = m1 + v, vfma(v, u, m2)
                     n1, n2 = n1 + v1, vfma(v1, u, vfma(v, u1, n2))
             m1, m2, n1, n2 = m1 * scale, m2 * scale, n1 * scale, n2 * scale
             rstd, rate = vload(S, r + g * width + l), vload(S, r1 + g * width + l)
             for c in range(size):
-                a = vsplat(W, gamma + g * size + c)
                 for p in range(pixels):
                     at = base + p * row + c * width
                     u, u1 = vload(S, z + at), vload(S, z1 + at)
-                    v = rstd * (vload(S, dy + at) * a - m1 - u * m2)
-                    v1 = rstd * (vload(S, dy1 + at) * a - n1 - u1 * m2 - u * n2)
+                    v = rstd * (vload(S, dy + at) - m1 - u * m2)
+                    v1 = rstd * (vload(S, dy1 + at) - n1 - u1 * m2 - u * n2)
                     vstore(S, dy + at, v)
                     vstore(S, dy1 + at, vfma(rate, v, v1))
 
