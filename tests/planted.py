@@ -231,7 +231,7 @@ def push_first_wins(slots, filled, ptr, x, policy, idx=None, bits=None):
 
 
 def push_from_slot_zero(slots, filled, ptr, x, policy, idx=None, bits=None):
-    if policy != "fifo":
+    if policy != "fifo" or filled < len(slots):
         return ebm_ref.buffer_push(slots, filled, ptr, x, policy, idx, bits)
     filled, _ = ebm_ref.buffer_push(slots, filled, 0, x, policy)
     return filled, ptr + len(x)

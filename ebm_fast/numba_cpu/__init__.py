@@ -4,7 +4,11 @@ A twin takes the oracle's parameters under the oracle's names; `ebm_fast/__init_
 """
 
 from .buffer import buffer_draw, buffer_push
+from .conv2d import conv2d_backward, conv2d_forward
+from .conv_energy import ConvEnergy
+from .group_norm import group_norm_backward, group_norm_forward
 from .langevin import langevin_jitter, langevin_run, langevin_step
+from .mlp_energy import MLPEnergy
 from .noise import (
     noise_bits,
     noise_index,
@@ -15,8 +19,14 @@ from .noise import (
 )
 
 __all__ = [
+    "ConvEnergy",
+    "MLPEnergy",
     "buffer_draw",
     "buffer_push",
+    "conv2d_backward",
+    "conv2d_forward",
+    "group_norm_backward",
+    "group_norm_forward",
     "langevin_jitter",
     "langevin_run",
     "langevin_step",

@@ -53,7 +53,7 @@ class ConvEnergy(ConvSpec, Network):
         E = P.apply(out, hidden)
         if backward is None:
             return E, E
-        dE = P.value(1, 1)
+        dE, dx = P.value(1, 1), x
         P.seed(dE, backward == "params")
         P.apply_params(out, hidden, dE)
         P.apply_back(out, dE, hidden)

@@ -91,7 +91,7 @@ def register_operator(op: Any, emit: str) -> None:
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         x, y = (as_lanes(context, builder, sig.return_type, t, v) for t, v in zip(sig.args, args, strict=True))
-        return getattr(builder, emit)(x, y, flags=("contract",))
+        return getattr(builder, emit)(x, y)
 
     lower_builtin(op, Lanes, Lanes)(lower)
     lower_builtin(op, Lanes, types.Number)(lower)

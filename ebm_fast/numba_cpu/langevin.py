@@ -22,7 +22,7 @@ from . import machine as m
 from .lanes import lane_count
 from .network import Network
 from .noise import key_words
-from .program import Program
+from .program import NO_RECORDS, Program
 
 INF = float("inf")
 SMALL = 1 << 14  # numbers below which one thread is faster than two
@@ -110,12 +110,8 @@ def step_all(inputs: tuple[np.ndarray, ...], p: np.ndarray, jitter: bool) -> np.
     flats = tuple(flat(a, x.shape[1:]) for a in inputs)
     out = np.empty_like(flats[0])
     P = step_program(out.shape[1], x.dtype, jitter)
-    P.run(P.weights({"": p}), flats, out, no_records(x.dtype), threads=1 + x.size // SMALL)
+    P.run(P.weights({"": p}), flats, out, NO_RECORDS[x.dtype], threads=1 + x.size // SMALL)
     return out.reshape(x.shape)
-
-
-def no_records(dtype: Any) -> np.ndarray:
-    return np.empty((0, 0, 0), dtype)
 
 
 def langevin_step(

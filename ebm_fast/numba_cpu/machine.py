@@ -56,6 +56,7 @@ def table_of(code: list[tuple[Any, ...]], dtype: Any) -> np.ndarray:
     return np.array([row + (0,) * (COLUMNS - len(row)) for row in rows], np.int64).reshape(-1, COLUMNS)
 
 
+ONE = np.uint64(1)
 if JIT:
     call = call_address
 else:
@@ -64,62 +65,60 @@ else:
         INSTRUCTIONS[place](row, T, W, S, G, A)
 
 
-@inner
-def load(x, n0, D, S, at):
-    """S[at + d width + l] = x[n0 + l, d]; lanes beyond the last sample hold 0."""
-    width = 2 * vcount(S)
-    keep = min(width, x.shape[0] - n0)
-    for l in range(keep):
-        for d in range(D):
-            S[at + d * width + l] = x[n0 + l, d]
-    for l in range(keep, width):
-        for d in range(D):
-            S[at + d * width + l] = 0
-
-
-@inner
-def run_rows(P, T, W, S, G, A, in0, in1, in2, out, records, n0, k):
-    """Run the program P on the tile of samples n0, n0 + 1, ... as repetition k."""
-    width = 2 * vcount(S)
-    keep = min(width, in0.shape[0] - n0)
-    for i in range(P.shape[0]):
-        what, at = P[i, 0], P[i, 1]
-        if what >= 0:
-            call(what, P[i], T, W, S, G, A)
-        elif what == LOAD:
-            x = in0 if P[i, 2] == 0 else (in1 if P[i, 2] == 1 else in2)
-            load(x, n0, P[i, 3], S, at)
-        elif what == STORE:
-            for l in range(keep):
-                for d in range(P[i, 2]):
-                    out[n0 + l, d] = S[at + d * width + l]
-        elif what == READ:
-            for l in range(width):
-                S[at + l] = records[P[i, 2], k * P[i, 3], n0 + l] if l < keep else 0
-        elif what == WRITE:
-            for l in range(keep):
-                records[P[i, 2], k * P[i, 3], n0 + l] = S[at + l]
-        elif what == FILL:
-            S[at : at + P[i, 2] * width] = P[i, 3]
-        elif what == COPY:
-            S[at : at + P[i, 3] * width] = S[P[i, 2] : P[i, 2] + P[i, 3] * width]
-
-
 @kernel
-def run_tiles(first, each, last, K, T, W, S, G, address, chains, in0, in1, in2, out, records, start, stride):
-    """On the tiles start, start + stride, ...: program `first`, K times `each`, program `last`.
+def run_tiles(P, ends, K, T, W, S, G, address, chains, in0, in1, in2, out, records, start, stride):
+    """Run P on the tiles start, start + stride, ...: rows up to ends[0], K times up to ends[1], then the rest.
 
     address: key words, stream, step of the first repetition; chains: ids, whole tiles of them (or none).
     """
     width = 2 * vcount(S)
+    N = in0.shape[0]
     A = np.zeros(4 + width, np.uint64)
-    A[:4] = address
-    for n0 in range(start * width, in0.shape[0], stride * width):
-        A[3] = address[3]
+    for n0 in range(start * width, N, stride * width):
+        keep = min(width, N - n0)
+        for j in range(4):
+            A[j] = address[j]
         if chains.shape[0] > 0:
-            A[4:] = chains[n0 : n0 + width]
-        run_rows(first, T, W, S, G, A, in0, in1, in2, out, records, n0, 0)
-        for k in range(K):
-            run_rows(each, T, W, S, G, A, in0, in1, in2, out, records, n0, k)
-            A[3] += np.uint64(1)
-        run_rows(last, T, W, S, G, A, in0, in1, in2, out, records, n0, 0)
+            for l in range(width):
+                A[4 + l] = chains[n0 + l]
+        i, k = 0, 0
+        while True:
+            if i == ends[1] and k + 1 < K:  # next repetition
+                i, k = ends[0], k + 1
+                A[3] += ONE
+            if i == ends[0] and K == 0:  # no repetition
+                i = ends[1]
+            if i == P.shape[0]:
+                break
+            what, at = P[i, 0], P[i, 1]
+            if what >= 0:
+                call(what, P[i], T, W, S, G, A)
+            elif what == LOAD:
+                x = in0 if P[i, 2] == 0 else (in1 if P[i, 2] == 1 else in2)
+                load(x, n0, P[i, 3], S, at)
+            elif what == STORE:
+                for l in range(keep):
+                    for d in range(P[i, 2]):
+                        out[n0 + l, d] = S[at + d * width + l]
+            elif what == READ:
+                for l in range(width):
+                    S[at + l] = records[P[i, 2], k * P[i, 3], n0 + l] if l < keep else 0
+            elif what == WRITE:
+                for l in range(keep):
+                    records[P[i, 2], k * P[i, 3], n0 + l] = S[at + l]
+            elif what == FILL:
+                for l in range(P[i, 2] * width):
+                    S[at + l] = P[i, 3]
+            elif what == COPY:
+                for l in range(P[i, 3] * width):
+                    S[at + l] = S[P[i, 2] + l]
+            i += 1
+
+
+@inner
+def load(x, n0, D, S, at):
+    """S[at + d width + l] = x[n0 + l, d]; lanes beyond the last sample hold 0."""
+    width = 2 * vcount(S)
+    for l in range(width):
+        for d in range(D):
+            S[at + d * width + l] = x[n0 + l, d] if n0 + l < x.shape[0] else 0

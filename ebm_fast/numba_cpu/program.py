@@ -22,9 +22,12 @@ from . import machine as m
 from .gather import pack_weights, packed_size
 from .lanes import lane_count
 from .threads import aligned, parallel, scratch
+from .tile import EPS_AT
 
 STRANDS = 16  # partial sums of the parameter gradient; each takes every 16th tile
+NO_RECORDS = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, np.float64)}
 NO_CHAINS = np.empty(0, np.uint64)
+EPS = 1e-5
 SLACK = 4  # rows that `gather` may read past an array
 
 
@@ -99,7 +102,7 @@ class Program:
     table_size: int = 0
     scratch_size: int = 0
     packed: list[tuple[str, int, tuple[int, int, int] | None, bool]] = field(default_factory=list)
-    packed_size: int = 0
+    packed_size: int = 1  # eps
     grads: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     grads_size: int = 0
     turn_x: int = 0  # rows that turning needs
@@ -275,14 +278,14 @@ class Program:
         for i in self.turned:
             self.code[i] = (*self.code[i][:-2], x, dy)
         self.rows(SLACK)
-        ends = [*self.ends, len(self.code), len(self.code)][:2]
-        parts = (self.code[: ends[0]], self.code[ends[0] : ends[1]], self.code[ends[1] :])
-        self.parts = [m.table_of(part, self.dtype) for part in parts]
+        self.P = m.table_of(self.code, self.dtype)
+        self.ends = [*self.ends, len(self.code), len(self.code)][:2]
         self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
 
-    def weights(self, theta: Params) -> np.ndarray:
-        """W: the parameters, packed."""
-        W = aligned(self.packed_size + SLACK, self.dtype)
+    def weights(self, theta: Params, eps: float = EPS) -> np.ndarray:
+        """W: eps of the normalisations, then the parameters, packed."""
+        W = aligned(self.packed_size, self.dtype)
+        W[EPS_AT] = eps
         for name, at, shape, transposed in self.packed:
             if shape is None:
                 W[at : at + theta[name].size] = theta[name]
@@ -309,7 +312,7 @@ class Program:
         tiles = -(-len(in0) // self.width)
         strands = min(STRANDS, tiles) if self.params else min(tiles, threads)
         G = [aligned(self.grads_size, self.dtype) for _ in range(strands if self.params else 0)]
-        words = np.array(address, np.uint64)
+        words, ends = np.array(address, np.uint64), np.array(self.ends)
 
         def task(part: int, parts: int) -> None:
             S = scratch(self.scratch_size, self.dtype)
@@ -317,7 +320,7 @@ class Program:
                 if self.params:
                     G[i][:] = 0
                 grads, stride = (G[i], strands) if self.params else (W, parts)
-                m.run_tiles(*self.parts, K, self.T, W, S, grads, words, chains, in0, in1, in2, out, records, i, stride)
+                m.run_tiles(self.P, ends, K, self.T, W, S, grads, words, chains, in0, in1, in2, out, records, i, stride)
 
         parallel(task, strands)
         return G

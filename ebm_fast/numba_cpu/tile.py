@@ -13,7 +13,7 @@ from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
 from .lanes import vcount, vfma, vlike, vload, vsplat, vsqrt, vstore, vwhere
 
 SILU, GELU, SOFTPLUS, TANH, RELU, LEAKY_RELU = range(6)  # the order of ebm_ref.specs.ACTIVATIONS
-EPS = 1e-5
+EPS_AT = 0  # where W holds eps
 silu, silu_slope, silu_bend = inner(scalar.silu), inner(scalar.silu_slope), inner(scalar.silu_bend)
 gelu, gelu_slope, gelu_bend = inner(scalar.gelu), inner(scalar.gelu_slope), inner(scalar.gelu_bend)
 softplus_bend, tanh_slope, tanh_bend = inner(scalar.softplus_bend), inner(scalar.tanh_slope), inner(scalar.tanh_bend)
@@ -95,7 +95,7 @@ def normalise(row, T, W, S, G, A):
                 for c in range(size):
                     v = vload(S, z + base + p * row + c * width) - mean
                     var = vfma(v, v, var)
-            rstd = 1.0 / vsqrt(vfma(var, scale, EPS))
+            rstd = 1.0 / vsqrt(vfma(var, scale, W[EPS_AT]))
             vstore(S, r + g * width + l, rstd)
             for c in range(size):
                 a, b = vsplat(W, gamma + g * size + c), vsplat(W, beta + g * size + c)

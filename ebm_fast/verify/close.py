@@ -146,10 +146,19 @@ def of_group_norm_backward(case: Case, want: Outputs, single: bool) -> Magnitude
 
 
 def of_network(case: Case, want: Outputs, single: bool) -> Magnitudes:
-    """The largest element of each result, and the longest sum inside a network."""
+    """The largest element of each result, and the longest sum inside a network.
+
+    All parameters of one gradient share a magnitude: the derivative along a bias before a norm is a sum of
+    terms as large as the others' and exactly 0.
+    """
     theta = case.args["theta"]
     n = max(int(np.prod(a.shape[:-1])) for a in theta.values()) + int(np.prod(case.args.get("x", theta["out.w"]).shape))
-    return {name: (np.full_like(a, np.abs(a).max(initial=0.0)), n) for name, a in want.items() if is_real(a)}
+    largest: dict[str, float] = {}
+    for name, a in want.items():
+        if is_real(a):
+            family = name.partition("[")[0]
+            largest[family] = max(largest.get(family, 0.0), float(np.abs(a).max(initial=0.0)))
+    return {name: (np.full_like(a, largest[name.partition("[")[0]]), n) for name, a in want.items() if is_real(a)}
 
 
 def of_noise_uniform(case: Case, want: Outputs, single: bool) -> Magnitudes:

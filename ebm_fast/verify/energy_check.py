@@ -10,7 +10,7 @@ import numpy as np
 from ebm_ref.contracts import Array, DTypeError, check_count, check_sizes
 
 from .close import Failure, compare
-from .laws import holds, moved, slope, total, within
+from .laws import holds, moved, slope_is, total
 from .rows import Report, Row
 
 BATCHES = (5, 1, 2, 3, 8)
@@ -90,8 +90,7 @@ class Subject:
             holds(f"{name} of the same x is the same", again.tobytes() == got.tobytes())
 
     def compare_slope(self, text: str, f: Callable[[float], float], wobble: float, mine: float, slack: float) -> None:
-        found, doubt = slope(f, self.h, wobble)
-        within(text, mine, found, doubt + slack)
+        slope_is(text, f, (self.h, self.h / 10), wobble, mine, slack)
 
     def at(self, s: float) -> Array:
         return (self.x + s * self.v).astype(self.x.dtype)

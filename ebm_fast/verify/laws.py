@@ -18,7 +18,7 @@ from ebm_ref.contracts import Array
 from ebm_ref.specs import SGLD
 
 from .case import Case, Outputs
-from .close import Failure, compare
+from .close import Failure, compare, references
 
 
 @dataclass(frozen=True)
@@ -190,14 +190,15 @@ def sick_chains_stop(t: Trial) -> None:
 
 
 def every_slot_is_drawn(t: Trial) -> None:
-    """The first word of each of `filled` equal shares of 2^32 draws its own slot: the tail is not left out."""
+    """The first word of each of `filled` equal shares of 2^32 draws its own slot, three chains at a time."""
     slots, filled = t.args["slots"], t.args["filled"]
-    if filled > 0:
-        bits = np.array([-(-k * 2**32 // filled) for k in range(filled)], np.uint32)
-        fresh = np.zeros((filled, *slots.shape[1:]), slots.dtype)
-        got = t.again(bits=bits, u=np.full(filled, 0.5), fresh=fresh, rho=0.0)
-        law("every stored slot can be drawn", "idx", got["idx"], np.arange(filled))
-        law("a draw is a stored sample", "x0", got["x0"], np.ascontiguousarray(slots[:filled]))
+    for start in range(0, filled, 3):
+        wanted = np.arange(start, min(start + 3, filled))
+        bits = np.array([-(-int(k) * 2**32 // filled) for k in wanted], np.uint32)
+        fresh = np.zeros((len(wanted), *slots.shape[1:]), slots.dtype)
+        got = t.again(bits=bits, u=np.full(len(wanted), 0.5), fresh=fresh, rho=0.0)
+        law("every stored slot can be drawn", "idx", got["idx"], wanted)
+        law("a draw is a stored sample", "x0", got["x0"], np.ascontiguousarray(slots[wanted]))
 
 
 def restarts_are_fresh(t: Trial) -> None:
@@ -305,16 +306,38 @@ def slope(f: Callable[[float], float], h: float, wobble: float) -> tuple[float, 
     return near, 4 * abs(wide - near) + abs(after - 2 * at + before) / h + 4 * wobble / h
 
 
+def slope_is(
+    text: str, f: Callable[[float], float], steps: tuple[float, ...], wobble: float, mine: float, slack: float
+) -> None:
+    """`mine` is the slope of f, to within the doubt of the slope and `slack`; a bent f needs the shorter steps."""
+    for h in steps:
+        found, doubt = slope(f, h, wobble)
+        if abs(mine - found) <= doubt + slack:
+            return
+    within(text, mine, found, doubt + slack)
+
+
 def moved(theta: Any, along: Any, h: float) -> Any:
     return {name: a + h * along[name] for name, a in theta.items()}
+
+
+def off_the_kinks(t: Trial) -> Trial:
+    """The same trial a little way off: zeros sit on the kinks of a piecewise linear network, where no slope is."""
+    rng = np.random.default_rng(1)
+    theta = {name: a + 0.01 * rng.standard_normal(a.shape) for name, a in t.args["theta"].items()}
+    x = t.args["x"] + 0.01 * rng.standard_normal(t.args["x"].shape)
+    case = replace(t.case, args=t.args | {"theta": theta, "x": x})
+    return replace(t, case=case, got=case.run(t.fn, t.module), budget=references(case, t.dtype)[1])
 
 
 def gradients_are_slopes(t: Trial) -> None:
     """Central differences, in float64: of E along v and along theta, of grad_x along v and along theta."""
     if t.dtype != np.float64:
         return
+    if isinstance(t.got["hvp"], str):
+        t = off_the_kinks(t)
     theta, x, v, w = (t.args[name] for name in ("theta", "x", "v", "w"))
-    energy, rng, h, unit = t.fn(**t.case.options), np.random.default_rng(0), 1e-5, float(np.finfo(np.float64).eps)
+    energy, rng, unit = t.fn(**t.case.options), np.random.default_rng(0), float(np.finfo(np.float64).eps)
     along = {name: rng.standard_normal(a.shape) for name, a in theta.items()}
     u, ones = rng.standard_normal(x.shape), np.ones(len(x))
 
@@ -323,12 +346,12 @@ def gradients_are_slopes(t: Trial) -> None:
         return total(t.budget[name] + 4 * unit * np.abs(t.got[name]), np.abs(weight))
 
     def compare_slope(text: str, f: Callable[[float], float], wobble: float, name: str, direction: Any) -> None:
-        found, doubt = slope(f, h, wobble)
         parts = (
             {f"{name}[{key}]": d for key, d in direction.items()} if isinstance(direction, dict) else {name: direction}
         )
         mine = sum(total(t.got[key], d) for key, d in parts.items())
-        within(text, mine, found, doubt + sum(roughly(key, d) for key, d in parts.items()))
+        slack = sum(roughly(key, d) for key, d in parts.items())
+        slope_is(text, f, (1e-5, 1e-7, 1e-8), wobble, mine, slack)
 
     f = energy.energy
     compare_slope(

@@ -1,0 +1,52 @@
+"""Twin of `mlp_energy`: the multilayer perceptron energy and its gradients, levels 1 and 2 of the protocol.
+
+What differs: a tile of samples goes through all layers and back in one compiled call (`machine`); a dense
+layer is a convolution with one pixel and one tap, layer_norm is group_norm with one group.
+Deterministic for any number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ebm_ref.specs import MLPSpec
+
+from .network import Network
+from .program import DENSE, Program, Value
+
+
+@dataclass(frozen=True)
+class MLPEnergy(MLPSpec, Network):
+    """E(x) = out(h_L), h_i = act([layer_norm] linear_i(h_{i-1})), h_0 = x flattened. Fields: `MLPSpec`."""
+
+    image: ClassVar[bool] = False
+
+    def emit(self, P: Program, x: Value, backward: str | None) -> tuple[Value, Value]:
+        """Emit E (and, backwards, what `backward` names) from the input rows x; return (E, dx)."""
+        h, layers = x, []
+        for i, O in enumerate(self.hidden):
+            below = h
+            linear = P.linear(f"linear{i}.w", f"linear{i}.b", DENSE, below.C, O)
+            h = P.apply(linear, below)
+            norm = P.norm(f"norm{i}", h, 1) if self.layer_norm else None
+            h = h if norm is None else norm.y
+            layers.append((below, linear, norm, P.activate(h, self.activation), h))
+        out = P.linear("out.w", "out.b", DENSE, h.C, 1)
+        E = P.apply(out, h)
+        if backward is None:
+            return E, E
+        dE, dx = P.value(1, 1), x
+        P.seed(dE, backward == "params")
+        P.apply_params(out, h, dE)
+        P.apply_back(out, dE, h)
+        for i, (below, linear, norm, slope, h) in reversed(list(enumerate(layers))):
+            dy = P.activate_back(slope, h)
+            if norm is not None:
+                P.norm_back(norm, dy)
+            P.apply_params(linear, below, dy)
+            if i == 0 and backward == "params":
+                break
+            dx = P.value(x.pixels, x.C) if i == 0 else below
+            P.apply_back(linear, dy, dx)
+        return E, dx
