@@ -1,8 +1,11 @@
 """The command line as its users meet it: runs, exact resumption, kills, bad input, and what a run leaves behind."""
 
+import base64
 import html.parser
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +17,7 @@ import pytest
 
 from ebm_fast import BACKENDS, backend, why_not
 from ebm_fast.app import main as app
+from ebm_fast.app import progress, training
 from ebm_fast.app.arrays import npz_read
 from ebm_fast.app.main import VERBS, build_parser, main
 from ebm_fast.app.runfolder import lock_folder, metrics_read
@@ -141,6 +145,33 @@ def test_train__interrupt_saves_and_resumes(tmp_path: Path) -> None:
     run("train", "toy2d", "--out", str(tmp_path / "r"), "--resume", "--steps", str(reached + 1))
 
 
+def test_train__alarms_are_told_recorded_and_survive_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class SevenRecords:
+        seen = 0
+
+        def update(self, record: dict[str, float]) -> list[str]:
+            self.seen += 1
+            return ["the energy is flat"] if self.seen == 7 else []
+
+    monkeypatch.setattr(training, "Alarms", SevenRecords)
+    run(*train(tmp_path, "--steps", "5"))
+    run("train", "toy2d", "--out", str(tmp_path), "--resume", "--steps", "9")
+    assert "alarm at step 7: the energy is flat" in capsys.readouterr().err
+    assert [r["step"] for r in metrics_read(tmp_path) if r.get("alarms") == ["the energy is flat"]] == [7]
+    assert json.loads((tmp_path / "summary.json").read_text())["alarms"] == ["step 7: the energy is flat"]
+
+
+def test_train__non_finite_numbers_stop_the_run_and_keep_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = train(tmp_path, "--steps", "50", sets=("lr=1e30", "alpha=0", "run.save_every=1"))
+    assert main(arguments) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"ebm: error: {tmp_path}: stopped in step ") and "finite" in last
+    assert last.endswith(f"kept as of step {checkpoint(tmp_path)['step']}")
+    assert len(metrics_read(tmp_path)) == int(checkpoint(tmp_path)["step"]) < 50
+
+
 # ----------------------------------------------------------------------------------------------- bad input
 
 NAN = np.full((30, 2), np.nan)
@@ -237,7 +268,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path) -> Path:
-    require("shutil", "").copytree(finished, tmp_path / "copy")
+    shutil.copytree(finished, tmp_path / "copy")
     return tmp_path / "copy"
 
 
@@ -339,7 +370,7 @@ class Page(html.parser.HTMLParser):
 
 
 def picture_size(content: bytes) -> tuple[int, int]:
-    image = require("PIL.Image", "data").open(require("io", "data").BytesIO(content))
+    image = require("PIL.Image", "data").open(io.BytesIO(content))
     image.load()
     return image.size
 
@@ -362,7 +393,7 @@ def test_train__toy2d_leaves_pictures_a_report_and_a_summary(
     assert len(page.pictures) >= 4
     for source in page.pictures:
         kind, _, content = source.partition(",")
-        assert kind == "data:image/png;base64" and picture_size(require("base64", "").b64decode(content))[0] > 100
+        assert kind == "data:image/png;base64" and picture_size(base64.b64decode(content))[0] > 100
 
 
 def test_train__digits_summary_has_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -448,6 +479,37 @@ def test_doctor__names_versions_backends_and_what_is_missing(
 
 class FakeRow:
     pass
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_progress__is_live_on_a_terminal_with_rich_and_plain_elsewhere(
+    rich: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    if not rich:
+        monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    with progress.Progress(0, 4) as shown:
+        for step in range(1, 5):
+            shown.update(step, {"gap": step / 8, "energy_pos": 0.0, "energy_neg": step / 8, "grad_norm": 1.0})
+        shown.message("alarm at step 4: [x]")
+    text = terminal.getvalue()
+    assert "gap +0.500" in text and "steps/s" in text and "alarm at step 4: [x]" in text
+    assert ("\x1b[" in text) is rich
+    assert rich or text.count("steps/s") == 1  # a plain line every two seconds, and the last
+
+
+def test_main__start_is_light() -> None:
+    code = "import sys, ebm_fast.app.main; print([m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = ["sklearn", "scipy", "matplotlib", "PIL", "rich", "numba", "hypothesis", "mlxtend"]
+    found = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
 
 
 def test_verify__exit_code_says_whether_a_twin_failed(

@@ -27,7 +27,7 @@ def state(step: int) -> dict[str, np.ndarray]:
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return list(a) == list(b) and all(
-        x.dtype == y.dtype and np.array_equal(x, y) for x, y in zip(a.values(), b.values())
+        x.dtype == y.dtype and np.array_equal(x, y) for x, y in zip(a.values(), b.values(), strict=True)
     )
 
 

@@ -22,7 +22,7 @@ class Progress:
         self.live: Any = None
         if sys.stderr.isatty() and find_spec("rich"):
             bars = require("rich.progress", "cli")
-            columns = [bars.BarColumn(), bars.MofNCompleteColumn(), bars.TextColumn("{task.description}")]
+            columns = [bars.BarColumn(20), bars.MofNCompleteColumn(), bars.TextColumn("{task.description}")]
             columns.append(bars.TimeRemainingColumn())
             console = require("rich.console", "cli").Console(stderr=True)
             self.live = bars.Progress(*columns, console=console, transient=True)
@@ -41,10 +41,9 @@ class Progress:
         """Show `record` of training step `step`."""
         now = time.perf_counter()
         rate = (step - self.start) / max(now - self.began, 1e-9)
-        numbers = "  ".join(f"{name} {record[name]:+.3f}" for name in SHOWN if name in record)
-        text = f"{numbers}  {rate:.1f} steps/s"
+        text = f"{rate:.1f} steps/s  " + "  ".join(f"{k} {record[k]:+.3f}" for k in SHOWN)
         if self.live:
-            self.live.update(self.task, completed=step, description=text)
+            self.live.update(self.task, completed=step, description=text, refresh=step == self.steps)
         elif now - self.last >= INTERVAL or step == self.steps:
             self.last = now
             print(f"step {step}/{self.steps}  {text}", file=sys.stderr, flush=True)
