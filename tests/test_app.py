@@ -107,26 +107,44 @@ def test_train__init_starts_from_the_other_run_s_parameters(tmp_path: Path) -> N
         assert np.array_equal(b[name], a[name.replace("theta", "ema", 1)])
 
 
+LAUNCHER = """
+import os, sys
+from ebm_fast.app.main import main
+for _ in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os._exit(main(sys.argv[1:]))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""  # forks a real process for each line, so that the twenty starts do not each pay for the imports
+
+
 def test_train__survives_sigkill_at_random_moments(tmp_path: Path) -> None:
     """Twenty kills while a checkpoint is written every step; then the run equals one that was never killed."""
     steps, rng = "600", np.random.default_rng(0)
     arguments = [*train(tmp_path / "killed", "--steps", steps, sets=("run.save_every=1",)), "--resume"]
-    command = [sys.executable, "-m", "ebm_fast.app.main", *arguments]
     (tmp_path / "killed").mkdir()
     metrics = tmp_path / "killed" / "metrics.jsonl"
-    reached = []
-    for _ in range(20):
-        size = metrics.stat().st_size if metrics.exists() else -1
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while child.poll() is None and (metrics.stat().st_size if metrics.exists() else -1) == size:
-            time.sleep(0.001)
-        time.sleep(float(rng.uniform(0, 0.06)))
-        child.kill()
-        assert child.wait() == -signal.SIGKILL  # it was still at work
-        reached.append(metrics.read_bytes().count(b"\n"))
+    command = [sys.executable, "-c", LAUNCHER, *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+    ) as launcher:
+        assert launcher.stdin is not None and launcher.stdout is not None
+        reached, untouched = [], 0
+        for _ in range(20):
+            launcher.stdin.write("start\n")
+            child = int(launcher.stdout.readline())
+            while (metrics.stat().st_size if metrics.exists() else 0) == untouched:
+                time.sleep(0.0005)
+            time.sleep(float(rng.uniform(0, 0.04)))
+            os.kill(child, signal.SIGKILL)
+            assert int(launcher.stdout.readline()) == -signal.SIGKILL  # it was still at work
+            reached.append(metrics.read_bytes().count(b"\n"))
+            untouched = metrics.stat().st_size
+        launcher.stdin.close()
     assert reached[-1] < int(steps) and len(set(reached)) > 5
     run(*arguments)
-    run(*train(tmp_path / "whole", "--steps", steps, sets=()))
+    run(*train(tmp_path / "whole", "--steps", steps))
     assert (tmp_path / "killed/checkpoint.npz").read_bytes() == (tmp_path / "whole/checkpoint.npz").read_bytes()
     assert untimed(tmp_path / "killed") == untimed(tmp_path / "whole")
 
