@@ -86,6 +86,7 @@ def noise_normal(seed: int, stream: int, step: int, chains: Array, D: int, dtype
     Arguments as in `noise_bits`; dtype: float32 or float64. returns (N, D). Raises as `noise_bits`.
     """
     dtype = _check_dtype(dtype)
+    _check_address(seed, stream, step, D)
     r = noise_bits(seed, stream, step, chains, D + D % 2)  # (N, D or D + 1)
     radius = np.sqrt(-2 * np.log(_unit(r[:, 0::2], dtype)))  # (N, D/2)
     angle = dtype.type(np.pi) * (r[:, 1::2].astype(dtype) * dtype.type(2.0**-31))  # (N, D/2)

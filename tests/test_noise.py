@@ -165,10 +165,11 @@ def test_noise_permutation__keeps_order_of_equal_words(monkeypatch):
         ({"D": -1}, RangeError),
     ],
 )
-def test_noise_bits__refuses_a_wrong_address(change, error):
+@pytest.mark.parametrize("draw", [noise_bits, noise_uniform, noise_normal])
+def test_noise__refuses_a_wrong_address(draw, change, error):
     address = {"seed": 0, "stream": 1, "step": 0, "chains": np.arange(2), "D": 4}
     with pytest.raises(error, match=next(iter(change))):
-        noise_bits(**(address | change))
+        draw(**(address | change))
 
 
 def test_noise__refuses_wrong_types():

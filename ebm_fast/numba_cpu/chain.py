@@ -50,14 +50,14 @@ def jitter_tile(row, T, W, S, G, A):
 
 @instruction
 def move_tile(row, T, W, S, G, A):
-    """y = box(x - eta clip(g) + sigma xi), xi < 0: without noise; norm = |g|; bad where g or the sum is not finite."""
-    _, x, g, xi, y, D, p, bad, norm, _, _, _ = row
+    """y = box(x - eta clip(g) + sigma xi), xi < 0: without noise; norm = |g|; bad where E, g or the sum is not finite."""
+    _, x, g, xi, y, D, p, bad, norm, E, _, _ = row
     width = 2 * vcount(S)
     eta, sigma, clip, clip_norm = W[p + ETA], W[p + SIGMA], W[p + CLIP], W[p + CLIP_NORM]
     low, high = W[p + LOW], W[p + HIGH]
     for l in range(0, width, vcount(S)):
         zero = vlike(vload(S, bad + l), 0.0)
-        wrong, square, clipped = vload(S, bad + l), zero, zero
+        wrong, square, clipped = vfma(vload(S, E + l), 0.0, vload(S, bad + l)), zero, zero
         for d in range(D):
             v = vload(S, g + d * width + l)
             wrong = vfma(v, 0.0, wrong)

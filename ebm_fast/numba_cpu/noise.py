@@ -125,7 +125,7 @@ def key_words(seed: int) -> tuple[np.uint64, np.uint64]:
 def fill(rows: Any, seed: int, stream: int, step: int, chains: Any, D: int, dtype: Any) -> np.ndarray:
     """(N, D) numbers by `rows`, cut between threads where there are many."""
     check_address(seed, stream, step)
-    check_count("D", D, low=1, high=2**34)
+    check_count("D", D, low=0, high=2**34)
     ids = check_chains(chains)
     out = np.empty((ids.size, D), dtype)
     k0, k1 = key_words(seed)
