@@ -83,7 +83,7 @@ def buffer_push(
 ) -> tuple[int, int]:
     """slots[target] = x; target = idx (in_place), (ptr + n) mod M (fifo), or the reservoir's choice.
 
-    slots: (M, *shape), changed; x: (N, *shape); idx: (N,) integers for in_place; bits: (N,) uint32 for
+    slots: (M, *shape), changed; x: (N, *shape); idx: (N,) filled slots for in_place; bits: (N,) uint32 for
     reservoir: item c = ptr + n goes to slot c while c < M, later to j = (bits (c + 1)) >> 32 if j < M.
     Where two samples meet in a slot, the last in batch order wins. Returns (filled, ptr).
     Raises ShapeError, DTypeError, RangeError. Vitter 1985 (reservoir, algorithm R).
@@ -95,7 +95,7 @@ def buffer_push(
     check_same_dtype("x", x, slots, "slots")
     M, N = slots.shape[0], x.shape[0]
     if policy == "in_place":
-        target = check_slot_index(idx, N, M)
+        target = check_slot_index(idx, N, filled)
     elif policy == "fifo":
         target = (ptr + np.arange(N)) % M
     else:
@@ -108,9 +108,7 @@ def buffer_push(
     np.maximum.at(last, target[target >= 0], np.flatnonzero(target >= 0))
     hit = np.flatnonzero(last >= 0)
     slots[hit] = x[last[hit]]
-    if policy == "in_place":
-        return max(filled, int(hit.max(initial=-1)) + 1), ptr
-    return min(M, max(filled, ptr + N)), ptr + N
+    return (filled if policy == "in_place" else min(M, max(filled, ptr + N))), ptr + N
 
 
 def check_slots(slots: Any, filled: Any) -> None:
@@ -120,12 +118,12 @@ def check_slots(slots: Any, filled: Any) -> None:
     check_count("filled", filled, low=0, high=slots.shape[0])
 
 
-def check_slot_index(idx: Any, N: int, M: int) -> np.ndarray:
+def check_slot_index(idx: Any, N: int, filled: int) -> np.ndarray:
     if not isinstance(idx, np.ndarray) or idx.dtype.kind not in "iu":
         found = getattr(idx, "dtype", type(idx).__name__)
         raise DTypeError(f"idx: the in_place policy needs an integer array, found {found}")
     if idx.shape != (N,):
         raise ShapeError(f"idx: expected shape ({N},), found {idx.shape}")
-    if N and (int(idx.min()) < 0 or int(idx.max()) >= M):
-        raise RangeError(f"idx: expected slots in [0, {M}), found {int(idx.min())} to {int(idx.max())}")
+    if N and (int(idx.min()) < 0 or int(idx.max()) >= filled):
+        raise RangeError(f"idx: expected slots in [0, {filled}), found {int(idx.min())} to {int(idx.max())}")
     return idx.astype(np.int64)

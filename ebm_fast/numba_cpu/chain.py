@@ -34,30 +34,30 @@ def noise_tile(row, T, W, S, G, A):
 
 @instruction
 def jitter_tile(row, T, W, S, G, A):
-    """y = box(x + sigma xi); bad where the sum is not finite."""
-    _, x, xi, y, D, p, bad, _, _, _, _, _ = row
+    """y = box(x + sigma xi) in the chains that are alive, x in the others; bad where the sum is not finite."""
+    _, x, xi, y, D, p, bad, alive, _, _, _, _ = row
     width = 2 * vcount(S)
     sigma, low, high = W[p + SIGMA], W[p + LOW], W[p + HIGH]
     for l in range(0, width, vcount(S)):
-        wrong = vload(S, bad + l)
+        wrong, live = vload(S, bad + l), vload(S, alive + l)
         for d in range(D):
             at = d * width + l
-            z = vfma(vload(S, xi + at), sigma, vload(S, x + at))
+            z = vload(S, x + at) + sigma * vload(S, xi + at)
             wrong = vfma(z, 0.0, wrong)
-            vstore(S, y + at, vmax(low, vmin(high, z)))
+            vstore(S, y + at, vwhere(live, vmax(low, vmin(high, z)), vload(S, x + at)))
         vstore(S, bad + l, wrong)
 
 
 @instruction
 def move_tile(row, T, W, S, G, A):
-    """y = box(x - eta clip(g) + sigma xi), xi < 0: without noise; norm = |g|; bad where g or the sum is not finite."""
-    _, x, g, xi, y, D, p, bad, norm, _, _, _ = row
+    """y = box(x - eta clip(g) + sigma xi), xi < 0: without noise; norm = |g|; bad where E, g or the sum is not finite."""
+    _, x, g, xi, y, D, p, bad, norm, E, _, _ = row
     width = 2 * vcount(S)
     eta, sigma, clip, clip_norm = W[p + ETA], W[p + SIGMA], W[p + CLIP], W[p + CLIP_NORM]
     low, high = W[p + LOW], W[p + HIGH]
     for l in range(0, width, vcount(S)):
         zero = vlike(vload(S, bad + l), 0.0)
-        wrong, square, clipped = vload(S, bad + l), zero, zero
+        wrong, square, clipped = vfma(vload(S, E + l), 0.0, vload(S, bad + l)), zero, zero
         for d in range(D):
             v = vload(S, g + d * width + l)
             wrong = vfma(v, 0.0, wrong)

@@ -151,7 +151,7 @@ def vtanh(x):
 
 def vnormal(x):
     """Phi(x), phi(x) of the standard normal."""
-    cdf = 0.5 * (1.0 + vlibm("erf", x * scalar.INV_SQRT_2))
+    cdf = 0.5 * vlibm("erfc", x * -scalar.INV_SQRT_2)
     return cdf.astype(x.dtype), vexp(-0.5 * x * x) * x.dtype.type(scalar.INV_SQRT_2PI)
 
 
@@ -170,7 +170,7 @@ def log1p32(x):
 @inner
 def normal64(x):
     density = vlibm("exp", -0.5 * x * x) * scalar.INV_SQRT_2PI
-    return 0.5 * (1.0 + vlibm("erf", x * scalar.INV_SQRT_2)), density
+    return 0.5 * vlibm("erfc", x * -scalar.INV_SQRT_2), density
 
 
 @inner

@@ -55,14 +55,15 @@ def check_step_numbers(eta: Any, sigma: Any, clip: Any, clip_norm: Any, box: Any
 def step_program(D: int, dtype: np.dtype, jitter: bool) -> Program:
     """One step with given noise: inputs x, xi, g."""
     P = Program(dtype)
-    x, xi, g, bad, norm, p = P.rows(D), P.rows(D), P.rows(D), P.rows(1), P.rows(1), P.pack("", 6)
+    x, xi, g, bad, alive, norm, p = P.rows(D), P.rows(D), P.rows(D), P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
+    P.emit(m.FILL, alive, 1, 1)
     P.emit(m.FILL, bad, 1, 0)
     for i, rows in enumerate((x, xi) if jitter else (x, xi, g)):
         P.emit(m.LOAD, rows, i, D)
     if jitter:
-        P.emit(chain.jitter_tile, x, xi, x, D, p, bad)
+        P.emit(chain.jitter_tile, x, xi, x, D, p, bad, alive)
     else:
-        P.emit(chain.move_tile, x, g, xi, x, D, p, bad, norm)
+        P.emit(chain.move_tile, x, g, xi, x, D, p, bad, norm, bad)
     P.emit(m.STORE, x, D)
     P.freeze()
     return P
@@ -70,13 +71,14 @@ def step_program(D: int, dtype: np.dtype, jitter: bool) -> Program:
 
 @lru_cache(maxsize=256)
 def jitter_program(D: int, dtype: np.dtype) -> Program:
-    """box(x + sigma xi), xi by address; record 0: NaN where that is not finite."""
+    """Where alive (record 1), box(x + sigma xi), xi by address; record 0: NaN where that is not finite."""
     P = Program(dtype)
-    x, xi, bad, p = P.rows(D), P.rows(4 * -(-D // 4)), P.rows(1), P.pack("", 6)
+    x, xi, bad, alive, p = P.rows(D), P.rows(4 * -(-D // 4)), P.rows(1), P.rows(1), P.pack("", 6)
     P.emit(m.FILL, bad, 1, 0)
+    P.emit(m.READ, alive, 1, 0)
     P.emit(m.LOAD, x, 0, D)
     P.emit(chain.noise_tile, xi, D)
-    P.emit(chain.jitter_tile, x, xi, x, D, p, bad)
+    P.emit(chain.jitter_tile, x, xi, x, D, p, bad, alive)
     P.emit(m.WRITE, bad, 0, 0)
     P.emit(m.STORE, x, D)
     P.freeze()
@@ -85,17 +87,18 @@ def jitter_program(D: int, dtype: np.dtype) -> Program:
 
 @lru_cache(maxsize=256)
 def update_program(D: int, dtype: np.dtype, draw: bool) -> Program:
-    """x = where alive, box(t - eta clip(g) [+ sigma xi]): inputs x, t, g; records bad, alive, |g|."""
+    """x = where alive, box(t - eta clip(g) [+ sigma xi]): inputs x, t, g; records bad, alive, |g|, E."""
     P = Program(dtype)
     x, t, g, xi = P.rows(D), P.rows(D), P.rows(D), P.rows(4 * -(-D // 4))
-    bad, alive, norm, p = P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
+    bad, alive, norm, E, p = P.rows(1), P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
     for i, rows in enumerate((x, t, g)):
         P.emit(m.LOAD, rows, i, D)
     P.emit(m.READ, bad, 0, 0)
     P.emit(m.READ, alive, 1, 0)
+    P.emit(m.READ, E, 3, 0)
     if draw:
         P.emit(chain.noise_tile, xi, D)
-    P.emit(chain.move_tile, t, g, xi if draw else -1, t, D, p, bad, norm)
+    P.emit(chain.move_tile, t, g, xi if draw else -1, t, D, p, bad, norm, E)
     P.emit(chain.keep_tile, x, t, D, alive, bad)
     P.emit(m.WRITE, alive, 1, 0)
     P.emit(m.WRITE, norm, 2, 0)
@@ -162,7 +165,7 @@ def langevin_run(
 
     x0: (N, *shape), finite, left alone; chains: (N,) ids, None = 0..N-1; returns (x, ChainInfo).
     noise_first: x~ = box(x + sigma xi), then the gradient step from x~ without noise. A chain whose
-    gradient or next state is not finite stops at its last finite state. `energy` is any object with the
+    energy, gradient or next state is not finite stops at its last finite state. `energy` is any object with the
     energy protocol. Raises ShapeError, DTypeError, RangeError, NonFiniteError.
     """
     if not isinstance(update, (ULA, SGLD)):
@@ -196,7 +199,7 @@ def run_energy(
     """The chain of any energy: one call of `energy_and_grad_x` and one pass over the tiles a step."""
     x = flat(x0, x0.shape[1:]).copy()
     (N, D), dtype = x.shape, x.dtype
-    records = np.ones((3, 1, N), dtype)  # bad, alive, |g|
+    records = np.ones((4, 1, N), dtype)  # bad, alive, |g|, E
     energies, norms = np.empty((K, N), dtype), np.empty((K, N), dtype)
     move, jitter = update_program(D, dtype, not noise_first), jitter_program(D, dtype)
     W, threads = move.weights({"": p}), 1 + x.size // SMALL
@@ -211,6 +214,7 @@ def run_energy(
         E, g = energy.energy_and_grad_x(theta, t.reshape(x0.shape))
         check_array("energy_and_grad_x[0]", E, shape=(N,))
         check_like("energy_and_grad_x[1]", g, x0, "x0")
+        energies[k] = records[3, 0] = E
         move.run(W, (x, t, flat(g, x0.shape[1:])), x, records, 0, *at)
-        energies[k], norms[k] = E, records[2, 0]
+        norms[k] = records[2, 0]
     return x.reshape(x0.shape), ChainInfo(energies, norms, records[1, 0] > 0)

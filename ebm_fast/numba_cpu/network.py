@@ -50,11 +50,11 @@ def chain_program(network: Any, dtype: np.dtype, noise_first: bool) -> Program:
     P.emit(m.FILL, bad, 1, 0)
     P.emit(chain.noise_tile, xi, D)
     if noise_first:
-        P.emit(chain.jitter_tile, state, xi, x.at, D, p, bad)
+        P.emit(chain.jitter_tile, state, xi, x.at, D, p, bad, alive)
     else:
         P.emit(m.COPY, x.at, state, D)
     E, dx = network.emit(P, x, "x")
-    P.emit(chain.move_tile, x.at, dx.at, -1 if noise_first else xi, x.at, D, p, bad, norm)
+    P.emit(chain.move_tile, x.at, dx.at, -1 if noise_first else xi, x.at, D, p, bad, norm, E.at)
     P.emit(chain.keep_tile, state, x.at, D, alive, bad)
     P.emit(m.WRITE, E.at, 0, 1)
     P.emit(m.WRITE, norm, 1, 1)
@@ -80,6 +80,7 @@ class Network:
 
     def _check(self, theta: Params, x: Array) -> None:
         check_samples("x", x, self.shape)
+        check_array("x", x, finite=True)
         self.check_theta(theta, x)
 
     def _run(self, purpose: str, theta: Params, x: Array, v: Array | None = None, w: Array | None = None) -> Any:
@@ -108,21 +109,21 @@ class Network:
         return out.reshape(x0.shape), ChainInfo(energies[:K], norms[:K], alive[0] > 0)
 
     def energy(self, theta: Params, x: Array) -> Array:
-        """E(x). x: (N, *shape); returns (N,). Raises ShapeError, DTypeError."""
+        """E(x). x: (N, *shape); returns (N,). Raises ShapeError, DTypeError, NonFiniteError."""
         self._check(theta, x)
         return self._run("energy", theta, x)[0]
 
     def grad_x(self, theta: Params, x: Array) -> Array:
-        """grad_x E(x). x: (N, *shape); returns like x. Raises ShapeError, DTypeError."""
+        """grad_x E(x). x: (N, *shape); returns like x. Raises ShapeError, DTypeError, NonFiniteError."""
         return self.energy_and_grad_x(theta, x)[1]
 
     def energy_and_grad_x(self, theta: Params, x: Array) -> tuple[Array, Array]:
-        """E(x), grad_x E(x). x: (N, *shape); returns (N,), like x. Raises ShapeError, DTypeError."""
+        """E(x), grad_x E(x). x: (N, *shape); returns (N,), like x. Raises ShapeError, DTypeError, NonFiniteError."""
         self._check(theta, x)
         return self._run("grad_x", theta, x)[:2]
 
     def grad_theta(self, theta: Params, x: Array, w: Array) -> Params:
-        """sum_n w_n grad_theta E(x_n). x: (N, *shape), w: (N,); returns like theta. Raises ShapeError, DTypeError."""
+        """sum_n w_n grad_theta E(x_n). x: (N, *shape), w: (N,); returns like theta. Raises ShapeError, DTypeError, NonFiniteError."""
         self._check(theta, x)
         check_array("w", w, shape=(x.shape[0],))
         check_same_dtype("w", w, x)
@@ -131,7 +132,7 @@ class Network:
     def grad_theta_along(self, theta: Params, x: Array, v: Array) -> Params:
         """grad_theta sum_n v_n . grad_x E(x_n). x, v: (N, *shape); returns like theta.
 
-        Raises ShapeError, DTypeError, SmoothnessError.
+        Raises ShapeError, DTypeError, NonFiniteError, SmoothnessError.
         """
         self.require_smooth("grad_theta_along")
         self._check(theta, x)
@@ -141,7 +142,7 @@ class Network:
     def hvp(self, theta: Params, x: Array, v: Array) -> Array:
         """H(x_n) v_n, H the Hessian of E in x. x, v: (N, *shape); returns like x.
 
-        Raises ShapeError, DTypeError, SmoothnessError.
+        Raises ShapeError, DTypeError, NonFiniteError, SmoothnessError.
         """
         self.require_smooth("hvp")
         self._check(theta, x)

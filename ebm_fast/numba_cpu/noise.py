@@ -125,7 +125,7 @@ def key_words(seed: int) -> tuple[np.uint64, np.uint64]:
 def fill(rows: Any, seed: int, stream: int, step: int, chains: Any, D: int, dtype: Any) -> np.ndarray:
     """(N, D) numbers by `rows`, cut between threads where there are many."""
     check_address(seed, stream, step)
-    check_count("D", D, low=1, high=2**34)
+    check_count("D", D, low=0, high=2**34)
     ids = check_chains(chains)
     out = np.empty((ids.size, D), dtype)
     k0, k1 = key_words(seed)
@@ -168,7 +168,7 @@ def noise_uniform(seed: int, stream: int, step: int, chains: np.ndarray, D: int,
     """
     kind = check_dtype(dtype)
     bits = noise_bits(seed, stream, step, chains, D)
-    return (bits * 2.0**-32 + 2.0**-33).astype(kind)
+    return bits.astype(kind) * kind.type(2.0**-32) + kind.type(2.0**-33)
 
 
 def noise_normal(seed: int, stream: int, step: int, chains: np.ndarray, D: int, dtype: Any = np.float64) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 Layout as in `gather`: element (pixel p, channel c) of lane l at [(p C + c) width + l]. No routine here
 mixes lanes, except the parameter sums at the end of the file, which add lanes in a fixed order.
+Means are taken about the first element: the mean of equal values is that value, exactly, so a
+group without variance gives no rounding noise for 1 / sqrt(eps) to blow up.
 Routines that end in 1 carry the tangent: the coefficient of s in a series in s (level 2 of the protocol).
 """
 
@@ -81,21 +83,22 @@ def normalise(row, T, W, S, G, A):
     half = vcount(S)
     width, size = 2 * half, C // groups
     row = C * width
-    scale = 1.0 / (pixels * size)
+    count = pixels * size
     for g in range(groups):
         for l in range(0, width, half):
             base = g * size * width + l
-            mean = vlike(vload(S, z + base), 0.0)
+            first = vload(S, z + base)
+            mean = vlike(first, 0.0)
             for p in range(pixels):
                 for c in range(size):
-                    mean = mean + vload(S, z + base + p * row + c * width)
-            mean = mean * scale
+                    mean = mean + (vload(S, z + base + p * row + c * width) - first)
+            mean = first + mean / count
             var = mean * 0.0
             for p in range(pixels):
                 for c in range(size):
                     v = vload(S, z + base + p * row + c * width) - mean
                     var = vfma(v, v, var)
-            rstd = 1.0 / vsqrt(vfma(var, scale, W[EPS_AT]))
+            rstd = 1.0 / vsqrt(var / count + W[EPS_AT])
             vstore(S, r + g * width + l, rstd)
             for c in range(size):
                 a, b = vsplat(W, gamma + g * size + c), vsplat(W, beta + g * size + c)
@@ -116,21 +119,22 @@ def normalise1(row, T, W, S, G, A):
     half = vcount(S)
     width, size = 2 * half, C // groups
     row = C * width
-    scale = 1.0 / (pixels * size)
+    count = pixels * size
     for g in range(groups):
         for l in range(0, width, half):
             base = g * size * width + l
-            mean = vlike(vload(S, z1 + base), 0.0)
+            first = vload(S, z1 + base)
+            mean = vlike(first, 0.0)
             for p in range(pixels):
                 for c in range(size):
-                    mean = mean + vload(S, z1 + base + p * row + c * width)
-            mean = mean * scale
+                    mean = mean + (vload(S, z1 + base + p * row + c * width) - first)
+            mean = first + mean / count
             m = vlike(mean, 0.0)
             for p in range(pixels):
                 for c in range(size):
                     at = base + p * row + c * width
                     m = vfma(vload(S, z + at), vload(S, z1 + at) - mean, m)
-            m = m * scale
+            m = m / count
             rstd = vload(S, r + g * width + l)
             vstore(S, r1 + g * width + l, -(rstd * m))
             for c in range(size):
@@ -149,25 +153,26 @@ def normalise_back(row, T, W, S, G, A):
     half = vcount(S)
     width, size = 2 * half, C // groups
     row = C * width
-    scale = 1.0 / (pixels * size)
+    count = pixels * size
     for g in range(groups):
         for l in range(0, width, half):
             base = g * size * width + l
-            m1 = vlike(vload(S, dy + base), 0.0)
+            first = vload(S, dy + base) * vsplat(W, gamma + g * size)
+            m1 = vlike(first, 0.0)
             m2 = m1
             for c in range(size):
                 a = vsplat(W, gamma + g * size + c)
                 for p in range(pixels):
                     at = base + p * row + c * width
                     v = vload(S, dy + at) * a
-                    m1, m2 = m1 + v, vfma(v, vload(S, z + at), m2)
-            m1, m2 = m1 * scale, m2 * scale
+                    vstore(S, dy + at, v)  # g as rounded: in a group of equal values g - mean(g) is exactly 0
+                    m1, m2 = m1 + (v - first), vfma(v, vload(S, z + at), m2)
+            m1, m2 = first + m1 / count, m2 / count
             rstd = vload(S, r + g * width + l)
             for c in range(size):
-                a = vsplat(W, gamma + g * size + c)
                 for p in range(pixels):
                     at = base + p * row + c * width
-                    v = vload(S, dy + at) * a - m1 - vload(S, z + at) * m2
+                    v = vload(S, dy + at) - m1 - vload(S, z + at) * m2
                     vstore(S, dy + at, v * rstd)
 
 
@@ -181,29 +186,33 @@ def normalise_back1(row, T, W, S, G, A):
     half = vcount(S)
     width, size = 2 * half, C // groups
     row = C * width
-    scale = 1.0 / (pixels * size)
+    count = pixels * size
     for g in range(groups):
         for l in range(0, width, half):
             base = g * size * width + l
-            m1 = vlike(vload(S, dy + base), 0.0)
+            first = vload(S, dy + base) * vsplat(W, gamma + g * size)
+            first1 = vload(S, dy1 + base) * vsplat(W, gamma + g * size)
+            m1 = vlike(first, 0.0)
             m2, n1, n2 = m1, m1, m1
             for c in range(size):
                 a = vsplat(W, gamma + g * size + c)
                 for p in range(pixels):
                     at = base + p * row + c * width
                     v, v1 = vload(S, dy + at) * a, vload(S, dy1 + at) * a
+                    vstore(S, dy + at, v)
+                    vstore(S, dy1 + at, v1)
                     u, u1 = vload(S, z + at), vload(S, z1 + at)
-                    m1, m2 = m1 + v, vfma(v, u, m2)
-                    n1, n2 = n1 + v1, vfma(v1, u, vfma(v, u1, n2))
-            m1, m2, n1, n2 = m1 * scale, m2 * scale, n1 * scale, n2 * scale
+                    m1, m2 = m1 + (v - first), vfma(v, u, m2)
+                    n1, n2 = n1 + (v1 - first1), vfma(v1, u, vfma(v, u1, n2))
+            m1, m2 = first + m1 / count, m2 / count
+            n1, n2 = first1 + n1 / count, n2 / count
             rstd, rate = vload(S, r + g * width + l), vload(S, r1 + g * width + l)
             for c in range(size):
-                a = vsplat(W, gamma + g * size + c)
                 for p in range(pixels):
                     at = base + p * row + c * width
                     u, u1 = vload(S, z + at), vload(S, z1 + at)
-                    v = rstd * (vload(S, dy + at) * a - m1 - u * m2)
-                    v1 = rstd * (vload(S, dy1 + at) * a - n1 - u1 * m2 - u * n2)
+                    v = rstd * (vload(S, dy + at) - m1 - u * m2)
+                    v1 = rstd * (vload(S, dy1 + at) - n1 - u1 * m2 - u * n2)
                     vstore(S, dy + at, v)
                     vstore(S, dy1 + at, vfma(rate, v, v1))
 
@@ -232,26 +241,26 @@ def multiply_rows(row, T, W, S, G, A):
 
 @instruction
 def pool(row, T, W, S, G, A):
-    """dst[c] = scale sum_p src[p, c]."""
+    """dst[c] = sum_p src[p, c], over the number of pixels for the mean."""
     _, dst, src, pixels, C, mean, _, _, _, _, _, _ = row
-    scale = 1.0 / pixels if mean else 1.0
+    count = pixels if mean else 1
     size = C * 2 * vcount(S)
     for i in range(0, size, vcount(S)):
         total = vload(S, src + i)
         for p in range(1, pixels):
             total = total + vload(S, src + p * size + i)
-        vstore(S, dst + i, total * scale)
+        vstore(S, dst + i, total / count)
 
 
 @instruction
 def pool_back(row, T, W, S, G, A):
-    """dst[p, c] = scale src[c]."""
+    """dst[p, c] = src[c], over the number of pixels for the mean."""
     _, dst, src, pixels, C, mean, _, _, _, _, _, _ = row
-    scale = 1.0 / pixels if mean else 1.0
+    count = pixels if mean else 1
     size = C * 2 * vcount(S)
     for p in range(pixels):
         for i in range(0, size, vcount(S)):
-            vstore(S, dst + p * size + i, vload(S, src + i) * scale)
+            vstore(S, dst + p * size + i, vload(S, src + i) / count)
 
 
 # ------------------------------------------------------- parameter sums: over pixels, then over lanes
