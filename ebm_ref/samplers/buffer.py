@@ -81,8 +81,9 @@ def buffer_start(
     if given.dtype != dtype:
         raise DTypeError(f"{name}: expected {np.dtype(dtype)}, found {given.dtype}")
     n = given.shape[0]
-    if n == 0 or (start == "samples" and n > M):
-        raise ShapeError(f"{name}: expected {'1' if n == 0 else f'at most {M}'} or more samples, found {n}")
+    most = M if start == "samples" else n
+    if not 1 <= n <= most:
+        raise ShapeError(f"{name}: expected at least one sample and at most {max(most, 1)}, found {n}")
     if start == "samples":
         slots = np.zeros((M, *shape), dtype)
         slots[:n] = given
