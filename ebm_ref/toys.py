@@ -55,7 +55,8 @@ def toy_sample(name: str, n: int, seed: int, dtype: DTypeLike = np.float32) -> A
         raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}")
     u = noise_uniform(seed, Stream.TOY, 0, np.arange(n), 2)  # (n, 2)
     xi = noise_normal(seed, Stream.TOY, 1, np.arange(n), 2)  # (n, 2)
-    return TOYS[name](u, xi).astype(dtype)
+    points: Array = TOYS[name](u, xi).astype(dtype)
+    return points
 
 
 def toy_log_density(name: str, x: Array) -> Array:
@@ -66,7 +67,8 @@ def toy_log_density(name: str, x: Array) -> Array:
     if name not in DENSITIES:
         raise RangeError(f"name: expected one of {', '.join(DENSITIES)}, which have a closed form, found {name!r}")
     check_array("x", x, shape=(None, 2), finite=True)
-    return DENSITIES[name](x.astype(np.float64)).astype(x.dtype)
+    log_density: Array = DENSITIES[name](x.astype(np.float64)).astype(x.dtype)
+    return log_density
 
 
 # ------------------------------------------------------------------------------------------ normals
@@ -75,7 +77,8 @@ def toy_log_density(name: str, x: Array) -> Array:
 def _mixture_sample(draw: Draw, means: Array, stds: Array, weights: Array) -> Array:
     u, xi = draw
     k = _pick(u[:, 0], weights)  # (n,)
-    return means[k] + stds[k][:, None] * xi
+    points: Array = means[k] + stds[k][:, None] * xi
+    return points
 
 
 def _mixture_log_density(x: Array, means: Array, stds: Array, weights: Array) -> Array:
@@ -85,7 +88,8 @@ def _mixture_log_density(x: Array, means: Array, stds: Array, weights: Array) ->
 
 
 def _gaussian(u: Array, xi: Array) -> Array:
-    return GAUSSIAN_MEAN + xi @ GAUSSIAN_ROOT.T
+    points: Array = GAUSSIAN_MEAN + xi @ GAUSSIAN_ROOT.T
+    return points
 
 
 def _gaussian_log_density(x: Array) -> Array:
@@ -126,7 +130,8 @@ def _checkerboard(u: Array, xi: Array) -> Array:
     cell = u[:, 0] * len(SQUARES)  # the integer part picks a square, the rest is uniform in it
     k = np.minimum(cell.astype(int), len(SQUARES) - 1)
     within = np.stack([cell - k, u[:, 1]], axis=1)
-    return SQUARE * (SQUARES[k] + within)
+    points: Array = SQUARE * (SQUARES[k] + within)
+    return points
 
 
 def _checkerboard_log_density(x: Array) -> Array:

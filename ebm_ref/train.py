@@ -139,7 +139,8 @@ def train_step(
         grads, record["grad_norm"] = clip_global_norm(grads, recipe.max_grad_norm)
     except NonFiniteError as error:
         raise NonFiniteError(f"{_story('a finite gradient', state.step, record | {'lr': lr})}; {error}") from error
-    record["grad_x_norm"] = float(np.mean(info["chain"].grad_norm[:, info["chain"].alive]))
+    moving = info["chain"].grad_norm[:, info["chain"].alive]  # (K, chains that did not stop)
+    record["grad_x_norm"] = float(np.mean(moving, dtype=np.float64))
     record["lr"] = lr
 
     with np.errstate(over="ignore", invalid="ignore"):

@@ -1,8 +1,8 @@
 """How close is close: error budgets that are derived, with the few measured numbers in one table.
 
     want    = oracle in float64, on the very numbers that the twin is given
-    noise   = how far the oracle in float32 is from `want` (for networks also: how far `want` moves when its
-              inputs move by one rounding), scaled by eps(dtype) / eps(float32)
+    noise   = how far the oracle in float32 is from `want`, scaled by eps(dtype) / eps(float32); for networks
+              the largest of four such runs, on inputs moved by one rounding, and of how far that moved `want`
     budget  = NOISE * noise + FLOOR * eps(dtype) * sqrt(n) * magnitude + n * smallest normal number
 
 `magnitude` is the sum of the absolute values of the n terms that a result adds up, so that a result that
@@ -34,6 +34,7 @@ class Multiple:
     measured: str
 
 
+NORM_EPS = 1e-5  # of the norms inside a network
 EXACT = ("noise_bits", "buffer_draw", "buffer_push")
 MULTIPLES = {
     "noise_uniform": Multiple(0.0, 1.0, "one rounding in float32; none in float64"),
@@ -145,20 +146,55 @@ def of_group_norm_backward(case: Case, want: Outputs, single: bool) -> Magnitude
     }
 
 
-def of_network(case: Case, want: Outputs, single: bool) -> Magnitudes:
-    """The largest element of each result, and the longest sum inside a network.
+def has_lone_group(spec: Any) -> bool:
+    """Whether a norm of the network sees groups of one number: x - mean = 0, and 1 / sqrt(var + eps) at its largest."""
+    if not hasattr(spec, "channels"):
+        return bool(spec.layer_norm and 1 in spec.hidden)
+    size_h, size_w = spec.shape[:2]
+    cut = spec.kernel - 1 if spec.padding == "VALID" else 0
+    for i, (size, stride) in enumerate(zip(spec.channels, spec.strides, strict=True)):
+        size_h, size_w = (-(-(length - cut) // stride) for length in (size_h, size_w))
+        if size_h * size_w * size == spec.groups(i):
+            return True
+    return False
 
-    All parameters of one gradient share a magnitude: the derivative along a bias before a norm is a sum of
-    terms as large as the others' and exactly 0.
+
+def of_network(case: Case, want: Outputs, single: bool) -> Magnitudes:
+    """One magnitude for all first derivatives and one for all second, for n terms of the longest sum inside.
+
+    A derivative that cancels is the sum of terms as large as those of the others: along a bias before a norm,
+    or in x where a group holds one number, it is 0 and its rounding is not. dE/d(out.b) = 1 is among the first.
     """
-    theta = case.args["theta"]
-    n = max(int(np.prod(a.shape[:-1])) for a in theta.values()) + int(np.prod(case.args.get("x", theta["out.w"]).shape))
-    largest: dict[str, float] = {}
-    for name, a in want.items():
-        if is_real(a):
-            family = name.partition("[")[0]
-            largest[family] = max(largest.get(family, 0.0), float(np.abs(a).max(initial=0.0)))
-    return {name: (np.full_like(a, largest[name.partition("[")[0]]), n) for name, a in want.items() if is_real(a)}
+    args, theta = case.args, case.args["theta"]
+    energy = args["energy"].build() if "energy" in args else getattr(ebm_ref, export(case.function))(**case.options)
+    x = args["x0"] if "x0" in args else args["x"]
+    n = max(int(np.prod(a.shape[:-1])) for a in theta.values()) + x.size
+    steep = NORM_EPS**-0.5 if has_lone_group(energy) else 1.0
+
+    def largest(*arrays: Array) -> float:
+        return max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
+
+    first = largest(energy.grad_x(theta, x), *energy.grad_theta(theta, x, np.ones(len(x))).values())
+    value, first = first * largest(theta["out.w"]), first * steep
+    if "x0" in args:
+        moves = args["K"] * args["update"].eta * first
+        sizes = {"x": moves, "energy": value, "grad_norm": first * x[0].size ** 0.5}
+        return {name: (np.full_like(want[name], max(size, largest(want[name]))), n) for name, size in sizes.items()}
+    weights = max(1.0, largest(args["w"]))
+    second = [a for name, a in want.items() if name.startswith(("hvp", "grad_theta_along")) and is_real(a)]
+    sizes = {
+        "energy": value,
+        "both.energy": value,
+        "grad_x": first,
+        "both.grad_x": first,
+        "grad_theta": first * weights,
+    }
+    sizes |= dict.fromkeys(("hvp", "grad_theta_along"), max(first * steep * largest(args["v"]), largest(*second)))
+    return {
+        name: (np.full_like(a, max(sizes[name.partition("[")[0]], largest(a))), n)
+        for name, a in want.items()
+        if is_real(a)
+    }
 
 
 def of_noise_uniform(case: Case, want: Outputs, single: bool) -> Magnitudes:
@@ -209,16 +245,18 @@ def references(case: Case, dtype: Any) -> tuple[Outputs, dict[str, Array]]:
     want = wide.run(oracle)
     if case.function in EXACT:
         return case.run(oracle), {}
-    rivals = [case.cast(np.float32).run(oracle)]
+    pairs = [(case.cast(np.float32).run(oracle), want)]  # (a result, what it should have been)
     if case.function in NETWORKS:
         rng = np.random.default_rng(0)
-        rivals += [nudged(wide, rng).run(oracle) for _ in range(3)]
+        for near in (nudged(wide, rng).cast(np.float32) for _ in range(3)):
+            there = near.cast(np.float64).run(oracle)
+            pairs += [(there, want), (near.run(oracle), there)]
     unit, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny)
     multiple, budgets = MULTIPLES[case.function], {}
     for name, (magnitude, n) in MAGNITUDES[case.function](wide, want, dtype == np.float32).items():
         noise = np.zeros_like(want[name])
-        for rival in rivals:
-            away = np.abs(rival[name] - want[name])
+        for found, exact in pairs:
+            away = np.abs(found[name] - exact[name])
             noise = np.maximum(noise, np.where(np.isfinite(away), away, 0.0))
         if case.function in NETWORKS:
             noise[...] = noise.max(initial=0.0)

@@ -1,0 +1,1 @@
+"""The command line `ebm` and what it needs: config, data, run folder, checkpoint, evaluation, pictures, report."""

@@ -1,0 +1,261 @@
+"""Configuration: a preset, then a TOML file, then `--set key=value`; strict keys, resolved into frozen dataclasses.
+
+Sections and their keys:
+    [data]    DataConfig
+    [energy]  kind, and the fields of that energy's spec (ebm_ref.specs)
+    [train]   the fields of ebm_ref.train.Recipe
+    [run]     RunSettings
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, fields
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from ebm_ref.contracts import ConfigError, EbmError, ShapeError, check_choice, check_count
+from ebm_ref.specs import ConvSpec, DeepConvSpec, MLPSpec, NetworkSpec
+from ebm_ref.train import Recipe
+
+ENERGIES: dict[str, type[NetworkSpec]] = {"MLPEnergy": MLPSpec, "ConvEnergy": ConvSpec, "DeepConvEnergy": DeepConvSpec}
+DATASETS = ("digits", "mnist5k", "toy2d")
+SECTIONS = ("data", "energy", "train", "run")
+Tables = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the data come from: a named set, or your own file when `path` is given."""
+
+    name: str = "digits"
+    path: str = ""  # .npy or .npz: (n, D) vectors, (n, H, W) or (n, H, W, C) images; uint8, or floats in the box
+    key: str = ""  # the array of an .npz that holds several
+    toy: str = "two_moons"  # of the set toy2d
+    n: int = 10_000  # points drawn of the set toy2d
+
+    def __post_init__(self) -> None:
+        check_choice("name", self.name, DATASETS)
+        check_count("n", self.n, low=2)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How the run is carried out; none of it changes the model but seed, backend, dtype and init."""
+
+    seed: int = 0
+    backend: str = "auto"
+    dtype: str = "float32"
+    init: str = ""  # run folder whose parameters this run starts from
+    save_every: int = 100  # steps between checkpoints
+    report: bool = True  # curves.png and report.html at the end (needs the extra `plot`)
+
+    def __post_init__(self) -> None:
+        check_count("seed", self.seed, low=0, high=2**64 - 1)
+        check_choice("dtype", self.dtype, ("float32", "float64"))
+        check_count("save_every", self.save_every, low=1)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, resolved: nothing is left to a default that could change under it."""
+
+    preset: str
+    data: DataConfig
+    kind: str
+    spec: NetworkSpec
+    train: Recipe
+    run: RunSettings
+
+    def identity(self) -> dict[str, Any]:
+        """The energy as JSON holds it; a checkpoint belongs to exactly one."""
+        identity: dict[str, Any] = json.loads(json.dumps({"kind": self.kind, **asdict(self.spec)}))
+        return identity
+
+    def tables(self) -> Tables:
+        """The sections as TOML or JSON would hold them."""
+        tables = {"data": asdict(self.data), "energy": self.identity(), "train": asdict(self.train)}
+        resolved: Tables = json.loads(json.dumps(tables | {"run": asdict(self.run)}))
+        return resolved
+
+    def dumps(self) -> str:
+        return json.dumps({"preset": self.preset, **self.tables()}, indent=1) + "\n"
+
+
+# ------------------------------------------------------------------------------------ where values come from
+
+
+def preset_names() -> list[str]:
+    return sorted(f.name.removesuffix(".toml") for f in files(__package__).joinpath("presets").iterdir())
+
+
+def preset_tables(preset: str) -> Tables:
+    """The sections of a preset."""
+    names = preset_names()
+    if preset not in names:
+        raise ConfigError(f"preset: expected one of {', '.join(names)}, found {preset!r}{did_you_mean(preset, names)}")
+    return toml_tables(files(__package__).joinpath("presets", f"{preset}.toml").read_text(), f"preset {preset}")
+
+
+def file_tables(path: Path) -> Tables:
+    """The sections of a user's TOML file."""
+    try:
+        return toml_tables(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8 text, found {error}") from error
+
+
+def toml_tables(text: str, where: str) -> Tables:
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: expected TOML, found {error}") from error
+    return known_tables(tables, where)
+
+
+def known_tables(tables: dict[str, Any], where: str) -> Tables:
+    """`tables` themselves, after every section and key proved to be known."""
+    for section, table in tables.items():
+        if section not in SECTIONS:
+            raise ConfigError(f"{where}: unknown section [{section}]{did_you_mean(section, SECTIONS)}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{where}: expected a section [{section}], found a value")
+        for key in table:
+            known_key(f"{section}.{key}")
+    return tables
+
+
+def set_tables(assignments: Iterable[str]) -> Tables:
+    """The sections that `--set key=value ...` makes; values are TOML, a bare word is a string."""
+    tables: Tables = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set: expected key=value, found {assignment!r}")
+        section, name = known_key(key.strip())
+        if name in tables.setdefault(section, {}):
+            raise ConfigError(f"--set: {section}.{name} is given twice")
+        tables[section][name] = value_read(text.strip())
+    return tables
+
+
+def value_read(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def known_key(key: str) -> tuple[str, str]:
+    """(section, name) of `section.name`, or of a bare name that one section alone has."""
+    every = [f"{section}.{name}" for section in SECTIONS for name in section_keys(section)]
+    matches = [full for full in every if key in (full, full.partition(".")[2])]
+    if len(matches) != 1:
+        why = f"is ambiguous: {' or '.join(matches)}" if matches else f"is unknown{did_you_mean(key, every)}"
+        raise ConfigError(f"key {key!r} {why}")
+    section, _, name = matches[0].partition(".")
+    return section, name
+
+
+def section_keys(section: str) -> list[str]:
+    if section == "energy":
+        return ["kind", *dict.fromkeys(f.name for spec in ENERGIES.values() for f in fields(spec))]
+    return [f.name for f in fields({"data": DataConfig, "train": Recipe, "run": RunSettings}[section])]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing when no known word is close."""
+    names = {full.partition(".")[2] or full: full for full in known} | {full: full for full in known}
+    close = get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"; did you mean {names[close[0]]}?" if close else f"; known: {', '.join(known)}" if len(names) < 8 else ""
+
+
+def merge(*layers: Tables) -> Tables:
+    """Later layers win, key by key; one that names another energy.kind starts [energy] afresh."""
+    kinds = [layer.get("energy", {}).get("kind") for layer in layers]
+    last = max((i for i, kind in enumerate(kinds) if kind is not None), default=0)
+    afresh = any(kind not in (None, kinds[last]) for kind in kinds)
+    layers = tuple(layer | {"energy": {}} if afresh and i < last else layer for i, layer in enumerate(layers))
+    return {section: {k: v for layer in layers for k, v in layer.get(section, {}).items()} for section in SECTIONS}
+
+
+# -------------------------------------------------------------------------------------------- resolving
+
+
+def resolve(preset: str, tables: Tables, shape: tuple[int, ...]) -> RunConfig:
+    """The run that `tables` describe. `shape` is the data's sample shape; energy.shape must agree.
+
+    Raises ConfigError on a wrong type or an unknown key, RangeError on a number outside its interval.
+    """
+    energy = dict(tables["energy"])
+    kind = energy.pop("kind", "MLPEnergy")
+    if not isinstance(kind, str) or kind not in ENERGIES:
+        raise ConfigError(f"energy.kind: found {kind!r}{did_you_mean(str(kind), ENERGIES)}")
+    known = [f.name for f in fields(ENERGIES[kind])]
+    for key in energy:
+        if key not in known:
+            raise ConfigError(f"energy.{key}: {kind} has no such field{did_you_mean(key, known)}")
+    spec = section_read(ENERGIES[kind], "energy", {"shape": shape} | energy)
+    if spec.shape != shape:
+        raise ShapeError(f"energy.shape: the data hold samples of shape {shape}, found {spec.shape}")
+    return RunConfig(
+        preset=preset,
+        data=section_read(DataConfig, "data", tables["data"]),
+        kind=kind,
+        spec=spec,
+        train=section_read(Recipe, "train", tables["train"]),
+        run=section_read(RunSettings, "run", tables["run"]),
+    )
+
+
+def section_read(cls: type[Any], section: str, table: dict[str, Any]) -> Any:
+    """An instance of the dataclass `cls` from a table, every value of the declared type."""
+    hints = get_type_hints(cls)
+    values = {}
+    for field in fields(cls):
+        if field.name in table:
+            values[field.name] = convert(f"{section}.{field.name}", table[field.name], hints[field.name])
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigError(f"{section}.{field.name}: expected a value, found none")
+    try:
+        return cls(**values)
+    except EbmError as error:
+        raise type(error)(f"[{section}] {error}") from error
+
+
+def convert(where: str, value: Any, hint: Any) -> Any:
+    """`value` as the annotated type: int, float, bool, str, tuples of them, or None (`none` on the command line)."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if NoneType in options and value in (None, "none"):
+        return None
+    for option in options:
+        if get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            inner = get_args(option)
+            kinds = (inner[0],) * len(value) if inner[1:] == (...,) else inner
+            if len(kinds) == len(value):
+                return tuple(convert(f"{where}[{i}]", v, k) for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
+        if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if option in (int, str, bool) and type(value) is option:
+            return value
+    wanted = " or ".join("none" if o is NoneType else getattr(o, "__name__", str(o)) for o in options)
+    raise ConfigError(f"{where}: expected {wanted}, found {value!r}")
+
+
+def config_read(path: Path) -> tuple[str, Tables]:
+    """(preset, sections) of a run folder's config.json."""
+    try:
+        content = json.loads(path.read_bytes())
+        preset = content.pop("preset")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: expected a run's configuration, found nothing") from None
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise ConfigError(f"{path}: expected a run's configuration, found a damaged file ({error})") from error
+    return str(preset), merge(known_tables(content, str(path)))

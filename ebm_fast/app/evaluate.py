@@ -1,0 +1,111 @@
+"""The figures of summary.json: separation from other data, and fidelity and variety of the persistent chains.
+
+Scores are s = -E(x), higher = more in-distribution; the in-distribution samples are the held-out images.
+Fidelity is measured in the space of the 20 leading principal components of the real training images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ebm_fast.extras import require
+from ebm_ref.contracts import Array, Buffer, Energy, Params, Stream
+from ebm_ref.evaluation.fidelity import precision_recall
+from ebm_ref.evaluation.ood import auroc, fpr_at_tpr
+
+from .data import Dataset
+from .ood_sets import ood_sets
+
+SAMPLES = 1000  # chains, and real samples, that are compared
+COMPONENTS = 20
+NEIGHBOURS = 5
+COVERED = 0.02  # share of the samples that makes a class covered
+CHUNK = 256  # samples whose energies are computed at once
+HIDDEN = {"digits": 100, "mnist5k": 128}  # units of the classifier that names the classes
+CHAINS, REAL = 2**32 - 1, 2**32 - 2  # steps of Stream.EVALUATION whose draws choose samples
+
+
+@dataclass(frozen=True)
+class Model:
+    """An energy with its parameters and the backend that computes it."""
+
+    backend: ModuleType
+    energy: Energy
+    theta: Params
+
+    def energies(self, x: Array) -> Array:
+        """E(x), (N,) float64, in chunks."""
+        parts = [self.energy.energy(self.theta, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
+        return np.concatenate(parts).astype(np.float64)
+
+
+def choose(backend: ModuleType, samples: Array, count: int, seed: int, purpose: int) -> Array:
+    """`count` of the samples, without repeats and by address; all of them where there are fewer."""
+    return samples[backend.noise_permutation(seed, Stream.EVALUATION, purpose, len(samples))[:count]]
+
+
+def choose_chains(backend: ModuleType, buffer: Buffer, seed: int) -> Array:
+    """The persistent chains that stand for the model, (up to 1,000, *shape)."""
+    return choose(backend, buffer.slots[: buffer.filled], SAMPLES, seed, CHAINS)
+
+
+def evaluate(model: Model, data: Dataset, chains: Array, seed: int) -> tuple[dict[str, Any], dict[str, Array]]:
+    """(figures, energies by set): gap, energies, AUROC and FPR for images, precision and recall, classes covered."""
+    real = choose(model.backend, data.train, SAMPLES, seed, REAL)
+    energies = {"data": model.energies(data.test), "samples": model.energies(chains)}
+    figures: dict[str, Any] = {
+        "gap": float(energies["samples"].mean() - energies["data"].mean()),
+        "energy_data": float(energies["data"].mean()),
+        "energy_samples": float(energies["samples"].mean()),
+    }
+    if data.is_image:
+        for name, images in ood_sets(data.test, letters=data.name in HIDDEN).items():
+            energies[name] = model.energies(images)
+            figures[f"auroc_{name}"] = auroc(-energies["data"], -energies[name])
+            figures[f"fpr95_{name}"] = fpr_at_tpr(-energies["data"], -energies[name])
+    figures |= fidelity(data, real, chains)
+    if data.name in HIDDEN:
+        figures |= classes(data, chains)
+    return figures, energies
+
+
+def fidelity(data: Dataset, real: Array, chains: Array) -> dict[str, Any]:
+    """Precision and recall of the chains, and of one half of the real samples against the other."""
+    project = principal_components(data.train)
+    real, fake = project(real), project(chains)
+    if min(len(real) // 2, len(fake)) <= NEIGHBOURS:
+        return {"precision": None, "recall": None, "why_no_precision": f"needs more than {NEIGHBOURS} samples a set"}
+    precision, recall = precision_recall(real, fake, NEIGHBOURS)
+    halves = precision_recall(real[::2], real[1::2], NEIGHBOURS)
+    return {"precision": precision, "recall": recall, "precision_real": halves[0], "recall_real": halves[1]}
+
+
+def principal_components(train: Array) -> Any:
+    """The map onto the leading principal components of `train` (the identity where it has no more axes)."""
+    flat = train.reshape(len(train), -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    _, axes = np.linalg.eigh((flat - mean).T @ (flat - mean))  # ascending
+    leading = axes[:, ::-1][:, :COMPONENTS]  # (D, 20)
+    if flat.shape[1] <= COMPONENTS:
+        leading = np.eye(flat.shape[1])
+    return lambda x: (x.reshape(len(x), -1).astype(np.float64) - mean) @ leading
+
+
+def classes(data: Dataset, chains: Array) -> dict[str, Any]:
+    """What a classifier of the real training images finds among the chains."""
+    network = require("sklearn.neural_network", "data").MLPClassifier(
+        (HIDDEN[data.name],), random_state=0, max_iter=400
+    )
+    flatten = lambda x: (x.reshape(len(x), -1) + 1) / 2  # noqa: E731
+    with require("threadpoolctl", "data").threadpool_limits(1):  # its matrices are too small to share
+        network.fit(flatten(data.train), data.train_labels)
+    found = np.bincount(network.predict(flatten(chains)), minlength=10) / len(chains)
+    return {
+        "classes_covered": int((found >= COVERED).sum()),
+        "class_shares": [round(float(share), 4) for share in found],
+        "classifier_accuracy": float((network.predict(flatten(data.test)) == data.test_labels).mean()),
+    }

@@ -1,0 +1,154 @@
+"""The command `ebm`: train, sample, eval, verify, doctor.
+
+Exit codes: 0 done, 1 a check failed, 2 bad input (one line on stderr), 130 interrupted. With --json a verb prints one
+JSON value on stdout; progress is always on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ebm_fast.extras import require
+from ebm_ref.contracts import ConfigError, EbmError
+
+from .config import file_tables, merge, preset_names, preset_tables, set_tables
+from .doctor import doctor, doctor_text
+from .report import cell
+from .sampling import STARTS, evaluate_again, sample
+from .training import Interrupted, train_new, train_resume
+
+SHALLOW, DEEP = 25, 250  # cases drawn for each function, twin and dtype
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaint is one line, as for every other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(prog="ebm", description="Train, sample, evaluate and verify energy-based models.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+
+    train = add_verb(verbs, "train", "train an energy on a preset's data, into a run folder")
+    train.add_argument("preset", metavar="PRESET", help=f"one of {', '.join(preset_names())}")
+    train.add_argument("--method", help="pcd (persistent chains) or cd (chains from the data)")
+    train.add_argument("--steps", type=int, help="training steps in all")
+    train.add_argument("--seed", type=int, help="0..2^64-1; every random number follows from it")
+    train.add_argument("--out", type=Path, help="run folder; default runs/PRESET-METHOD")
+    train.add_argument("--backend", help="ebm_ref, numba_cpu or auto")
+    train.add_argument("--init", type=Path, metavar="RUN", help="start from the parameters of this run")
+    train.add_argument("--resume", action="store_true", help="continue the run in --out up to --steps in all")
+    train.add_argument("--config", type=Path, metavar="FILE", help="TOML with sections data, energy, train, run")
+    train.add_argument(
+        "--set",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="e.g. train.lr=1e-3 energy.kind=MLPEnergy",
+    )
+
+    draw = add_verb(verbs, "sample", "draw samples from a run, into samples.npz and samples.png")
+    draw.add_argument("run", metavar="RUN", type=Path)
+    draw.add_argument("--n", type=int, default=64, help="samples (64)")
+    draw.add_argument("--K", type=int, help="Langevin steps; default the recipe's K, ten times that from uniform noise")
+    draw.add_argument("--seed", type=int, default=0)
+    draw.add_argument("--start", default="buffer", help=f"where chains start: {' or '.join(STARTS)}")
+
+    again = add_verb(verbs, "eval", "recompute a run's summary and pictures")
+    again.add_argument("run", metavar="RUN", type=Path)
+
+    check = add_verb(verbs, "verify", "check every twin against the oracle")
+    check.add_argument("--twin", nargs="+", metavar="NAME", help="backends to check; default all that can run here")
+    check.add_argument("--deep", action="store_true", help="more cases a function")
+
+    add_verb(verbs, "doctor", "say what is installed, what can run, and what to install")
+    return parser
+
+
+def add_verb(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=what, description=what)
+    verb.add_argument("--json", action="store_true", help="print one JSON value on stdout")
+    return verb
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    try:
+        options = build_parser().parse_args(argv)
+        return VERBS[options.verb](options)
+    except EbmError as error:
+        print("ebm: error: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except Interrupted as interruption:
+        print(f"ebm: {interruption}", file=sys.stderr)
+        return 130
+
+
+def run_train(options: argparse.Namespace) -> int:
+    given = {
+        "train.method": options.method,
+        "train.steps": options.steps,
+        "run.seed": options.seed,
+        "run.backend": options.backend,
+        "run.init": None if options.init is None else str(options.init.absolute()),
+    }
+    flags = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    changes = merge({} if options.config is None else file_tables(options.config), set_tables(options.set + flags))
+    tables = merge(preset_tables(options.preset), changes)
+    folder = options.out or Path("runs") / f"{options.preset}-{tables['train'].get('method', 'pcd')}"
+    if options.resume:
+        summary = train_resume(options.preset, tables, changes, folder)
+    else:
+        summary = train_new(options.preset, tables, folder)
+    show(options, {"run": str(folder), **summary}, summary_text)
+    return 0
+
+
+def run_sample(options: argparse.Namespace) -> int:
+    show(options, sample(options.run, options.n, options.K, options.seed, options.start), summary_text)
+    return 0
+
+
+def run_eval(options: argparse.Namespace) -> int:
+    show(options, {"run": str(options.run), **evaluate_again(options.run)}, summary_text)
+    return 0
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    show(options, doctor(), doctor_text)
+    return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Exit code 1 when a twin fails a check."""
+    require("hypothesis", "verify")
+    verify = import_module("ebm_fast.verify")
+    rows = verify.run(options.twin, cases=DEEP if options.deep else SHALLOW)
+    show(options, [asdict(row) for row in rows], lambda _: verify.format_rows(rows))
+    return int(any(row.status == "fail" for row in rows))
+
+
+VERBS = {"train": run_train, "sample": run_sample, "eval": run_eval, "verify": run_verify, "doctor": run_doctor}
+
+
+def show(options: argparse.Namespace, value: Any, text: Any) -> None:
+    print(json.dumps(value) if options.json else text(value))
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    width = max(map(len, summary))
+    return "\n".join(f"{key:<{width}}  {cell(value)}" for key, value in summary.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Progress on stderr: one live line on a terminal that has rich, plain lines every two seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.util import find_spec
+from typing import Any
+
+from ebm_fast.extras import require
+
+INTERVAL = 2.0  # seconds between plain lines
+SHOWN = ("gap", "energy_pos", "energy_neg", "grad_norm")
+
+
+class Progress:
+    """Shows step, steps/s and the record's main numbers; a context manager."""
+
+    def __init__(self, start: int, steps: int) -> None:
+        self.start, self.steps = start, steps
+        self.began = self.last = time.perf_counter()
+        self.live: Any = None
+        if sys.stderr.isatty() and find_spec("rich"):
+            bars = require("rich.progress", "cli")
+            columns = [bars.BarColumn(), bars.MofNCompleteColumn(), bars.TextColumn("{task.description}")]
+            columns.append(bars.TimeRemainingColumn())
+            console = require("rich.console", "cli").Console(stderr=True)
+            self.live = bars.Progress(*columns, console=console, transient=True)
+            self.task = self.live.add_task("", total=steps, completed=start)
+
+    def __enter__(self) -> Progress:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def update(self, step: int, record: dict[str, float]) -> None:
+        """Show `record` of training step `step`."""
+        now = time.perf_counter()
+        rate = (step - self.start) / max(now - self.began, 1e-9)
+        numbers = "  ".join(f"{name} {record[name]:+.3f}" for name in SHOWN if name in record)
+        text = f"{numbers}  {rate:.1f} steps/s"
+        if self.live:
+            self.live.update(self.task, completed=step, description=text)
+        elif now - self.last >= INTERVAL or step == self.steps:
+            self.last = now
+            print(f"step {step}/{self.steps}  {text}", file=sys.stderr, flush=True)
+
+    def message(self, text: str) -> None:
+        """One line that stays."""
+        if self.live:
+            self.live.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,150 @@
+"""What a run leaves for people: summary.json, samples.png, curves.png, report.html, and the snapshots on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebm_ref.contracts import Array, Stream, flat_size
+from ebm_ref.train import TrainState
+
+from . import plots, report
+from .arrays import npy_read
+from .evaluate import SAMPLES, Model, choose_chains, evaluate
+from .png import grid_pixels, plane_pixels, png_bytes
+from .run import Run, uniform_start
+from .runfolder import SNAPSHOTS, os_errors, write_atomic
+
+SHOWN = 100  # chains in a picture of images or vectors
+SNAPSHOT = 16  # chains in a snapshot
+FRESH = 64  # chains from fresh noise in the report
+FRESH_STEPS = 10  # their length, in units of the recipe's K
+PLANE = 160  # points along an axis of the plane
+
+
+def snapshot_write(folder: Path, state: TrainState) -> None:
+    """Keep a few persistent chains at steps 0, 1, 2, 5, 10, 20, 50, 100, ..."""
+    digits = str(state.step)
+    if state.buffer is None or not (digits[0] in "0125" and set(digits[1:]) <= {"0"}):
+        return
+    with os_errors(folder):
+        (folder / SNAPSHOTS).mkdir(exist_ok=True)
+        np.save(folder / SNAPSHOTS / f"step-{state.step:09d}.npy", state.buffer.slots[:SNAPSHOT], allow_pickle=False)
+
+
+def snapshots_read(folder: Path, step: int) -> list[tuple[int, Array]]:
+    """(step, chains) in order, up to `step`."""
+    paths = sorted((folder / SNAPSHOTS).glob("step-*.npy"))
+    found = [(int(path.stem.removeprefix("step-")), path) for path in paths]
+    return [(at, npy_read(path)) for at, path in found if at <= step]
+
+
+def results_write(folder: Path, run: Run, state: TrainState, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Evaluate the state, write summary.json and the pictures; the summary."""
+    model = run.model(state)
+    chains, origin = model_chains(run, state, model)
+    figures, energies = evaluate(model, run.data, chains, run.seed)
+    summary = {
+        "preset": run.config.preset,
+        "method": run.config.train.method,
+        "backend": run.config.run.backend,
+        "steps": state.step,
+        "seed": run.seed,
+        "seconds_train": float(records[-1]["seconds"]) if records else 0.0,
+        "parameters": "ema" if run.config.train.ema_decay else "theta",
+        "samples": origin,
+        "nonfinite": int(sum(record.get("nonfinite", 0) for record in records)),
+        "alarms": [f"step {r['step']}: {text}" for r in records for text in r.get("alarms", [])],
+        **figures,
+    }
+    write_atomic(folder / "samples.png", png_bytes(chain_pixels(run, model, chains)))
+    if run.config.run.report:
+        curves = plots.curves(records, summary)
+        write_atomic(folder / "curves.png", curves)
+        html = report_html(folder, run, model, state, chains, energies, summary, curves)
+        write_atomic(folder / "report.html", html.encode())
+    write_atomic(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    return summary
+
+
+def model_chains(run: Run, state: TrainState, model: Model) -> tuple[Array, str]:
+    """(samples that stand for the model, where they come from)."""
+    if state.buffer is not None:
+        chains = choose_chains(run.backend, state.buffer, run.seed)
+        return chains, f"{len(chains)} of {state.buffer.filled} persistent chains"
+    K = FRESH_STEPS * run.config.train.K
+    x, _ = run.backend.langevin_run(
+        run.energy,
+        model.theta,
+        uniform_start(run, SAMPLES, run.seed),
+        K,
+        run.config.train.update(),
+        run.seed,
+        stream=Stream.EVALUATION,
+    )
+    return x, f"{SAMPLES} chains of {K} steps from uniform noise"
+
+
+def chain_pixels(run: Run, model: Model, chains: Array) -> Array:
+    """A picture of samples: a grid of images, dots over the energy of a plane, or vectors as rows of grey."""
+    if run.data.is_image:
+        return grid_pixels(chains[:SHOWN], run.box)
+    if run.data.shape == (2,):
+        level, extent = plane_energy(run, model)
+        return plane_pixels(-np.minimum(level, np.quantile(level, 0.7)), chains, extent).repeat(3, 0).repeat(3, 1)
+    rows = chains[:SHOWN].reshape(1, -1, flat_size(run.data.shape), 1)  # (1, chains, D, 1): one row a chain
+    return grid_pixels(rows, run.box, side=480)
+
+
+def plane_energy(run: Run, model: Model) -> tuple[Array, tuple[float, float, float, float]]:
+    """(E on a square grid, row 0 at the bottom; its extent: the box, or a frame around the data)."""
+    low, high = run.config.train.box or (float(run.data.train.min()) - 0.5, float(run.data.train.max()) + 0.5)
+    axis = np.linspace(low, high, PLANE, dtype=run.data.train.dtype)
+    points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)  # (n n, 2), x fastest
+    return model.energies(points).reshape(PLANE, PLANE), (low, high, low, high)
+
+
+def report_html(
+    folder: Path,
+    run: Run,
+    model: Model,
+    state: TrainState,
+    chains: Array,
+    energies: dict[str, Array],
+    summary: dict[str, Any],
+    curves: bytes,
+) -> str:
+    """The report: pictures first, then the curves, then every figure and setting."""
+    draw = lambda x: png_bytes(chain_pixels(run, model, x))  # noqa: E731
+    sections = [("Samples", report.image(draw(chains), summary["samples"], True))]
+    if run.data.shape == (2,):
+        level, extent = plane_energy(run, model)
+        sections.append(("Energy", report.image(plots.plane(level, extent, run.data.test, chains), "low E is dark")))
+    if run.data.is_image:
+        pictures = [report.image(draw(x), f"step {at}", True) for at, x in snapshots_read(folder, state.step)]
+        sections.append(("Persistent chains during training", "".join(pictures)))
+
+    K = FRESH_STEPS * run.config.train.K
+    start = uniform_start(run, FRESH, run.seed)
+    fresh, info = run.backend.langevin_run(
+        run.energy, model.theta, start, K, run.config.train.update(), run.seed, stream=Stream.EVALUATION
+    )
+    title = f"energy along {FRESH} chains of {K} steps from uniform noise"
+    trajectories = report.image(plots.trajectories(info.energy, summary["energy_data"], title), "")
+    after = report.image(draw(fresh), f"the chains after {K} steps", True) if run.data.is_image else ""
+    sections.append(("Chains from fresh noise", after + trajectories))
+
+    alarms = "".join(f'<p class="alarm">{report.escape(text)}</p>' for text in summary["alarms"][:20])
+    settings = {f"{section}.{k}": v for section, t in run.config.tables().items() for k, v in t.items()}
+    sections += [
+        ("Training", alarms + report.image(curves, "")),
+        ("Energies", report.image(plots.histogram(energies), "")),
+        ("Figures", report.table({k: v for k, v in summary.items() if k != "alarms"})),
+        ("Settings", report.table(settings)),
+    ]
+    title = f"{run.config.preset}: {run.config.kind} by {run.config.train.method.upper()}"
+    lead = f"{state.step} steps on {run.config.run.backend}, {summary['seconds_train']:.0f} s; seed {run.seed}"
+    return report.page(title, lead, sections)

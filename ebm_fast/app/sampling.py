@@ -1,0 +1,66 @@
+"""`ebm sample` and `ebm eval`: what can be done with a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebm_ref.contracts import Array, RangeError, Stream, check_choice, check_count
+
+from .arrays import npz_bytes
+from .png import png_bytes
+from .results import chain_pixels, results_write
+from .run import Run, run_open, uniform_start
+from .runfolder import lock_folder, metrics_read, write_atomic
+
+STARTS = ("buffer", "uniform")
+UNIFORM_LENGTH = 10  # chains from noise are this many times as long as the recipe's K, unless K is given
+
+
+def sample(folder: Path, n: int, K: int | None, seed: int, start: str) -> dict[str, Any]:
+    """Draw n samples, write samples.npz (x, energy) and samples.png into the run folder; what was done."""
+    check_count("n", n, low=1)
+    check_count("seed", seed, low=0, high=2**64 - 1)
+    check_choice("start", start, STARTS)
+    if K is not None:
+        check_count("K", K, low=0)
+    run, state = run_open(folder)
+    steps = K if K is not None else run.config.train.K * (UNIFORM_LENGTH if start == "uniform" else 1)
+    if start == "buffer" and (state.buffer is None or state.buffer.filled == 0):
+        raise RangeError(f"start: {folder} keeps no persistent chains; use --start uniform")
+    with lock_folder(folder):
+        model = run.model(state)
+        x0 = uniform_start(run, n, seed) if start == "uniform" else buffer_start(run, state.buffer, n, seed)
+        x, info = run.backend.langevin_run(
+            run.energy, model.theta, x0, steps, run.config.train.update(), seed, stream=Stream.EVALUATION
+        )
+        energy = model.energies(x)
+        write_atomic(folder / "samples.npz", npz_bytes({"x": x, "energy": energy}))
+        write_atomic(folder / "samples.png", png_bytes(chain_pixels(run, model, x)))
+    return {
+        "run": str(folder),
+        "n": n,
+        "K": steps,
+        "seed": seed,
+        "start": start,
+        "backend": run.config.run.backend,
+        "nonfinite": int(info.nonfinite),
+        "energy_mean": float(energy.mean()),
+        "files": [str(folder / "samples.npz"), str(folder / "samples.png")],
+    }
+
+
+def buffer_start(run: Run, buffer: Any, n: int, seed: int) -> Array:
+    """n persistent chains drawn with replacement, by address."""
+    bits = run.backend.noise_bits(seed, Stream.SAMPLE_START, 0, np.arange(n), 1)[:, 0]  # (n,)
+    return buffer.slots[(bits.astype(np.uint64) * np.uint64(buffer.filled)) >> np.uint64(32)]
+
+
+def evaluate_again(folder: Path) -> dict[str, Any]:
+    """Recompute summary.json and the pictures from the last good checkpoint; the summary."""
+    run, state = run_open(folder)
+    with lock_folder(folder):
+        records = [record for record in metrics_read(folder) if record["step"] <= state.step]
+        return results_write(folder, run, state, records)

@@ -1,0 +1,154 @@
+"""`ebm train`: a run folder that is whole after every step, whatever ends the process.
+
+A step's record is flushed to metrics.jsonl when it is made; every `save_every` steps the records are synced, then the
+checkpoint is replaced. A resumed run drops the records after its checkpoint and makes them again, to the bit.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ebm_fast.extras import require
+from ebm_ref.contracts import CheckpointError, ConfigError
+from ebm_ref.diagnostics import Alarms
+from ebm_ref.train import TrainState, state_arrays, state_from_arrays, train_start, train_step
+
+from .checkpoint import checkpoint_exists, checkpoint_load, checkpoint_save, checkpoint_settle
+from .config import Tables, config_read, merge
+from .progress import Progress
+from .results import results_write, snapshot_write
+from .run import Run, prepare, state_load
+from .runfolder import CONFIG, Metrics, check_existing, check_new, check_no_run, lock_folder, metrics_cut, write_atomic
+
+MAY_CHANGE = ("train.steps", "run.backend", "run.save_every", "run.report")  # on --resume; the rest is another run
+
+
+class Interrupted(Exception):
+    """The process was asked to stop; the state after the last whole step is saved."""
+
+
+def train_new(preset: str, tables: Tables, folder: Path) -> dict[str, Any]:
+    """A new run in `folder`; its summary."""
+    check_new(folder)
+    run, state = start(preset, tables)
+    with lock_folder(folder):
+        check_no_run(folder)
+        write_atomic(folder / CONFIG, run.config.dumps().encode())
+        return carry_on(folder, run, state)
+
+
+def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> dict[str, Any]:
+    """The run in `folder`, continued up to train.steps in all; its summary. What it holds wins over the preset."""
+    check_existing(folder)
+    if not (folder / CONFIG).exists():  # ended before it wrote anything: nothing is lost by starting it again
+        return train_new(preset, tables, folder)
+    stored_preset, stored = config_read(folder / CONFIG)
+    if preset != stored_preset:
+        raise ConfigError(f"{folder}: holds a run of preset {stored_preset}, found {preset}")
+    run, state = start(preset, merge(stored, changes))
+    check_changes(folder, stored, run)
+    with lock_folder(folder):
+        if checkpoint_exists(folder):
+            checkpoint_settle(folder)
+            state = state_load(folder, run)
+        if state.step > run.config.train.steps:
+            raise ConfigError(f"train.steps: {folder} is at step {state.step} already, found {run.config.train.steps}")
+        write_atomic(folder / CONFIG, run.config.dumps().encode())
+        return carry_on(folder, run, state)
+
+
+def start(preset: str, tables: Tables) -> tuple[Run, TrainState]:
+    """The run and its state before the first step; all that can be wrong with the input is found here."""
+    run = prepare(preset, tables)
+    config = run.config
+    if config.run.report:
+        require("matplotlib.figure", "plot")
+    theta = None
+    if config.run.init:
+        arrays, _ = checkpoint_load(Path(config.run.init), config.identity())
+        theta = state_from_arrays(arrays).ema
+    data, dtype = run.data.train, run.data.train.dtype
+    return run, train_start(run.backend, run.energy, config.train, data, run.seed, dtype, theta)
+
+
+def check_changes(folder: Path, stored: Tables, run: Run) -> None:
+    """Raise unless a resumed run differs from what `folder` holds only in MAY_CHANGE."""
+    changed = [
+        f"{section}.{key}: the run has {stored[section].get(key)!r}, found {value!r}"
+        for section, table in run.config.tables().items()
+        for key, value in table.items()
+        if f"{section}.{key}" not in MAY_CHANGE and stored.get(section, {}).get(key) != value
+    ]
+    if changed:
+        error = CheckpointError if changed[0].startswith("energy.") else ConfigError
+        raise error(f"{folder}: {changed[0]}; name another folder with --out")
+    recipe = run.config.train
+    if recipe.schedule != "constant" and stored["train"]["steps"] != recipe.steps:
+        raise ConfigError(
+            f"train.steps: the {recipe.schedule} schedule of {folder} is laid out over "
+            f"{stored['train']['steps']} steps, found {recipe.steps}"
+        )
+
+
+def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
+    """Train from `state` to train.steps, then write the results; the summary."""
+    recipe, identity = run.config.train, run.config.identity()
+    records = metrics_cut(folder, state.step)
+    alarms = Alarms()
+    for record in records:
+        alarms.update(record)
+    seconds = float(records[-1]["seconds"]) if records else 0.0
+    if state.step == 0:
+        snapshot_write(folder, state)
+        checkpoint_save(folder, state_arrays(state), state.step, identity)
+    metrics = Metrics(folder)
+    with metrics, stop_requests() as asked, Progress(state.step, recipe.steps) as progress:
+        while state.step < recipe.steps:
+            began = time.perf_counter()
+            state, record = train_step(run.backend, run.energy, recipe, state, run.data.train, run.seed)
+            seconds += time.perf_counter() - began
+            record = {"step": state.step, **record, "seconds": round(seconds, 4)}
+            raised = alarms.update(record)
+            if raised:
+                record["alarms"] = raised
+            metrics.append(record)
+            records.append(record)
+            for text in raised:
+                progress.message(f"alarm at step {state.step}: {text}")
+            snapshot_write(folder, state)
+            progress.update(state.step, record)
+            if state.step % run.config.run.save_every == 0 or state.step == recipe.steps or asked:
+                metrics.sync()
+                checkpoint_save(folder, state_arrays(state), state.step, identity)
+            if asked:
+                raise Interrupted(f"stopped at step {state.step} of {recipe.steps}; continue with --resume")
+    return results_write(folder, run, state, records)
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """A list that fills when the process is asked to stop (SIGINT, SIGTERM); a second request ends it at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # only the main thread receives signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

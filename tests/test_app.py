@@ -1,0 +1,473 @@
+"""The command line as its users meet it: runs, exact resumption, kills, bad input, and what a run leaves behind."""
+
+import html.parser
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ebm_fast import BACKENDS, backend, why_not
+from ebm_fast.app import main as app
+from ebm_fast.app.arrays import npz_read
+from ebm_fast.app.main import VERBS, build_parser, main
+from ebm_fast.app.runfolder import lock_folder, metrics_read
+from ebm_fast.extras import require
+from ebm_ref.contracts import (
+    BackendError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    EbmError,
+    MissingExtraError,
+    RangeError,
+    RunFolderError,
+    ShapeError,
+)
+
+TINY = ["data.n=200", "hidden=[8]", "batch=16", "K=2", "M=32"]
+TRAINERS = [name for name in BACKENDS if why_not(name) is None and hasattr(backend(name), "MLPEnergy")]
+
+
+def train(folder: Path, *more: str, backend: str = "ebm_ref", sets: tuple[str, ...] = ()) -> list[str]:
+    settings = [*TINY, *sets]
+    if "run.report=true" not in sets:
+        settings.append("run.report=false")
+    return ["train", "toy2d", "--backend", backend, "--out", str(folder), "--set", *settings, *more]
+
+
+def run(*arguments: str) -> None:
+    assert main(list(arguments)) == 0
+
+
+def checkpoint(folder: Path) -> dict[str, np.ndarray]:
+    return npz_read(folder / "checkpoint.npz")
+
+
+def equal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return list(a) == list(b) and all(a[k].dtype == b[k].dtype and np.array_equal(a[k], b[k]) for k in a)
+
+
+def untimed(folder: Path) -> list[dict]:
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in metrics_read(folder)]
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that bad input leaves on stderr."""
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert captured.out == "" and len(lines) == 1 and lines[0].startswith("ebm: error: ")
+    return lines[0]
+
+
+# --------------------------------------------------------------------------------------- exact resumption
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+@pytest.mark.parametrize("sets", [(), ("ema_decay=0.9", "sigma_data=0.05", "warmup=10")], ids=["plain", "ema"])
+def test_train__resume_is_exact_to_the_bit(tmp_path: Path, name: str, sets: tuple[str, ...]) -> None:
+    run(*train(tmp_path / "whole", "--steps", "200", backend=name, sets=sets))
+    run(*train(tmp_path / "parts", "--steps", "100", backend=name, sets=sets))
+    halfway = checkpoint(tmp_path / "parts")
+    run("train", "toy2d", "--out", str(tmp_path / "parts"), "--resume", "--steps", "200")
+    assert not equal(halfway, checkpoint(tmp_path / "parts"))
+    assert (tmp_path / "whole" / "checkpoint.npz").read_bytes() == (tmp_path / "parts" / "checkpoint.npz").read_bytes()
+    assert untimed(tmp_path / "parts") == untimed(tmp_path / "whole")
+    assert [record["step"] for record in untimed(tmp_path / "parts")] == list(range(1, 201))
+    summaries = [json.loads((tmp_path / f / "summary.json").read_text()) for f in ("whole", "parts")]
+    for summary in summaries:
+        del summary["seconds_train"]
+    assert summaries[0] == summaries[1]
+
+
+def test_train__seed_and_method_change_the_run(tmp_path: Path) -> None:
+    run(*train(tmp_path / "a", "--steps", "3"))
+    run(*train(tmp_path / "b", "--steps", "3", "--seed", "1"))
+    run(*train(tmp_path / "c", "--steps", "3", "--method", "cd"))
+    a, b, c = (checkpoint(tmp_path / f) for f in "abc")
+    assert not equal(a, b) and not equal(a, c)
+
+
+def test_train__init_starts_from_the_other_run_s_parameters(tmp_path: Path) -> None:
+    run(*train(tmp_path / "a", "--steps", "5", sets=("ema_decay=0.9",)))
+    run(*train(tmp_path / "b", "--steps", "1", "--init", str(tmp_path / "a"), "--seed", "9", sets=("lr=0",)))
+    a, b = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b")
+    names = [name for name in b if name.startswith("theta")]
+    assert names and not np.array_equal(a["theta/out.w"], a["ema/out.w"])
+    for name in names:
+        assert np.array_equal(b[name], a[name.replace("theta", "ema", 1)])
+
+
+def test_train__survives_sigkill_at_random_moments(tmp_path: Path) -> None:
+    """Twenty kills while a checkpoint is written every step; then the run equals one that was never killed."""
+    steps, rng = "600", np.random.default_rng(0)
+    arguments = [*train(tmp_path / "killed", "--steps", steps, sets=("run.save_every=1",)), "--resume"]
+    command = [sys.executable, "-m", "ebm_fast.app.main", *arguments]
+    (tmp_path / "killed").mkdir()
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    reached = []
+    for _ in range(20):
+        size = metrics.stat().st_size if metrics.exists() else -1
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while child.poll() is None and (metrics.stat().st_size if metrics.exists() else -1) == size:
+            time.sleep(0.001)
+        time.sleep(float(rng.uniform(0, 0.06)))
+        child.kill()
+        assert child.wait() == -signal.SIGKILL  # it was still at work
+        reached.append(metrics.read_bytes().count(b"\n"))
+    assert reached[-1] < int(steps) and len(set(reached)) > 5
+    run(*arguments)
+    run(*train(tmp_path / "whole", "--steps", steps, sets=()))
+    assert (tmp_path / "killed/checkpoint.npz").read_bytes() == (tmp_path / "whole/checkpoint.npz").read_bytes()
+    assert untimed(tmp_path / "killed") == untimed(tmp_path / "whole")
+
+
+def test_train__interrupt_saves_and_resumes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ebm_fast.app.main", *train(tmp_path / "r", "--steps", "5000")]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "r" / "checkpoint.npz").exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+    assert child.returncode == 130 and "continue with --resume" in errors and "Traceback" not in errors
+    reached = len(metrics_read(tmp_path / "r"))
+    assert 0 < reached < 5000 and int(checkpoint(tmp_path / "r")["step"]) == reached
+    run("train", "toy2d", "--out", str(tmp_path / "r"), "--resume", "--steps", str(reached + 1))
+
+
+# ----------------------------------------------------------------------------------------------- bad input
+
+NAN = np.full((30, 2), np.nan)
+BAD_INPUT = {
+    "unknown preset": (["train", "toy2"], ConfigError, "did you mean toy2d"),
+    "unknown key": (["train", "toy2d", "--set", "train.bacth=3"], ConfigError, "did you mean train.batch"),
+    "negative step size": (["train", "toy2d", "--set", "eta=-0.1"], RangeError, "eta"),
+    "NaN step size": (["train", "toy2d", "--set", "eta=nan"], RangeError, "eta"),
+    "infinite noise": (["train", "toy2d", "--set", "sigma=inf"], RangeError, "sigma"),
+    "negative K": (["train", "toy2d", "--set", "K=-1"], RangeError, "K"),
+    "batch beyond the data": (["train", "toy2d", "--set", "data.n=100", "batch=101"], DataError, "batch"),
+    "data outside the box": (["train", "toy2d", "--set", "box=[-0.1, 0.1]"], DataError, "box"),
+    "unknown method": (["train", "toy2d", "--method", "pdc"], RangeError, "method"),
+    "unknown backend": (["train", "toy2d", "--backend", "gpu"], RangeError, "backend"),
+    "wrong shape": (["train", "toy2d", "--set", "energy.shape=[3]"], ShapeError, "energy.shape"),
+    "wrong channels": (["train", "digits", "--set", "energy.shape=[8, 8, 3]"], ShapeError, "energy.shape"),
+    "seed below 0": (["train", "toy2d", "--seed", "-1"], RangeError, "seed"),
+    "steps below 0": (["train", "toy2d", "--steps", "-1"], RangeError, "steps"),
+    "config file missing": (["train", "toy2d", "--config", "nothing.toml"], ConfigError, "nothing.toml"),
+    "init is no run": (["train", "toy2d", "--init", "nowhere"], CheckpointError, "nowhere"),
+    "nothing to resume": (["train", "toy2d", "--resume"], RunFolderError, "nothing there"),
+    "NaN in data": (["train", "toy2d", "--set", "data.path=nan.npy"], DataError, "NaN"),
+    "empty data": (["train", "toy2d", "--set", "data.path=empty.npy"], DataError, "at least 2 samples"),
+    "data of rank 1": (["train", "toy2d", "--set", "data.path=rank.npy"], DataError, "found shape"),
+    "data of integers": (["train", "toy2d", "--set", "data.path=integers.npy"], DataError, "int64"),
+    "truncated data": (["train", "toy2d", "--set", "data.path=short.npy"], DataError, "are there"),
+    "data missing": (["train", "toy2d", "--set", "data.path=nothing.npy"], DataError, "nothing.npy"),
+    "vectors for a ConvEnergy": (["train", "digits", "--set", "data.path=vectors.npy"], EbmError, "shape"),
+}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with a few bad files in it."""
+    monkeypatch.chdir(tmp_path)
+    np.save("nan.npy", NAN)
+    np.save("empty.npy", np.zeros((0, 2)))
+    np.save("rank.npy", np.zeros(9))
+    np.save("integers.npy", np.zeros((9, 2), dtype=np.int64))
+    np.save("vectors.npy", np.zeros((300, 3)))
+    Path("short.npy").write_bytes(Path("vectors.npy").read_bytes()[:-1])
+    return tmp_path
+
+
+@pytest.mark.parametrize("what", BAD_INPUT)
+def test_main__bad_input_is_one_line_and_touches_nothing(
+    what: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, error, why = BAD_INPUT[what]
+    arguments = [*arguments, "--out", "run"]
+    before = sorted(workplace.rglob("*"))
+    with pytest.raises(error, match=why):
+        VERBS["train"](build_parser().parse_args(arguments))
+    assert main(arguments) == 2
+    assert why in error_line(capsys)
+    assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["trian"], ["train"], ["train", "toy2d", "--step", "x"], ["train", "--what"]]
+)
+def test_main__unusable_command_line_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    error_line(capsys)
+
+
+def test_main__missing_extra_is_named_before_any_work(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError):
+        VERBS["train"](build_parser().parse_args(["train", "toy2d", "--out", "run"]))
+    assert main(["train", "toy2d", "--out", "run"]) == 2
+    assert "ebm-oracle[plot]" in error_line(capsys) and not Path("run").exists()
+    run(*train(Path("run"), "--steps", "1"))  # run.report=false needs no plots
+
+
+def test_main__backend_that_cannot_run_says_why(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BackendError, match="pip install"):
+        VERBS["train"](
+            build_parser().parse_args(["train", "toy2d", "--backend", "numba_cpu", "--set", "run.report=false"])
+        )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small finished run; tests that change it copy it."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    run(*train(folder, "--steps", "8"))
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    require("shutil", "").copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+BAD_RESUME = {
+    "existing run": (["train", "toy2d"], RunFolderError, "--resume"),
+    "another preset": (["train", "digits", "--resume"], ConfigError, "preset toy2d"),
+    "fewer steps": (["train", "toy2d", "--resume", "--steps", "5"], ConfigError, "at step 8 already"),
+    "another recipe": (["train", "toy2d", "--resume", "--set", "eta=0.3"], ConfigError, "train.eta"),
+    "another energy": (["train", "toy2d", "--resume", "--set", "hidden=[9]"], CheckpointError, "energy.hidden"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_RESUME)
+def test_train__resume_refuses_another_run(what: str, copied: Path) -> None:
+    arguments, error, why = BAD_RESUME[what]
+    before = contents(copied)
+    with pytest.raises(error, match=why):
+        VERBS["train"](build_parser().parse_args([*arguments, "--out", str(copied)]))
+    assert contents(copied) == before
+
+
+@pytest.mark.parametrize("verb", [["train", "toy2d", "--resume", "--steps", "9", "--out"], ["sample"], ["eval"]])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "other energy", "missing"])
+def test_main__damaged_checkpoint_is_refused(
+    verb: list[str], damage: str, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = copied / "checkpoint.npz"
+    content = bytearray(file.read_bytes())
+    if damage == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 4
+        file.write_bytes(content)
+    elif damage == "missing":
+        file.unlink()
+    else:
+        run(*train(tmp_path / "other", "--steps", "8", sets=("energy.layer_norm=true",)))
+        for name in ("checkpoint.npz", "checkpoint.json"):
+            (copied / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    capsys.readouterr()
+    before = contents(copied)
+    with pytest.raises(CheckpointError):
+        VERBS[verb[0]](build_parser().parse_args([*verb, str(copied)]))
+    assert main([*verb, str(copied)]) == 2
+    error_line(capsys)
+    after = contents(copied)
+    del before[str(copied / ".lock")], after[str(copied / ".lock")]  # who looked last
+    assert after == before
+
+
+def test_main__folder_in_use_is_refused(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lock_folder(copied):
+        for verb in (["train", "toy2d", "--resume", "--steps", "9", "--out"], ["sample"], ["eval"]):
+            with pytest.raises(RunFolderError, match=f"in use by process {os.getpid()}"):
+                VERBS[verb[0]](build_parser().parse_args([*verb, str(copied)]))
+            assert main([*verb, str(copied)]) == 2
+            error_line(capsys)
+
+
+def test_main__file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in ("file", "file/run"):
+        for more in ([], ["--resume"]):
+            with pytest.raises(RunFolderError):
+                VERBS["train"](build_parser().parse_args([*train(tmp_path / out), *more]))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_train__run_that_died_before_it_wrote_is_started_again(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("123\n")
+    run(*train(tmp_path, "--steps", "1", "--resume"))
+    assert len(metrics_read(tmp_path)) == 1
+
+
+# ------------------------------------------------------------------------------------- what a run leaves
+
+
+class Page(html.parser.HTMLParser):
+    """The tags of a page, the sources of its pictures, and everything it would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+        self.pictures: list[str] = []
+        self.fetched: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.opened.append(tag)
+        for key, value in attributes:
+            if tag == "img" and key == "src":
+                self.pictures.append(value or "")
+            elif key in ("src", "href"):
+                self.fetched.append(value or "")
+
+
+def picture_size(content: bytes) -> tuple[int, int]:
+    image = require("PIL.Image", "data").open(require("io", "data").BytesIO(content))
+    image.load()
+    return image.size
+
+
+def test_train__toy2d_leaves_pictures_a_report_and_a_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*train(tmp_path, "--steps", "12", "--json", sets=("run.report=true",)))
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert "step 12/12" in captured.err
+    assert {"run": str(tmp_path), **json.loads((tmp_path / "summary.json").read_text())} == summary
+    assert {"backend", "steps", "seconds_train", "gap", "nonfinite", "precision", "recall"} <= set(summary)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["preset"] == "toy2d" and config["run"]["backend"] == "ebm_ref" and config["train"]["batch"] == 16
+    for name in ("samples.png", "curves.png"):
+        assert min(picture_size((tmp_path / name).read_bytes())) > 200
+    page = Page((tmp_path / "report.html").read_text())
+    assert page.fetched == [] and page.opened.count("script") == 0
+    assert len(page.pictures) >= 4
+    for source in page.pictures:
+        kind, _, content = source.partition(",")
+        assert kind == "data:image/png;base64" and picture_size(require("base64", "").b64decode(content))[0] > 100
+
+
+def test_train__digits_summary_has_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["energy.channels=[4, 8]", "energy.strides=[2, 2]", "batch=8", "K=1", "M=1024"]
+    run("train", "digits", "--backend", "ebm_ref", "--steps", "2", "--out", str(tmp_path), "--json", "--set", *small)
+    summary = json.loads(capsys.readouterr().out)
+    named = (
+        "backend steps seconds_train gap nonfinite auroc_letters auroc_uniform auroc_inverted classes_covered precision"
+    )
+    assert set(f"{named} recall auroc_rot90 auroc_shuffled auroc_constant parameters".split()) <= set(summary)
+    assert summary["steps"] == 2 and summary["samples"] == "1000 of 1024 persistent chains"
+    assert summary["recall"] < 0.1  # two steps: the chains are still noise
+    assert summary["auroc_inverted"] == pytest.approx(summary["auroc_inverted"]) and 0 <= summary["auroc_letters"] <= 1
+    assert picture_size((tmp_path / "samples.png").read_bytes())[0] > 400
+    text = (tmp_path / "report.html").read_text()
+    assert "Persistent chains during training" in text and "auroc_letters" in text and "train.sigma" in text
+
+
+def test_train__own_file_is_a_data_set(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 5)))
+    sets = (f"data.path={tmp_path / 'x.npy'}", "box=[-9, 9]")
+    run(*train(tmp_path / "run", "--steps", "2", sets=sets))
+    assert checkpoint(tmp_path / "run")["buffer/slots"].shape == (32, 5)
+    run("eval", str(tmp_path / "run"))
+
+
+def test_train__records_hold_the_curves(finished: Path) -> None:
+    records = metrics_read(finished)
+    assert [record["step"] for record in records] == list(range(1, 9))
+    for key in ("gap", "energy_pos", "energy_neg", "grad_norm", "nonfinite", "seconds"):
+        assert all(np.isfinite(record[key]) for record in records)
+    for record in records:
+        assert record["gap"] == pytest.approx(record["energy_neg"] - record["energy_pos"], abs=1e-6)
+
+
+def test_sample__writes_what_its_address_says(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = []
+    for seed, start, K in ((1, "buffer", "3"), (1, "buffer", "3"), (2, "buffer", "3"), (1, "uniform", "0")):
+        capsys.readouterr()
+        run("sample", str(copied), "--n", "40", "--K", K, "--seed", str(seed), "--start", start, "--json")
+        done = json.loads(capsys.readouterr().out)
+        assert done["K"] == int(K) and done["n"] == 40 and done["start"] == start
+        arrays = npz_read(copied / "samples.npz")
+        assert arrays["x"].shape == (40, 2) and np.isfinite(arrays["x"]).all() and arrays["energy"].shape == (40,)
+        drawn.append(arrays["x"])
+        picture_size((copied / "samples.png").read_bytes())
+    assert np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[0], drawn[2])
+    assert np.abs(drawn[3]).max() > 3 and np.abs(drawn[3]).max() <= 4  # uniform in the box of the preset
+
+
+def test_sample__zero_steps_from_the_buffer_are_its_slots(copied: Path) -> None:
+    run("sample", str(copied), "--n", "50", "--K", "0")
+    slots = checkpoint(copied)["buffer/slots"]
+    assert all((slots == x).all(axis=1).any() for x in npz_read(copied / "samples.npz")["x"])
+
+
+@pytest.mark.parametrize("more", [["--n", "0"], ["--K", "-1"], ["--seed", "-1"], ["--start", "data"]])
+def test_sample__bad_numbers_are_refused(more: list[str], finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", str(finished), *more]) == 2
+    assert more[0].removeprefix("--") in error_line(capsys)
+
+
+def test_eval__recomputes_the_same_summary(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (copied / "summary.json").read_text()
+    (copied / "summary.json").unlink()
+    run("eval", str(copied), "--json")
+    assert (copied / "summary.json").read_text() == before
+    assert json.loads(capsys.readouterr().out)["steps"] == 8
+
+
+def test_doctor__names_versions_backends_and_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("doctor", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["libraries"]["numpy"]["version"] == np.__version__
+    assert found["backends"] == {name: why_not(name) for name in BACKENDS} and found["threads"] >= 1
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    run("doctor")
+    text = capsys.readouterr().out
+    assert 'missing: pip install "ebm-oracle[cpu]"' in text and "cannot run" in text
+
+
+class FakeRow:
+    pass
+
+
+def test_verify__exit_code_says_whether_a_twin_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = require("ebm_fast.verify.rows", "verify")
+    asked = []
+
+    class Kit:
+        format_rows = staticmethod(rows.format_rows)
+
+        @staticmethod
+        def run(twins, cases):
+            asked.append((twins, cases))
+            return [rows.Row("langevin_step", "numba_cpu", "float32", cases, 0.5, status)]
+
+    monkeypatch.setattr(app, "import_module", lambda name: Kit)
+    for status, code in (("pass", 0), ("fail", 1), ("skip", 0)):
+        assert main(["verify", "--twin", "numba_cpu", "--json"]) == code
+        assert json.loads(capsys.readouterr().out)[0]["status"] == status
+    assert main(["verify", "--deep"]) == 0
+    assert "langevin_step" in capsys.readouterr().out
+    assert asked[0] == (["numba_cpu"], 25) and asked[-1] == (None, 250)
