@@ -1,8 +1,11 @@
 """The command line as its users meet it: runs, exact resumption, kills, bad input, and what a run leaves behind."""
 
+import base64
 import html.parser
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +17,7 @@ import pytest
 
 from ebm_fast import BACKENDS, backend, why_not
 from ebm_fast.app import main as app
+from ebm_fast.app import progress, training
 from ebm_fast.app.arrays import npz_read
 from ebm_fast.app.main import VERBS, build_parser, main
 from ebm_fast.app.runfolder import lock_folder, metrics_read
@@ -103,26 +107,44 @@ def test_train__init_starts_from_the_other_run_s_parameters(tmp_path: Path) -> N
         assert np.array_equal(b[name], a[name.replace("theta", "ema", 1)])
 
 
+LAUNCHER = """
+import os, sys
+from ebm_fast.app.main import main
+for _ in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os._exit(main(sys.argv[1:]))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""  # forks a real process for each line, so that the twenty starts do not each pay for the imports
+
+
 def test_train__survives_sigkill_at_random_moments(tmp_path: Path) -> None:
     """Twenty kills while a checkpoint is written every step; then the run equals one that was never killed."""
     steps, rng = "600", np.random.default_rng(0)
     arguments = [*train(tmp_path / "killed", "--steps", steps, sets=("run.save_every=1",)), "--resume"]
-    command = [sys.executable, "-m", "ebm_fast.app.main", *arguments]
     (tmp_path / "killed").mkdir()
     metrics = tmp_path / "killed" / "metrics.jsonl"
-    reached = []
-    for _ in range(20):
-        size = metrics.stat().st_size if metrics.exists() else -1
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while child.poll() is None and (metrics.stat().st_size if metrics.exists() else -1) == size:
-            time.sleep(0.001)
-        time.sleep(float(rng.uniform(0, 0.06)))
-        child.kill()
-        assert child.wait() == -signal.SIGKILL  # it was still at work
-        reached.append(metrics.read_bytes().count(b"\n"))
+    command = [sys.executable, "-c", LAUNCHER, *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+    ) as launcher:
+        assert launcher.stdin is not None and launcher.stdout is not None
+        reached, untouched = [], 0
+        for _ in range(20):
+            launcher.stdin.write("start\n")
+            child = int(launcher.stdout.readline())
+            while (metrics.stat().st_size if metrics.exists() else 0) == untouched:
+                time.sleep(0.0005)
+            time.sleep(float(rng.uniform(0, 0.04)))
+            os.kill(child, signal.SIGKILL)
+            assert int(launcher.stdout.readline()) == -signal.SIGKILL  # it was still at work
+            reached.append(metrics.read_bytes().count(b"\n"))
+            untouched = metrics.stat().st_size
+        launcher.stdin.close()
     assert reached[-1] < int(steps) and len(set(reached)) > 5
     run(*arguments)
-    run(*train(tmp_path / "whole", "--steps", steps, sets=()))
+    run(*train(tmp_path / "whole", "--steps", steps))
     assert (tmp_path / "killed/checkpoint.npz").read_bytes() == (tmp_path / "whole/checkpoint.npz").read_bytes()
     assert untimed(tmp_path / "killed") == untimed(tmp_path / "whole")
 
@@ -139,6 +161,33 @@ def test_train__interrupt_saves_and_resumes(tmp_path: Path) -> None:
     reached = len(metrics_read(tmp_path / "r"))
     assert 0 < reached < 5000 and int(checkpoint(tmp_path / "r")["step"]) == reached
     run("train", "toy2d", "--out", str(tmp_path / "r"), "--resume", "--steps", str(reached + 1))
+
+
+def test_train__alarms_are_told_recorded_and_survive_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class SevenRecords:
+        seen = 0
+
+        def update(self, record: dict[str, float]) -> list[str]:
+            self.seen += 1
+            return ["the energy is flat"] if self.seen == 7 else []
+
+    monkeypatch.setattr(training, "Alarms", SevenRecords)
+    run(*train(tmp_path, "--steps", "5"))
+    run("train", "toy2d", "--out", str(tmp_path), "--resume", "--steps", "9")
+    assert "alarm at step 7: the energy is flat" in capsys.readouterr().err
+    assert [r["step"] for r in metrics_read(tmp_path) if r.get("alarms") == ["the energy is flat"]] == [7]
+    assert json.loads((tmp_path / "summary.json").read_text())["alarms"] == ["step 7: the energy is flat"]
+
+
+def test_train__non_finite_numbers_stop_the_run_and_keep_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = train(tmp_path, "--steps", "50", sets=("lr=1e30", "alpha=0", "run.save_every=1"))
+    assert main(arguments) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"ebm: error: {tmp_path}: stopped in step ") and "finite" in last
+    assert last.endswith(f"kept as of step {checkpoint(tmp_path)['step']}")
+    assert len(metrics_read(tmp_path)) == int(checkpoint(tmp_path)["step"]) < 50
 
 
 # ----------------------------------------------------------------------------------------------- bad input
@@ -237,7 +286,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path) -> Path:
-    require("shutil", "").copytree(finished, tmp_path / "copy")
+    shutil.copytree(finished, tmp_path / "copy")
     return tmp_path / "copy"
 
 
@@ -339,7 +388,7 @@ class Page(html.parser.HTMLParser):
 
 
 def picture_size(content: bytes) -> tuple[int, int]:
-    image = require("PIL.Image", "data").open(require("io", "data").BytesIO(content))
+    image = require("PIL.Image", "data").open(io.BytesIO(content))
     image.load()
     return image.size
 
@@ -362,7 +411,7 @@ def test_train__toy2d_leaves_pictures_a_report_and_a_summary(
     assert len(page.pictures) >= 4
     for source in page.pictures:
         kind, _, content = source.partition(",")
-        assert kind == "data:image/png;base64" and picture_size(require("base64", "").b64decode(content))[0] > 100
+        assert kind == "data:image/png;base64" and picture_size(base64.b64decode(content))[0] > 100
 
 
 def test_train__digits_summary_has_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -448,6 +497,37 @@ def test_doctor__names_versions_backends_and_what_is_missing(
 
 class FakeRow:
     pass
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_progress__is_live_on_a_terminal_with_rich_and_plain_elsewhere(
+    rich: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    if not rich:
+        monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    with progress.Progress(0, 4) as shown:
+        for step in range(1, 5):
+            shown.update(step, {"gap": step / 8, "energy_pos": 0.0, "energy_neg": step / 8, "grad_norm": 1.0})
+        shown.message("alarm at step 4: [x]")
+    text = terminal.getvalue()
+    assert "gap +0.500" in text and "steps/s" in text and "alarm at step 4: [x]" in text
+    assert ("\x1b[" in text) is rich
+    assert rich or text.count("steps/s") == 1  # a plain line every two seconds, and the last
+
+
+def test_main__start_is_light() -> None:
+    code = "import sys, ebm_fast.app.main; print([m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = ["sklearn", "scipy", "matplotlib", "PIL", "rich", "numba", "hypothesis", "mlxtend"]
+    found = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
 
 
 def test_verify__exit_code_says_whether_a_twin_failed(

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +200,7 @@ def test_classes__covered_are_those_with_two_percent() -> None:
 
 
 def decoded(content: bytes) -> np.ndarray:
-    image = require("PIL.Image", "data").open(require("io", "data").BytesIO(content))
+    image = require("PIL.Image", "data").open(BytesIO(content))
     image.load()
     return np.asarray(image)
 

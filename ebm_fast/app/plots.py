@@ -10,7 +10,8 @@ import numpy as np
 from ebm_fast.extras import require
 from ebm_ref.contracts import Array
 
-DATA, MODEL, OTHER = "#1f6f8b", "#c8553d", "#9aa5b1"
+DATA, MODEL = "#1f6f8b", "#c8553d"
+OTHERS = ("#111111", "#6b4c9a", "#3e8e41", "#b07d2b", "#808890", "#c06c9b")
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
@@ -71,10 +72,11 @@ def curves(records: list[dict[str, Any]], figures: dict[str, Any]) -> bytes:
 def trajectories(energy: Array, level: float, title: str) -> bytes:
     """Energy (K, N) of N chains over their K steps, and the mean energy of the data."""
     made, axis = figure(7, 3.4)
-    axis.plot(energy, color=MODEL, alpha=0.15, linewidth=0.7)
-    axis.plot(energy.mean(axis=1), color=MODEL, label="chains from fresh noise")
+    steps = np.arange(1, len(energy) + 1)
+    axis.plot(steps, energy, color=MODEL, alpha=0.15, linewidth=0.7)
+    axis.plot(steps, energy.mean(axis=1), color=MODEL, label="chains from fresh noise")
     axis.axhline(level, color=DATA, linestyle="--", label="data")
-    axis.set(title=title, xlabel="chain step", ylabel="E")
+    axis.set(title=title, xlabel="chain step", ylabel="E", xscale="log")
     axis.legend(frameon=False)
     return figure_bytes(made)
 
@@ -86,15 +88,17 @@ def histogram(energies: dict[str, Array]) -> bytes:
     bins = np.linspace(*np.quantile(pooled, [0.002, 0.998]) + [-1e-6, 1e-6], 70)
     colours = {"data": DATA, "samples": MODEL}
     others = [name for name in energies if name not in colours]
+    top = 0.0
     for name, values in energies.items():
         kept = np.clip(values, bins[0], bins[-1])
         if name in colours:
-            axis.hist(kept, bins, density=True, color=colours[name], alpha=0.55, label=name)
+            heights, _, _ = axis.hist(kept, bins, density=True, color=colours[name], alpha=0.55, label=name)
+            top = max(top, float(heights.max()))
         else:
-            shade = str(0.15 + 0.6 * others.index(name) / max(1, len(others)))
-            axis.hist(kept, bins, density=True, histtype="step", color=shade, label=name)
+            colour = OTHERS[others.index(name) % len(OTHERS)]
+            axis.hist(kept, bins, density=True, histtype="step", color=colour, linewidth=1.2, label=name)
     axis.set(title="energy of the data, the samples and other sets", xlabel="E (low = likely)", ylabel="density")
-    axis.set_yscale("symlog", linthresh=0.1)
+    axis.set_ylim(0, 1.3 * top)  # the other sets may be spikes
     axis.legend(frameon=False, fontsize=8)
     return figure_bytes(made)
 
@@ -103,7 +107,7 @@ def plane(level: Array, extent: tuple[float, float, float, float], data: Array, 
     """Contours of E over the plane, (n, n) with row 0 at the bottom, beside the data and with the samples."""
     made, axes = figure(10, 4.8, 1, 2)
     grid = np.linspace(extent[0], extent[1], level.shape[1]), np.linspace(extent[2], extent[3], level.shape[0])
-    shown = np.minimum(level, np.quantile(level, 0.7))
+    shown = np.minimum(level, np.quantile(level, 0.45))
     for axis, points, title in ((axes[0], data, "E and the data"), (axes[1], samples, "E and the samples")):
         axis.contourf(*grid, shown, levels=24, cmap="viridis_r")
         axis.scatter(points[:, 0], points[:, 1], s=3, color="white", alpha=0.7, linewidths=0)

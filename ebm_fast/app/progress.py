@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from importlib.util import find_spec
 from typing import Any
 
 from ebm_fast.extras import require
 
 INTERVAL = 2.0  # seconds between plain lines
+RECENT = 30  # steps whose speed is shown
 SHOWN = ("gap", "energy_pos", "energy_neg", "grad_norm")
 
 
@@ -17,12 +19,12 @@ class Progress:
     """Shows step, steps/s and the record's main numbers; a context manager."""
 
     def __init__(self, start: int, steps: int) -> None:
-        self.start, self.steps = start, steps
-        self.began = self.last = time.perf_counter()
+        self.steps, self.last = steps, time.perf_counter()
+        self.recent = deque([(self.last, start)], maxlen=RECENT)
         self.live: Any = None
         if sys.stderr.isatty() and find_spec("rich"):
             bars = require("rich.progress", "cli")
-            columns = [bars.BarColumn(), bars.MofNCompleteColumn(), bars.TextColumn("{task.description}")]
+            columns = [bars.BarColumn(20), bars.MofNCompleteColumn(), bars.TextColumn("{task.description}")]
             columns.append(bars.TimeRemainingColumn())
             console = require("rich.console", "cli").Console(stderr=True)
             self.live = bars.Progress(*columns, console=console, transient=True)
@@ -40,11 +42,12 @@ class Progress:
     def update(self, step: int, record: dict[str, float]) -> None:
         """Show `record` of training step `step`."""
         now = time.perf_counter()
-        rate = (step - self.start) / max(now - self.began, 1e-9)
-        numbers = "  ".join(f"{name} {record[name]:+.3f}" for name in SHOWN if name in record)
-        text = f"{numbers}  {rate:.1f} steps/s"
+        self.recent.append((now, step))
+        then, first = self.recent[0]
+        rate = (step - first) / max(now - then, 1e-9)
+        text = f"{rate:.1f} steps/s  " + "  ".join(f"{k} {record[k]:+.3f}" for k in SHOWN)
         if self.live:
-            self.live.update(self.task, completed=step, description=text)
+            self.live.update(self.task, completed=step, description=text, refresh=step == self.steps)
         elif now - self.last >= INTERVAL or step == self.steps:
             self.last = now
             print(f"step {step}/{self.steps}  {text}", file=sys.stderr, flush=True)

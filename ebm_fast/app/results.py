@@ -94,7 +94,7 @@ def chain_pixels(run: Run, model: Model, chains: Array) -> Array:
         return grid_pixels(chains[:SHOWN], run.box)
     if run.data.shape == (2,):
         level, extent = plane_energy(run, model)
-        return plane_pixels(-np.minimum(level, np.quantile(level, 0.7)), chains, extent).repeat(3, 0).repeat(3, 1)
+        return plane_pixels(-np.minimum(level, np.quantile(level, 0.45)), chains, extent).repeat(3, 0).repeat(3, 1)
     rows = chains[:SHOWN].reshape(1, -1, flat_size(run.data.shape), 1)  # (1, chains, D, 1): one row a chain
     return grid_pixels(rows, run.box, side=480)
 
@@ -122,7 +122,7 @@ def report_html(
     sections = [("Samples", report.image(draw(chains), summary["samples"], True))]
     if run.data.shape == (2,):
         level, extent = plane_energy(run, model)
-        sections.append(("Energy", report.image(plots.plane(level, extent, run.data.test, chains), "low E is dark")))
+        sections.append(("Energy", report.image(plots.plane(level, extent, run.data.test, chains), "low E is bright")))
     if run.data.is_image:
         pictures = [report.image(draw(x), f"step {at}", True) for at, x in snapshots_read(folder, state.step)]
         sections.append(("Persistent chains during training", "".join(pictures)))

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from ebm_fast.extras import require
-from ebm_ref.contracts import CheckpointError, ConfigError
+from ebm_ref.contracts import CheckpointError, ConfigError, NonFiniteError
 from ebm_ref.diagnostics import Alarms
 from ebm_ref.train import TrainState, state_arrays, state_from_arrays, train_start, train_step
 
@@ -112,7 +112,13 @@ def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
     with metrics, stop_requests() as asked, Progress(state.step, recipe.steps) as progress:
         while state.step < recipe.steps:
             began = time.perf_counter()
-            state, record = train_step(run.backend, run.energy, recipe, state, run.data.train, run.seed)
+            try:
+                state, record = train_step(run.backend, run.energy, recipe, state, run.data.train, run.seed)
+            except NonFiniteError as error:
+                kept = state.step // run.config.run.save_every * run.config.run.save_every
+                raise NonFiniteError(
+                    f"{folder}: stopped in step {state.step + 1}: {error}; kept as of step {kept}"
+                ) from error
             seconds += time.perf_counter() - began
             record = {"step": state.step, **record, "seconds": round(seconds, 4)}
             raised = alarms.update(record)
