@@ -169,11 +169,13 @@ def of_network(case: Case, want: Outputs, single: bool) -> Magnitudes:
     energy = args["energy"].build() if "energy" in args else getattr(ebm_ref, export(case.function))(**case.options)
     x = args["x0"] if "x0" in args else args["x"]
     n = max(int(np.prod(a.shape[:-1])) for a in theta.values()) + x.size
-    steep = NORM_EPS**-0.5 if has_lone_group(energy) else 1.0
 
     def largest(*arrays: Array) -> float:
         return max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
 
+    norms = sum(name.endswith(".gamma") for name in theta)
+    flat = norms if largest(x) < 1e-3 else min(norms, has_lone_group(energy))  # norms of maps that are all alike
+    steep = NORM_EPS ** (-0.5 * flat)  # their 1 / sqrt(var + eps) magnifies roundings of results that are 0
     first = largest(energy.grad_x(theta, x), *energy.grad_theta(theta, x, np.ones(len(x))).values())
     value, first = first * largest(theta["out.w"]), first * steep
     if "x0" in args:
@@ -189,7 +191,10 @@ def of_network(case: Case, want: Outputs, single: bool) -> Magnitudes:
         "both.grad_x": first,
         "grad_theta": first * weights,
     }
-    sizes |= dict.fromkeys(("hvp", "grad_theta_along"), max(first * steep * largest(args["v"]), largest(*second)))
+    sizes |= dict.fromkeys(
+        ("hvp", "grad_theta_along"),
+        max(first * NORM_EPS ** (-0.5 * min(flat, 1)) * largest(args["v"]), largest(*second)),
+    )
     return {
         name: (np.full_like(a, max(sizes[name.partition("[")[0]], largest(a))), n)
         for name, a in want.items()
