@@ -6,6 +6,7 @@ A kernel trusts its arguments, so a public function calls these first. They rais
 
 from __future__ import annotations
 
+import sys
 from math import prod
 from typing import Any
 
@@ -20,6 +21,7 @@ from ebm_ref.contracts import (
     check_count,
 )
 
+ROOMS = ("ebm_ref", "ebm_fast.numba_cpu")
 WORD = 2**32 - 1  # the largest counter word
 
 
@@ -95,3 +97,10 @@ def check_theta(theta: Any, shapes: Shapes, dtype: Any = None) -> None:
 def flat(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(N, *shape) as a contiguous (N, D); a view where x is contiguous."""
     return np.ascontiguousarray(x).reshape(x.shape[0], prod(shape))
+
+
+def missing(name: str, room: str) -> AttributeError:
+    """The error of asking backend `room` for a name that it lacks: it says which loaded backend has it."""
+    having = [other for other in ROOMS if other != room and name in getattr(sys.modules.get(other), "__all__", ())]
+    where = f"it exists in {' and '.join(having)}" if having else "no loaded backend has it"
+    return AttributeError(f"{room} has no {name}; {where}")

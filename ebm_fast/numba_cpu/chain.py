@@ -50,7 +50,10 @@ def jitter_tile(row, T, W, S, G, A):
 
 @instruction
 def move_tile(row, T, W, S, G, A):
-    """y = box(x - eta clip(g) + sigma xi), xi < 0: without noise; norm = |g|; bad where E, g or the sum is not finite."""
+    """y = box(x - eta clip(g) + sigma xi), without noise where xi < 0; norm = |g|.
+
+    bad where E, g or the sum is not finite.
+    """
     _, x, g, xi, y, D, p, bad, norm, E, _, _ = row
     width = 2 * vcount(S)
     eta, sigma, clip, clip_norm = W[p + ETA], W[p + SIGMA], W[p + CLIP], W[p + CLIP_NORM]

@@ -123,7 +123,10 @@ class Network:
         return self._run("grad_x", theta, x)[:2]
 
     def grad_theta(self, theta: Params, x: Array, w: Array) -> Params:
-        """sum_n w_n grad_theta E(x_n). x: (N, *shape), w: (N,); returns like theta. Raises ShapeError, DTypeError, NonFiniteError."""
+        """sum_n w_n grad_theta E(x_n). x: (N, *shape), w: (N,); returns like theta.
+
+        Raises ShapeError, DTypeError, NonFiniteError.
+        """
         self._check(theta, x)
         check_array("w", w, shape=(x.shape[0],))
         check_same_dtype("w", w, x)
