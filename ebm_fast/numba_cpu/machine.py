@@ -27,8 +27,12 @@ COLUMNS = 12
 INSTRUCTIONS = (
     gather.gather,
     gather.weight_grad,
+    tile.mean_rows,
+    tile.rate_rows,
     tile.normalise,
     tile.normalise1,
+    tile.back_start,
+    tile.back_rows,
     tile.normalise_back,
     tile.normalise_back1,
     tile.activate,

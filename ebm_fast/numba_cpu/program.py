@@ -28,6 +28,7 @@ STRANDS = 16  # partial sums of the parameter gradient; each takes every 16th ti
 NO_RECORDS = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, np.float64)}
 NO_CHAINS = np.empty(0, np.uint64)
 EPS = 1e-5
+CHUNK = 1 << 13  # bytes
 SLACK = 4  # rows that `gather` may read past an array
 
 
@@ -215,29 +216,56 @@ class Program:
 
     # ------------------------------------------------------------- normalisation and activation
 
-    def norm(self, name: str, z: Value, groups: int) -> Norm:
-        """y = gamma xhat + beta; z becomes xhat."""
-        (gamma, gamma_grad), (beta, beta_grad) = (self.vector(f"{name}.{part}", z.C) for part in ("gamma", "beta"))
-        y, rate = self.value(z.pixels, z.C), self.value(1, groups)
-        self.emit(tile.normalise, z.at, y.at, rate.at, gamma, beta, z.pixels, z.C, groups)
-        if self.tangent:
-            self.emit(tile.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, z.C, groups)
-        return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad))
+    def chunks(self, value: Value) -> list[tuple[int, int, int]]:
+        """(pixels, offset, rows) of pieces of an array that fit the first-level cache several times."""
+        size = max(1, CHUNK // (value.C * self.width * np.dtype(self.dtype).itemsize))
+        starts = range(0, value.pixels, size)
+        return [(n, p * value.C * self.width, n * value.C) for p in starts for n in (min(size, value.pixels - p),)]
 
-    def norm_back(self, norm: Norm, dy: Value) -> None:
-        """dy becomes dz; the gradients of gamma and beta are summed."""
-        z, rate, sizes = norm.z, norm.rate, (norm.z.pixels, norm.z.C)
+    def norm(self, name: str, z: Value, groups: int, kind: str | None = None) -> Norm:
+        """y = gamma xhat + beta, z becomes xhat; with an activation f = `kind` y becomes h = f(y)."""
+        (gamma, gamma_grad), (beta, beta_grad) = (self.vector(f"{name}.{part}", z.C) for part in ("gamma", "beta"))
+        y, rate, mean, rest = self.value(z.pixels, z.C), self.value(1, groups), self.rows(groups), self.rows(groups)
+        sizes = (z.C, groups)
+        self.emit(tile.mean_rows, z.at, mean, z.pixels, *sizes)
+        self.emit(tile.rate_rows, z.at, mean, rate.at, rest, z.pixels, *sizes)
+        fused = kind is not None and not self.tangent
+        slope = self.value(z.pixels, z.C) if fused else None
+        for pixels, at, rows in self.chunks(z):
+            self.emit(tile.normalise, z.at + at, y.at + at, mean, rate.at, gamma, beta, pixels, *sizes)
+            if slope is not None:
+                self.emit(tile.activate, y.at + at, slope.at + at, rows, ACTIVATIONS.index(kind))
+        if self.tangent:
+            self.emit(tile.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, *sizes)
+            slope = None if kind is None else self.activate(y, kind)
+        return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad), slope)
+
+    def norm_back(self, norm: Norm, dy: Value, dh: Value | None = None) -> None:
+        """dy becomes dz; the gradients of gamma and beta are summed. With dh, dy is first made from norm's slope."""
+        z, rate, sizes = norm.z, norm.rate, (norm.z.C, norm.groups)
+        if dh is not None and (self.params or self.tangent):
+            self.activate_back(dy, dh)
         if self.params:
-            last = (*sizes, self.temp)
+            last = (z.pixels, z.C, self.temp)
             self.emit(tile.dot_rows, dy.at, z.at1 if self.tangent else z.at, norm.grads[0], *last)
             if self.tangent:
                 self.emit(tile.dot_rows, dy.at1, z.at, norm.grads[0], *last)
             self.emit(tile.sum_rows, dy.at1 if self.tangent else dy.at, norm.grads[1], *last)
         if self.tangent:
             planes = (dy.at, dy.at1, z.at, z.at1, rate.at, rate.at1)
-            self.emit(tile.normalise_back1, *planes, norm.gamma, *sizes, norm.groups)
-        else:
-            self.emit(tile.normalise_back, dy.at, z.at, rate.at, norm.gamma, *sizes, norm.groups)
+            self.emit(tile.normalise_back1, *planes, norm.gamma, z.pixels, *sizes)
+            return
+        first, m1, m2 = (self.rows(norm.groups) for _ in range(3))
+        if dh is not None and not self.params:
+            self.emit(tile.multiply_rows, dy.at, dy.at, dh.at, z.C, 0)
+        self.emit(tile.back_start, dy.at, first, m1, m2, norm.gamma, *sizes)
+        for i, (pixels, at, rows) in enumerate(self.chunks(z)):
+            if dh is not None and not self.params:
+                skip = 0 if i else z.C  # pixel 0 is done
+                start = at + skip * self.width
+                self.emit(tile.multiply_rows, dy.at + start, dy.at + start, dh.at + start, rows - skip, 0)
+            self.emit(tile.back_rows, dy.at + at, z.at + at, first, m1, m2, norm.gamma, pixels, *sizes)
+        self.emit(tile.normalise_back, dy.at, z.at, first, m1, m2, rate.at, z.pixels, *sizes)
 
     def activate(self, y: Value, kind: str) -> Value:
         """y becomes h = f(y); returns the slope f'(y), with f''(y) y1 in its second plane."""
@@ -348,3 +376,4 @@ class Norm:
     groups: int
     gamma: int
     grads: tuple[int, int]  # of gamma, of beta
+    slope: Value | None  # f'(y), where an activation followed
