@@ -398,14 +398,23 @@ def test_train__resume_refuses_another_run(what: str, copied: Path) -> None:
     assert contents(copied) == before
 
 
-def test_train__resume_cannot_stretch_a_schedule(tmp_path: Path) -> None:
-    """A cosine over 4 steps is another run than one over 8: its first four steps would differ."""
-    run(*train(tmp_path, "--steps", "4", sets=("schedule=cosine",)))
-    with pytest.raises(ConfigError, match="cosine schedule"):
-        VERBS["train"](
-            build_parser().parse_args(["train", "toy2d", "--resume", "--steps", "8", "--out", str(tmp_path)])
-        )
-    run("train", "toy2d", "--resume", "--steps", "4", "--out", str(tmp_path))
+def test_train__stopping_early_does_not_bend_the_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--steps says where to stop; a cosine ends at train.steps, so that two parts are the whole."""
+    cosine = ("schedule=cosine", "train.steps=8")
+    run(*train(tmp_path / "whole", sets=cosine))
+    run(*train(tmp_path / "parts", "--steps", "3", sets=cosine))
+    assert [r["lr"] for r in metrics_read(tmp_path / "parts")] == [
+        r["lr"] for r in metrics_read(tmp_path / "whole")[:3]
+    ]
+    resume = ["train", "toy2d", "--resume", "--out", str(tmp_path / "parts"), "--steps"]
+    run(*resume, "8")
+    assert equal(checkpoint(tmp_path / "parts"), checkpoint(tmp_path / "whole"))
+    assert "laid out" not in capsys.readouterr().err
+    run(*resume, "10")  # beyond the schedule's end: told, and laid out anew
+    assert "cosine schedule" in capsys.readouterr().err
+    assert json.loads((tmp_path / "parts" / "config.json").read_text())["train"]["steps"] == 10
+    lr = [r["lr"] for r in metrics_read(tmp_path / "parts")]
+    assert len(lr) == 10 and lr[8] > lr[7]
 
 
 @pytest.mark.parametrize("verb", [["train", "toy2d", "--resume", "--steps", "9", "--out"], ["sample"], ["eval"]])
