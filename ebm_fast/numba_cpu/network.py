@@ -49,10 +49,10 @@ def chain_program(network: Any, dtype: np.dtype, noise_first: bool) -> Program:
     P.section()
     P.emit(m.FILL, bad, 1, 0)
     P.emit(chain.noise_tile, xi, D)
+    P.emit(m.COPY, x.at, state, D)
     if noise_first:
-        P.emit(chain.jitter_tile, state, xi, x.at, D, p, bad, alive)
-    else:
-        P.emit(m.COPY, x.at, state, D)
+        P.emit(chain.jitter_tile, state, xi, xi, D, p, bad, alive)
+        P.emit(chain.keep_tile, x.at, xi, D, alive, bad)
     E, dx = network.emit(P, x, "x")
     P.emit(chain.move_tile, x.at, dx.at, -1 if noise_first else xi, x.at, D, p, bad, norm, E.at)
     P.emit(chain.keep_tile, state, x.at, D, alive, bad)
