@@ -100,3 +100,40 @@ def test_langevin_run__asks_the_energy_that_a_user_derived(module):
     energy, x0 = Shifted((2,), hidden=(3,)), np.ones((2, 2))
     x, info = module.langevin_run(energy, ebm_ref.theta_init(energy, 0, np.float64), x0, 1, SGLD(0.5, 0.0), seed=0)
     assert (x == x0).all() and (info.energy > 50).all()
+
+
+@BOTH
+@pytest.mark.parametrize("policy", ["fifo", "reservoir"])
+def test_buffer_push__refuses_a_counter_that_the_buffer_contradicts(module, policy):
+    with pytest.raises(ebm_ref.contracts.RangeError, match="ptr"):
+        module.buffer_push(np.zeros((4, 1)), 2, 7, np.ones((1, 1)), policy, bits=np.zeros(1, np.uint32))
+
+
+@BOTH
+def test_buffer_push__reservoir_counts_beyond_32_bits(module):
+    slots, bits = np.zeros((4, 1)), np.array([2**32 - 1, 1, 3], np.uint32)
+    x = np.arange(1.0, 4.0)[:, None]
+    assert module.buffer_push(slots, 4, 2**32 + 1, x, "reservoir", bits=bits) == (4, 2**32 + 4)
+    assert slots[:, 0].tolist() == [0, 2, 0, 3]  # (bits (c + 1)) >> 32 = too far, 1, 3
+
+
+@BOTH
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"stream": 2**32}, {"chains": np.zeros(2)}, {"chains": [0, 1]}])
+def test_langevin_run__refuses_a_bad_address_without_steps(module, wrong):
+    energy = module.MLPEnergy((2,), hidden=(3,))
+    args = {"theta": ebm_ref.theta_init(energy, 0, np.float64), "x0": np.zeros((2, 2)), "K": 0, "seed": 0}
+    with pytest.raises(ebm_ref.contracts.EbmError, match=next(iter(wrong))):
+        module.langevin_run(energy, update=SGLD(0.1, 0.1), **(args | wrong))
+
+
+@BOTH
+def test_langevin_run__counts_steps_beyond_the_type_of_the_first(module):
+    args = (Slope(1.0), {}, np.zeros((2, 2)), 3, SGLD(0.1, 0.1), 5)
+    small, _ = module.langevin_run(*args, step=np.uint8(254))
+    assert (small == module.langevin_run(*args, step=254)[0]).all()
+
+
+@BOTH
+def test_noise_permutation__of_nothing_is_empty(module):
+    order = module.noise_permutation(1, 2, 3, 0)
+    assert order.shape == (0,) and order.dtype == np.int64

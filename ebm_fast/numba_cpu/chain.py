@@ -54,10 +54,8 @@ def power_for(S, top):
     huge, small, up, down = 1e150, 1e-150, 2.0**700, 2.0**-700
     if S.itemsize == 4:
         huge, small, up, down = 1e15, 1e-15, 2.0**100, 2.0**-100
-    above, below = top - huge, small - top
-    return vwhere(above, down, vwhere(below, up, vlike(top, 1.0))), vwhere(
-        above, up, vwhere(below, down, vlike(top, 1.0))
-    )
+    above, below, one = top - huge, small - top, vlike(top, 1.0)
+    return vwhere(above, down, vwhere(below, up, one)), vwhere(above, up, vwhere(below, down, one))
 
 
 @instruction

@@ -175,12 +175,12 @@ def langevin_run(
     check_array("x0", x0, finite=True)
     check_count("K", K, low=0)
     check_address(seed, stream, step)
-    check_count("step + K - 1", step + max(K, 1) - 1, low=0, high=WORD)
+    check_count("step + K - 1", int(step) + max(K, 1) - 1, low=0, high=WORD)
     N = x0.shape[0]
     ids = check_chains(np.arange(N) if chains is None else chains, N)
     ids = np.concatenate([ids, np.zeros(-N % tile_width(x0.dtype), np.uint64)])  # whole tiles
     p = step_numbers(x0.dtype, update.eta, update.sigma, update.clip, update.clip_norm, update.box)
-    address = (*key_words(seed), int(stream), step)
+    address = (*key_words(seed), int(stream), int(step))
     own = getattr(type(energy), "energy_and_grad_x", None) is Network.energy_and_grad_x  # not overridden
     run = energy.run_chain if own else partial(run_energy, energy)
     x, info = run(theta, x0, K, p, update.order == "noise_first", address, ids)

@@ -128,7 +128,7 @@ class Network:
         Raises ShapeError, DTypeError, NonFiniteError.
         """
         self._check(theta, x)
-        check_array("w", w, shape=(x.shape[0],))
+        check_array("w", w, shape=(x.shape[0],), finite=True)
         check_same_dtype("w", w, x)
         return self._run("params", theta, x, w=w)[2]
 
@@ -140,6 +140,7 @@ class Network:
         self.require_smooth("grad_theta_along")
         self._check(theta, x)
         check_like("v", v, x)
+        check_array("v", v, finite=True)
         return self._run("along", theta, x, v=v)[2]
 
     def hvp(self, theta: Params, x: Array, v: Array) -> Array:
@@ -150,4 +151,5 @@ class Network:
         self.require_smooth("hvp")
         self._check(theta, x)
         check_like("v", v, x)
+        check_array("v", v, finite=True)
         return self._run("hvp", theta, x, v=v)[1]
