@@ -160,7 +160,7 @@ def test_resolve__bad_value_is_refused_and_named(assignment: str) -> None:
 
 
 BAD_FILES = {
-    "eta = 1\n": "unknown section",
+    "eta = 1\n": r"eta stands outside a section; write it under \[train\]",
     "[train]\netaa = 1\n": "did you mean train.eta",
     "[trian]\neta = 1\n": "did you mean train",
     "[train\n": "expected TOML",

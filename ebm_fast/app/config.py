@@ -35,6 +35,7 @@ class DataConfig:
 
     name: str = "digits"
     path: str = ""  # .npy or .npz: (n, D) vectors, (n, H, W) or (n, H, W, C) images; uint8, or floats in the box
+    sha256: str = ""  # of that file; a run fills it in, and refuses another file from then on
     key: str = ""  # the array of an .npz that holds several
     toy: str = "two_moons"  # of the set toy2d
     n: int = 10_000  # points drawn of the set toy2d
@@ -115,7 +116,7 @@ def file_tables(path: Path) -> Tables:
 def toml_tables(text: str, where: str) -> Tables:
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: an integer of 5,000 digits
         raise ConfigError(f"{where}: expected TOML, found {error}") from error
     return known_tables(tables, where)
 
@@ -124,11 +125,14 @@ def known_tables(tables: dict[str, Any], where: str) -> Tables:
     """`tables` themselves, after every section and key proved to be known."""
     for section, table in tables.items():
         if section not in SECTIONS:
+            if not isinstance(table, dict):
+                home, name = known_key(section, f"{where}: ")
+                raise ConfigError(f"{where}: {name} stands outside a section; write it under [{home}]")
             raise ConfigError(f"{where}: unknown section [{section}]{did_you_mean(section, SECTIONS)}")
         if not isinstance(table, dict):
             raise ConfigError(f"{where}: expected a section [{section}], found a value")
         for key in table:
-            known_key(f"{section}.{key}")
+            known_key(f"{section}.{key}", f"{where}: ")
     return tables
 
 
@@ -149,17 +153,17 @@ def set_tables(assignments: Iterable[str]) -> Tables:
 def value_read(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
-def known_key(key: str) -> tuple[str, str]:
+def known_key(key: str, where: str = "") -> tuple[str, str]:
     """(section, name) of `section.name`, or of a bare name that one section alone has."""
     every = [f"{section}.{name}" for section in SECTIONS for name in section_keys(section)]
     matches = [full for full in every if key in (full, full.partition(".")[2])]
     if len(matches) != 1:
         why = f"is ambiguous: {' or '.join(matches)}" if matches else f"is unknown{did_you_mean(key, every)}"
-        raise ConfigError(f"key {key!r} {why}")
+        raise ConfigError(f"{where}key {key!r} {why}")
     section, _, name = matches[0].partition(".")
     return section, name
 
@@ -242,8 +246,13 @@ def convert(where: str, value: Any, hint: Any) -> Any:
             if len(kinds) == len(value):
                 return tuple(convert(f"{where}[{i}]", v, k) for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise ConfigError(f"{where}: expected float, found an integer beyond the largest") from None
         if option in (int, str, bool) and type(value) is option:
+            if option is str and "\0" in value:
+                raise ConfigError(f"{where}: expected text without NUL, found {value!r}")
             return value
     wanted = " or ".join("none" if o is NoneType else getattr(o, "__name__", str(o)) for o in options)
     raise ConfigError(f"{where}: expected {wanted}, found {value!r}")
@@ -256,6 +265,6 @@ def config_read(path: Path) -> tuple[str, Tables]:
         preset = content.pop("preset")
     except FileNotFoundError:
         raise ConfigError(f"{path}: expected a run's configuration, found nothing") from None
-    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ConfigError(f"{path}: expected a run's configuration, found a damaged file ({error})") from error
     return str(preset), merge(known_tables(content, str(path)))

@@ -117,6 +117,18 @@ def file_load(config: DataConfig, dtype: str) -> Dataset:
     return Dataset("file", samples[order[held_out:]], samples[order[:held_out]])
 
 
+def file_sha256(path: Path, expected: str) -> str:
+    """The file's sha256; DataError when it is not the `expected` one ("" expects nothing)."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    if expected not in ("", found):
+        raise DataError(f"{path}: expected the file of data.sha256 {expected[:12]}..., found {found[:12]}...")
+    return found
+
+
 def file_read(config: DataConfig) -> Array:
     path = Path(config.path)
     if path.suffix == ".npy":

@@ -1,13 +1,14 @@
 """The command `ebm`: train, sample, eval, verify, doctor.
 
-Exit codes: 0 done, 1 a check failed, 2 bad input (one line on stderr), 130 interrupted. With --json a verb prints one
-JSON value on stdout; progress is always on stderr.
+Exit codes: 0 done, 1 a check failed, 2 bad input or a machine that says no (one line on stderr), 130 interrupted,
+141 the reader of the output went away. With --json a verb prints one JSON value on stdout; progress is on stderr.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from importlib import import_module
@@ -83,15 +84,35 @@ def add_verb(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
+    if sys.stderr is None:  # closed by the caller: what belongs there must not land on stdout
+        sys.stderr = open(os.devnull, "w")
     try:
         options = build_parser().parse_args(argv)
-        return VERBS[options.verb](options)
+        code = VERBS[options.verb](options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except EbmError as error:
-        print("ebm: error: " + " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return complain(str(error))
     except Interrupted as interruption:
         print(f"ebm: {interruption}", file=sys.stderr)
         return 130
+    except KeyboardInterrupt:
+        print("ebm: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `| head` has read enough; nothing more can be said, also not at exit
+        sys.stdout = sys.stderr = open(os.devnull, "w")
+        return 141
+    except MemoryError as error:
+        return complain(f"not enough memory: {error or 'an allocation failed'}")
+    except OSError as error:
+        return complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+
+
+def complain(message: str) -> int:
+    """One line on stderr; the exit code of bad input."""
+    print("ebm: error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
 
 
 def run_train(options: argparse.Namespace) -> int:

@@ -62,8 +62,9 @@ def replace_synced(source: Path, target: Path) -> None:
 
 def check_new(path: Path) -> None:
     """Raise RunFolderError unless a new run may be made at `path`; touches nothing."""
-    check_writable(path)
-    check_no_run(path)
+    with os_errors(path):
+        check_writable(path)
+        check_no_run(path)
 
 
 def check_no_run(path: Path) -> None:
@@ -77,9 +78,11 @@ def check_no_run(path: Path) -> None:
 
 def check_existing(path: Path) -> None:
     """Raise RunFolderError unless `path` is a folder that a run was started in; touches nothing."""
-    if not path.is_dir():
-        raise RunFolderError(f"{path}: expected a run folder, found {'a file' if path.exists() else 'nothing there'}")
-    check_writable(path)
+    with os_errors(path):
+        if not path.is_dir():
+            found = "a file" if path.exists() else "nothing there"
+            raise RunFolderError(f"{path}: expected a run folder, found {found}")
+        check_writable(path)
 
 
 def check_writable(path: Path) -> None:
@@ -157,7 +160,7 @@ def record_read(line: bytes, where: str) -> dict[str, Any]:
         record = json.loads(line)
         if not line.endswith(b"\n") or not isinstance(record, dict) or "step" not in record:
             raise ValueError("not a whole record")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{where}: expected a line with one JSON object, found a damaged one ({error})") from error
     return record
 

@@ -22,12 +22,14 @@ from ebm_ref.train import TrainState, state_arrays, state_from_arrays, train_sta
 
 from .checkpoint import checkpoint_exists, checkpoint_load, checkpoint_save, checkpoint_settle
 from .config import Tables, config_read, merge
+from .evaluate import check_extras
 from .progress import Progress
 from .results import results_write, snapshot_write
 from .run import Run, prepare, state_load
 from .runfolder import CONFIG, Metrics, check_existing, check_new, check_no_run, lock_folder, metrics_cut, write_atomic
 
-MAY_CHANGE = ("train.steps", "run.backend", "run.save_every", "run.report")  # on --resume; the rest is another run
+# on --resume; the rest is another run. A file that moved is still known by data.sha256
+MAY_CHANGE = ("train.steps", "run.backend", "run.save_every", "run.report", "data.path")
 
 
 class Interrupted(Exception):
@@ -37,7 +39,8 @@ class Interrupted(Exception):
 def train_new(preset: str, tables: Tables, folder: Path) -> dict[str, Any]:
     """A new run in `folder`; its summary."""
     check_new(folder)
-    run, state = start(preset, tables)
+    run = ready(preset, tables)
+    state = first_state(run)
     with lock_folder(folder):
         check_no_run(folder)
         write_atomic(folder / CONFIG, run.config.dumps().encode())
@@ -52,30 +55,37 @@ def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> 
     stored_preset, stored = config_read(folder / CONFIG)
     if preset != stored_preset:
         raise ConfigError(f"{folder}: holds a run of preset {stored_preset}, found {preset}")
-    run, state = start(preset, merge(stored, changes))
+    run = ready(preset, merge(stored, changes))
     check_changes(folder, stored, run)
     with lock_folder(folder):
         if checkpoint_exists(folder):
             checkpoint_settle(folder)
             state = state_load(folder, run)
+        else:
+            state = first_state(run)
         if state.step > run.config.train.steps:
             raise ConfigError(f"train.steps: {folder} is at step {state.step} already, found {run.config.train.steps}")
         write_atomic(folder / CONFIG, run.config.dumps().encode())
         return carry_on(folder, run, state)
 
 
-def start(preset: str, tables: Tables) -> tuple[Run, TrainState]:
-    """The run and its state before the first step; all that can be wrong with the input is found here."""
+def ready(preset: str, tables: Tables) -> Run:
+    """The run, after all that its training and its results need proved to be there."""
     run = prepare(preset, tables)
-    config = run.config
-    if config.run.report:
+    if run.config.run.report:
         require("matplotlib.figure", "plot")
-    theta = None
+    check_extras(run.data)
+    return run
+
+
+def first_state(run: Run) -> TrainState:
+    """The state before the first step; what can be wrong with the recipe, the data and run.init is found here."""
+    config, theta = run.config, None
     if config.run.init:
         arrays, _ = checkpoint_load(Path(config.run.init), config.identity())
         theta = state_from_arrays(arrays).ema
     data, dtype = run.data.train, run.data.train.dtype
-    return run, train_start(run.backend, run.energy, config.train, data, run.seed, dtype, theta)
+    return train_start(run.backend, run.energy, config.train, data, run.seed, dtype, theta)
 
 
 def check_changes(folder: Path, stored: Tables, run: Run) -> None:
@@ -101,7 +111,7 @@ def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
     """Train from `state` to train.steps, then write the results; the summary."""
     recipe, identity = run.config.train, run.config.identity()
     records = metrics_cut(folder, state.step)
-    alarms = Alarms()
+    alarms = Alarms(alpha=recipe.alpha)
     for record in records:
         alarms.update(record)
     seconds = float(records[-1]["seconds"]) if records else 0.0

@@ -15,7 +15,8 @@ from ebm_ref.contracts import Array, ChainInfo, Params, check_array, flat_size
 from ..checks import check_like, check_same_dtype, check_samples, check_theta, flat
 from . import chain
 from . import machine as m
-from .program import Program, Value
+from .links import Value
+from .program import Program
 
 
 @lru_cache(maxsize=256)
