@@ -158,7 +158,7 @@ def test_train__interrupt_saves_and_resumes(tmp_path: Path) -> None:
     time.sleep(0.2)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=30)
-    assert child.returncode == 130 and "continue with --resume" in errors and "Traceback" not in errors
+    assert child.returncode == 130 and f"--out {tmp_path / 'r'} --resume" in errors and "Traceback" not in errors
     reached = len(metrics_read(tmp_path / "r"))
     assert 0 < reached < 5000 and int(checkpoint(tmp_path / "r")["step"]) == reached
     run("train", "toy2d", "--out", str(tmp_path / "r"), "--resume", "--steps", str(reached + 1))
@@ -508,7 +508,19 @@ def test_train__digits_summary_has_every_figure(tmp_path: Path, capsys: pytest.C
     assert summary["auroc_inverted"] == pytest.approx(summary["auroc_inverted"]) and 0 <= summary["auroc_letters"] <= 1
     assert picture_size((tmp_path / "samples.png").read_bytes())[0] > 400
     text = (tmp_path / "report.html").read_text()
+    assert "held out from the training" in text and "100 samples of 1000 of 1024 persistent chains" in text
+    assert "0.5 is chance" in text and f"--init {tmp_path} --out NEW" in text and 'alt=""' not in text
     assert "Persistent chains during training" in text and "auroc_letters" in text and "train.sigma" in text
+
+
+def test_train__cosine_schedule_cannot_grow_and_says_what_can_be_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*train(tmp_path / "a", "--steps", "3", sets=("schedule=cosine",)))
+    capsys.readouterr()
+    assert main(["train", "toy2d", "--out", str(tmp_path / "a"), "--resume", "--steps", "4"]) == 2
+    assert f"--init {tmp_path / 'a'}" in error_line(capsys)
+    run(*train(tmp_path / "b", "--steps", "2", "--init", str(tmp_path / "a")))
 
 
 def test_train__own_file_is_a_data_set(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any
 
@@ -103,7 +104,7 @@ def check_changes(folder: Path, stored: Tables, run: Run) -> None:
     if recipe.schedule != "constant" and stored["train"]["steps"] != recipe.steps:
         raise ConfigError(
             f"train.steps: the {recipe.schedule} schedule of {folder} is laid out over "
-            f"{stored['train']['steps']} steps, found {recipe.steps}"
+            f"{stored['train']['steps']} steps, found {recipe.steps}; to train on, start a new run with --init {folder}"
         )
 
 
@@ -144,7 +145,8 @@ def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
                 metrics.sync()
                 checkpoint_save(folder, state_arrays(state), state.step, identity)
             if asked:
-                raise Interrupted(f"stopped at step {state.step} of {recipe.steps}; continue with --resume")
+                again = f"ebm train {run.config.preset} --out {quote(str(folder))} --resume"
+                raise Interrupted(f"stopped at step {state.step} of {recipe.steps}; continue with {again}")
     return results_write(folder, run, state, records)
 
 
