@@ -238,6 +238,7 @@ BAD_INPUT = {
     "init is no run": (["train", "toy2d", "--init", "nowhere"], CheckpointError, "nowhere"),
     "nothing to resume": (["train", "toy2d", "--resume"], RunFolderError, "nothing there"),
     "NaN in data": (["train", "toy2d", "--set", "data.path=nan.npy"], DataError, "NaN"),
+    "data beyond float32": (["train", "toy2d", "--set", "data.path=big.npy"], DataError, "float32 can hold"),
     "empty data": (["train", "toy2d", "--set", "data.path=empty.npy"], DataError, "at least 2 samples"),
     "data of rank 1": (["train", "toy2d", "--set", "data.path=rank.npy"], DataError, "found shape"),
     "data of integers": (["train", "toy2d", "--set", "data.path=integers.npy"], DataError, "int64"),
@@ -260,6 +261,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with a few bad files in it."""
     monkeypatch.chdir(tmp_path)
     np.save("nan.npy", NAN)
+    np.save("big.npy", np.full((300, 2), 1e39))
     np.save("empty.npy", np.zeros((0, 2)))
     np.save("rank.npy", np.zeros(9))
     np.save("integers.npy", np.zeros((9, 2), dtype=np.int64))
