@@ -424,6 +424,25 @@ def test_main__damaged_checkpoint_is_refused(
     assert after == before
 
 
+@pytest.mark.parametrize("content", [b"", b'{"step": 1}\n', b'{"a": 1}\n' * 8, b'{"step": 1}\n' * 8])
+def test_eval__lost_records_are_refused(content: bytes, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "metrics.jsonl").write_bytes(content)
+    assert main(["eval", str(copied)]) == 2
+    assert "metrics.jsonl" in error_line(capsys)
+
+
+def test_eval__needs_no_record_after_the_checkpoint(copied: Path) -> None:
+    with (copied / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "lo')  # cut short by a kill
+    run("eval", str(copied))
+
+
+def test_train__lost_configuration_is_not_answered_by_resume(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "config.json").unlink()
+    assert main(["train", "toy2d", "--resume", "--out", str(copied)]) == 2
+    assert "no config.json" in error_line(capsys)
+
+
 def test_main__folder_in_use_is_refused(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with lock_folder(copied):
         for verb in (["train", "toy2d", "--resume", "--steps", "9", "--out"], ["sample"], ["eval"]):

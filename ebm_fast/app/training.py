@@ -27,7 +27,17 @@ from .evaluate import check_extras
 from .progress import Progress
 from .results import results_write, snapshot_write
 from .run import Run, prepare, state_load
-from .runfolder import CONFIG, Metrics, check_existing, check_new, check_no_run, lock_folder, metrics_cut, write_atomic
+from .runfolder import (
+    CONFIG,
+    Metrics,
+    check_existing,
+    check_new,
+    check_no_run,
+    check_untouched,
+    lock_folder,
+    metrics_cut,
+    write_atomic,
+)
 
 # on --resume; the rest is another run. A file that moved is still known by data.sha256
 MAY_CHANGE = ("train.steps", "run.backend", "run.save_every", "run.report", "data.path")
@@ -52,6 +62,7 @@ def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> 
     """The run in `folder`, continued up to train.steps in all; its summary. What it holds wins over the preset."""
     check_existing(folder)
     if not (folder / CONFIG).exists():  # ended before it wrote anything: nothing is lost by starting it again
+        check_untouched(folder)
         return train_new(preset, tables, folder)
     stored_preset, stored = config_read(folder / CONFIG)
     if preset != stored_preset:
