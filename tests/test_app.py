@@ -163,7 +163,7 @@ def test_train__interrupt_saves_and_resumes(tmp_path: Path) -> None:
     time.sleep(0.2)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=30)
-    assert child.returncode == 130 and "continue with --resume" in errors and "Traceback" not in errors
+    assert child.returncode == 130 and f"--out {tmp_path / 'r'} --resume" in errors and "Traceback" not in errors
     reached = len(metrics_read(tmp_path / "r"))
     assert 0 < reached < 5000 and int(checkpoint(tmp_path / "r")["step"]) == reached
     run("train", "toy2d", "--out", str(tmp_path / "r"), "--resume", "--steps", str(reached + 1))
@@ -243,6 +243,7 @@ BAD_INPUT = {
     "init is no run": (["train", "toy2d", "--init", "nowhere"], CheckpointError, "nowhere"),
     "nothing to resume": (["train", "toy2d", "--resume"], RunFolderError, "nothing there"),
     "NaN in data": (["train", "toy2d", "--set", "data.path=nan.npy"], DataError, "NaN"),
+    "data beyond float32": (["train", "toy2d", "--set", "data.path=big.npy"], DataError, "float32 can hold"),
     "empty data": (["train", "toy2d", "--set", "data.path=empty.npy"], DataError, "at least 2 samples"),
     "data of rank 1": (["train", "toy2d", "--set", "data.path=rank.npy"], DataError, "found shape"),
     "data of integers": (["train", "toy2d", "--set", "data.path=integers.npy"], DataError, "int64"),
@@ -265,6 +266,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with a few bad files in it."""
     monkeypatch.chdir(tmp_path)
     np.save("nan.npy", NAN)
+    np.save("big.npy", np.full((300, 2), 1e39))
     np.save("empty.npy", np.zeros((0, 2)))
     np.save("rank.npy", np.zeros(9))
     np.save("integers.npy", np.zeros((9, 2), dtype=np.int64))
@@ -446,6 +448,25 @@ def test_main__damaged_checkpoint_is_refused(
     assert after == before
 
 
+@pytest.mark.parametrize("content", [b"", b'{"step": 1}\n', b'{"a": 1}\n' * 8, b'{"step": 1}\n' * 8])
+def test_eval__lost_records_are_refused(content: bytes, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "metrics.jsonl").write_bytes(content)
+    assert main(["eval", str(copied)]) == 2
+    assert "metrics.jsonl" in error_line(capsys)
+
+
+def test_eval__needs_no_record_after_the_checkpoint(copied: Path) -> None:
+    with (copied / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "lo')  # cut short by a kill
+    run("eval", str(copied))
+
+
+def test_train__lost_configuration_is_not_answered_by_resume(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "config.json").unlink()
+    assert main(["train", "toy2d", "--resume", "--out", str(copied)]) == 2
+    assert "no config.json" in error_line(capsys)
+
+
 def test_main__folder_in_use_is_refused(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with lock_folder(copied):
         for verb in (["train", "toy2d", "--resume", "--steps", "9", "--out"], ["sample"], ["eval"]):
@@ -532,7 +553,19 @@ def test_train__digits_summary_has_every_figure(tmp_path: Path, capsys: pytest.C
     assert summary["auroc_inverted"] == pytest.approx(summary["auroc_inverted"]) and 0 <= summary["auroc_letters"] <= 1
     assert picture_size((tmp_path / "samples.png").read_bytes())[0] > 400
     text = (tmp_path / "report.html").read_text()
+    assert "held out from the training" in text and "100 samples of 1000 of 1024 persistent chains" in text
+    assert "0.5 is chance" in text and f"--init {tmp_path} --out NEW" in text and 'alt=""' not in text
     assert "Persistent chains during training" in text and "auroc_letters" in text and "train.sigma" in text
+
+
+def test_train__cosine_schedule_cannot_grow_and_says_what_can_be_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*train(tmp_path / "a", "--steps", "3", sets=("schedule=cosine",)))
+    capsys.readouterr()
+    assert main(["train", "toy2d", "--out", str(tmp_path / "a"), "--resume", "--steps", "4"]) == 2
+    assert f"--init {tmp_path / 'a'}" in error_line(capsys)
+    run(*train(tmp_path / "b", "--steps", "2", "--init", str(tmp_path / "a")))
 
 
 def test_train__own_file_is_a_data_set(tmp_path: Path) -> None:

@@ -230,3 +230,5 @@ def test_plane_pixels__marks_points_where_they_are() -> None:
     canvas = plane_pixels(level, np.array([[0.95, 0.95], [7.0, 7.0]]), (0.0, 1.0, 0.0, 1.0))
     assert (canvas[0, 9] == 255).all() and (canvas == 255).all(axis=2).sum() == 1
     assert tuple(canvas[9, 0]) == (253, 231, 37) and tuple(canvas[5, 5]) == (68, 1, 84)
+    on_bright = plane_pixels(level, np.array([[0.05, 0.05]]), (0.0, 1.0, 0.0, 1.0))
+    assert tuple(on_bright[9, 0]) == (0, 0, 0)

@@ -270,6 +270,8 @@ def config_read(path: Path) -> tuple[str, Tables]:
         preset = content.pop("preset")
     except FileNotFoundError:
         raise ConfigError(f"{path}: expected a run's configuration, found nothing") from None
-    except (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ConfigError(f"{path}: expected a run's configuration, found a damaged file ({error})") from error
     return str(preset), merge(known_tables(content, str(path)))

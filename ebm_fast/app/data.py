@@ -110,7 +110,10 @@ def file_load(config: DataConfig, dtype: str) -> Dataset:
     """Your own array: checked, mapped by its dtype, shuffled once, one fifth held out."""
     array = array_check(file_read(config), config.path)
     scaled = array / np.asarray(127.5, dtype) - 1 if array.dtype == np.uint8 else array
-    scaled = scaled.astype(dtype)
+    with np.errstate(over="ignore"):  # what does not fit is refused in the next line
+        scaled = scaled.astype(dtype)
+    if not np.isfinite(scaled).all():
+        raise DataError(f"{config.path}: expected numbers that {dtype} can hold, found {np.abs(array).max():.3g}")
     samples = scaled[..., None] if scaled.ndim == 3 else scaled  # (n, D) or (n, H, W, C)
     order = np.random.default_rng(0).permutation(len(samples))
     held_out = max(1, len(samples) // 5)
@@ -159,5 +162,8 @@ def array_check(array: Array, where: str) -> Array:
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         raise DataError(f"{where}: expected finite numbers, found {bad} NaN or inf of {array.size}")
     if array.ndim > 2 and (array.min() < -1 or array.max() > 1):
-        raise DataError(f"{where}: expected float images in [-1, 1], found {array.min()}..{array.max()}")
+        raise DataError(
+            f"{where}: expected float images in [-1, 1], found {array.min():.6g}..{array.max():.6g}; uint8 images are "
+            "scaled from 0..255 by themselves"
+        )
     return array

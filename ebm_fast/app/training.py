@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any
 
@@ -27,7 +28,17 @@ from .evaluate import check_extras
 from .progress import Progress
 from .results import results_write, snapshot_write
 from .run import Run, prepare, state_load
-from .runfolder import CONFIG, Metrics, check_existing, check_new, check_no_run, lock_folder, metrics_cut, write_atomic
+from .runfolder import (
+    CONFIG,
+    Metrics,
+    check_existing,
+    check_new,
+    check_no_run,
+    check_untouched,
+    lock_folder,
+    metrics_cut,
+    write_atomic,
+)
 
 # on --resume; the rest is another run. A file that moved is still known by data.sha256
 MAY_CHANGE = ("train.steps", "run.until", "run.backend", "run.save_every", "run.report", "data.path")
@@ -52,6 +63,7 @@ def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> 
     """The run in `folder`, continued up to step run.until; its summary. What it holds wins over the preset."""
     check_existing(folder)
     if not (folder / CONFIG).exists():  # ended before it wrote anything: nothing is lost by starting it again
+        check_untouched(folder)
         return train_new(preset, tables, folder)
     stored_preset, stored = config_read(folder / CONFIG)
     if preset != stored_preset:
@@ -147,7 +159,8 @@ def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
                 checkpoint_save(folder, state_arrays(state), state.step, identity)
                 saved = state.step
             if asked:
-                raise Interrupted(f"stopped at step {state.step} of {until}; continue with --resume")
+                again = f"ebm train {run.config.preset} --out {quote(str(folder))} --resume"
+                raise Interrupted(f"stopped at step {state.step} of {until}; continue with {again}")
     return results_write(folder, run, state, records)
 
 
