@@ -558,16 +558,6 @@ def test_train__digits_summary_has_every_figure(tmp_path: Path, capsys: pytest.C
     assert "Persistent chains during training" in text and "auroc_letters" in text and "train.sigma" in text
 
 
-def test_train__cosine_schedule_cannot_grow_and_says_what_can_be_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(*train(tmp_path / "a", "--steps", "3", sets=("schedule=cosine",)))
-    capsys.readouterr()
-    assert main(["train", "toy2d", "--out", str(tmp_path / "a"), "--resume", "--steps", "4"]) == 2
-    assert f"--init {tmp_path / 'a'}" in error_line(capsys)
-    run(*train(tmp_path / "b", "--steps", "2", "--init", str(tmp_path / "a")))
-
-
 def test_train__own_file_is_a_data_set(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 5)))
     sets = (f"data.path={tmp_path / 'x.npy'}", "box=[-9, 9]")
