@@ -137,3 +137,21 @@ def test_langevin_run__counts_steps_beyond_the_type_of_the_first(module):
 def test_noise_permutation__of_nothing_is_empty(module):
     order = module.noise_permutation(1, 2, 3, 0)
     assert order.shape == (0,) and order.dtype == np.int64
+
+
+@pytest.mark.parametrize("kind", ["silu", "gelu", "softplus", "tanh"])
+@KINDS
+def test_mlp_energy__activations_have_the_tails_of_the_oracle(kind, dtype):
+    size = np.concatenate([10.0 ** np.arange(-30, 36), np.linspace(0.1, 30, 60)])
+    x, fields = np.concatenate([size, -size])[:, None].astype(dtype), {"hidden": (1,), "activation": kind}
+    twin, oracle = (module.MLPEnergy((1,), **fields) for module in BACKENDS[::-1])
+    theta = {name: (np.ones if name.endswith("w") else np.zeros)(s, dtype) for name, s in twin.theta_shapes().items()}
+    unit = 16 * np.finfo(dtype).eps
+    with np.errstate(over="ignore"):
+        wanted = oracle.energy(theta, x), oracle.grad_x(theta, x), oracle.hvp(theta, x, np.ones_like(x))
+    found = twin.energy(theta, x), twin.grad_x(theta, x), twin.hvp(theta, x, np.ones_like(x))
+    for got, want in zip(found, wanted, strict=True):
+        assert np.allclose(got, want, rtol=unit, atol=unit)
+    if kind == "softplus":  # e^x for x << 0: no digit is lost, however small it is
+        low = (x[:, 0] < -2) & (x[:, 0] > -80)
+        assert np.allclose(found[0][low], wanted[0][low], rtol=unit, atol=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .. import scalar
 from .build import inner, instruction
 from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
-from .lanes import vcount, vfma, vlike, vload, vstore, vwhere
+from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vstore, vwhere
 
 SILU, GELU, SOFTPLUS, TANH, RELU, LEAKY_RELU = range(6)  # the order of ebm_ref.specs.ACTIVATIONS
 silu, silu_slope, silu_bend = inner(scalar.silu), inner(scalar.silu_slope), inner(scalar.silu_bend)
@@ -64,6 +64,7 @@ def bend(row, T, W, S, G, A):
         if kind == SILU:
             value = silu_bend(x, vsigmoid(x))
         elif kind == GELU:
+            x = vmax(-50.0, vmin(50.0, x))  # the density is 0 beyond, and x^2 must not overflow
             value = gelu_bend(x, vnormal(x)[1])
         elif kind == SOFTPLUS:
             value = softplus_bend(vsigmoid(x))

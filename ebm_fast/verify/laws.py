@@ -97,6 +97,15 @@ def no_noise_is_descent(t: Trial) -> None:
     law("eta = sigma = 0 moves nothing", "result", t.again(plain, eta=0.0, sigma=0.0)["result"], t.args["x"])
 
 
+def a_long_gradient_is_cut(t: Trial) -> None:
+    """A gradient of 1e25 in each element, whose square is no float32, moves its sample by clip_norm."""
+    zero = np.zeros_like(t.args["x"])
+    options = {"clip": None, "clip_norm": 1.0, "box": None}
+    got = t.again(options, x=zero, g=zero + t.dtype(1e25), xi=zero, eta=1.0, sigma=0.0)["result"]
+    D = zero[0].size
+    law("clip_norm bounds a long gradient", "result", got, np.full(zero.shape, -(D**-0.5)), 1e-6 + 0.0 * zero)
+
+
 def stays_in_the_box(t: Trial) -> None:
     box = t.case.options.get("box")
     if box is not None:
@@ -397,7 +406,7 @@ LAWS: dict[str, tuple[Callable[[Trial], None], ...]] = {
     "noise_bits": (chains_have_addresses,),
     "noise_uniform": (chains_have_addresses, uniforms_are_positive),
     "noise_normal": (chains_have_addresses,),
-    "langevin_step": (no_noise_is_descent, stays_in_the_box, nan_is_not_hidden),
+    "langevin_step": (no_noise_is_descent, a_long_gradient_is_cut, stays_in_the_box, nan_is_not_hidden),
     "langevin_jitter": (stays_in_the_box, nan_is_not_hidden),
     "langevin_run": (no_steps_return_the_start, steps_add_up, chains_are_their_own, sick_chains_stop),
     "buffer_draw": (every_slot_is_drawn, restarts_are_fresh),
