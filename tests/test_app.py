@@ -20,6 +20,7 @@ from ebm_fast import BACKENDS, backend, why_not
 from ebm_fast.app import main as app
 from ebm_fast.app import progress, training
 from ebm_fast.app.arrays import npz_read
+from ebm_fast.app.config import SECTIONS, section_keys
 from ebm_fast.app.main import VERBS, build_parser, main
 from ebm_fast.app.runfolder import lock_folder, metrics_read
 from ebm_fast.extras import require
@@ -295,6 +296,15 @@ def test_main__bad_input_is_one_line_and_touches_nothing(
 def test_main__unusable_command_line_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     error_line(capsys)
+
+
+def test_main__help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0 and max(map(len, text.splitlines())) <= 100
+    words = re.split(r"[\s,]+", text.partition("keys of --set")[2])
+    assert {key for section in SECTIONS for key in section_keys(section)} <= set(words)
 
 
 def test_main__missing_extra_is_named_before_any_work(
