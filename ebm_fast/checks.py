@@ -38,16 +38,16 @@ def check_dtype(dtype: Any) -> np.dtype:
         kind = np.dtype(dtype)
     except TypeError as error:
         raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}") from error
-    if kind not in (np.float32, np.float64):
+    if dtype is None or kind not in (np.float32, np.float64):
         raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}")
     return kind
 
 
 def check_chains(chains: Any, N: int | None = None) -> np.ndarray:
     """Chain ids as contiguous uint64 (N,); raises unless integers in 0..2^32-1."""
-    ids = np.asarray(chains)
-    if ids.dtype.kind not in "iu":
-        raise DTypeError(f"chains: expected integers, found {ids.dtype}")
+    if not isinstance(chains, np.ndarray) or chains.dtype.kind not in "iu":
+        raise DTypeError(f"chains: expected an array of integers, found {getattr(chains, 'dtype', chains)!r}")
+    ids = chains
     if ids.ndim != 1 or (N is not None and ids.shape[0] != N):
         raise ShapeError(f"chains: expected shape ({'N' if N is None else N},), found {ids.shape}")
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) > WORD):

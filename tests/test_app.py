@@ -22,8 +22,10 @@ from ebm_fast.app import progress, training
 from ebm_fast.app.arrays import npz_read
 from ebm_fast.app.config import SECTIONS, section_keys
 from ebm_fast.app.main import VERBS, build_parser, main
+from ebm_fast.app.run import run_open
 from ebm_fast.app.runfolder import lock_folder, metrics_read
 from ebm_fast.extras import require
+from ebm_ref import langevin_run
 from ebm_ref.contracts import (
     BackendError,
     CheckpointError,
@@ -34,6 +36,7 @@ from ebm_ref.contracts import (
     RangeError,
     RunFolderError,
     ShapeError,
+    Stream,
 )
 
 TINY = ["data.n=200", "hidden=[8]", "batch=16", "K=2", "M=32"]
@@ -85,6 +88,8 @@ def test_train__resume_is_exact_to_the_bit(tmp_path: Path, name: str, sets: tupl
     assert (tmp_path / "whole" / "checkpoint.npz").read_bytes() == (tmp_path / "parts" / "checkpoint.npz").read_bytes()
     assert untimed(tmp_path / "parts") == untimed(tmp_path / "whole")
     assert [record["step"] for record in untimed(tmp_path / "parts")] == list(range(1, 201))
+    seconds = [record["seconds"] for record in metrics_read(tmp_path / "parts")]
+    assert seconds == sorted(seconds)  # counted on, not from zero
     summaries = [json.loads((tmp_path / f / "summary.json").read_text()) for f in ("whole", "parts")]
     for summary in summaries:
         del summary["seconds_train"]
@@ -405,6 +410,25 @@ def test_train__resume_refuses_another_run(what: str, copied: Path) -> None:
     assert contents(copied) == before
 
 
+def test_train__stopping_early_does_not_bend_the_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--steps says where to stop; a cosine ends at train.steps, so that two parts are the whole."""
+    cosine = ("schedule=cosine", "train.steps=8")
+    run(*train(tmp_path / "whole", sets=cosine))
+    run(*train(tmp_path / "parts", "--steps", "3", sets=cosine))
+    assert [r["lr"] for r in metrics_read(tmp_path / "parts")] == [
+        r["lr"] for r in metrics_read(tmp_path / "whole")[:3]
+    ]
+    resume = ["train", "toy2d", "--resume", "--out", str(tmp_path / "parts"), "--steps"]
+    run(*resume, "8")
+    assert equal(checkpoint(tmp_path / "parts"), checkpoint(tmp_path / "whole"))
+    assert "laid out" not in capsys.readouterr().err
+    run(*resume, "10")  # beyond the schedule's end: told, and laid out anew
+    assert "cosine schedule" in capsys.readouterr().err
+    assert json.loads((tmp_path / "parts" / "config.json").read_text())["train"]["steps"] == 10
+    lr = [r["lr"] for r in metrics_read(tmp_path / "parts")]
+    assert len(lr) == 10 and lr[8] > lr[7]
+
+
 @pytest.mark.parametrize("verb", [["train", "toy2d", "--resume", "--steps", "9", "--out"], ["sample"], ["eval"]])
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "other energy", "missing"])
 def test_main__damaged_checkpoint_is_refused(
@@ -420,7 +444,7 @@ def test_main__damaged_checkpoint_is_refused(
     elif damage == "missing":
         file.unlink()
     else:
-        run(*train(tmp_path / "other", "--steps", "8", sets=("energy.layer_norm=true",)))
+        run(*train(tmp_path / "other", "--steps", "8", sets=("energy.activation=tanh",)))
         for name in ("checkpoint.npz", "checkpoint.json"):
             (copied / name).write_bytes((tmp_path / "other" / name).read_bytes())
     capsys.readouterr()
@@ -540,18 +564,8 @@ def test_train__digits_summary_has_every_figure(tmp_path: Path, capsys: pytest.C
     assert picture_size((tmp_path / "samples.png").read_bytes())[0] > 400
     text = (tmp_path / "report.html").read_text()
     assert "held out from the training" in text and "100 samples of 1000 of 1024 persistent chains" in text
-    assert "0.5 is chance" in text and f"--init {tmp_path} --out NEW" in text and 'alt=""' not in text
+    assert "0.5 is chance" in text and f"--out {tmp_path} --resume --steps 4" in text and 'alt=""' not in text
     assert "Persistent chains during training" in text and "auroc_letters" in text and "train.sigma" in text
-
-
-def test_train__cosine_schedule_cannot_grow_and_says_what_can_be_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(*train(tmp_path / "a", "--steps", "3", sets=("schedule=cosine",)))
-    capsys.readouterr()
-    assert main(["train", "toy2d", "--out", str(tmp_path / "a"), "--resume", "--steps", "4"]) == 2
-    assert f"--init {tmp_path / 'a'}" in error_line(capsys)
-    run(*train(tmp_path / "b", "--steps", "2", "--init", str(tmp_path / "a")))
 
 
 def test_train__own_file_is_a_data_set(tmp_path: Path) -> None:
@@ -588,8 +602,22 @@ def test_sample__writes_what_its_address_says(copied: Path, capsys: pytest.Captu
 
 def test_sample__zero_steps_from_the_buffer_are_its_slots(copied: Path) -> None:
     run("sample", str(copied), "--n", "50", "--K", "0")
-    slots = checkpoint(copied)["buffer/slots"]
-    assert all((slots == x).all(axis=1).any() for x in npz_read(copied / "samples.npz")["x"])
+    slots, x = checkpoint(copied)["buffer/slots"], npz_read(copied / "samples.npz")["x"]
+    assert all((slots == row).all(axis=1).any() for row in x)
+    assert len(np.unique(x, axis=0)) > 16  # of 32 slots, drawn 50 times
+
+
+def test_sample__is_langevin_run_of_the_averaged_energy(copied: Path) -> None:
+    drawn = {}
+    for K in (0, 4):
+        run("sample", str(copied), "--n", "9", "--K", str(K), "--seed", "5")
+        drawn[K] = npz_read(copied / "samples.npz")
+    opened, state = run_open(copied)
+    assert not np.array_equal(state.theta["out.w"], state.ema["out.w"])
+    update = opened.config.train.update()
+    x, _ = langevin_run(opened.energy, state.ema, drawn[0]["x"], 4, update, 5, stream=Stream.EVALUATION)
+    assert np.array_equal(drawn[4]["x"], x)
+    assert np.array_equal(drawn[4]["energy"], opened.energy.energy(state.ema, x))
 
 
 @pytest.mark.parametrize("more", [["--n", "0"], ["--K", "-1"], ["--seed", "-1"], ["--start", "data"]])
@@ -604,6 +632,13 @@ def test_eval__recomputes_the_same_summary(copied: Path, capsys: pytest.CaptureF
     run("eval", str(copied), "--json")
     assert (copied / "summary.json").read_text() == before
     assert json.loads(capsys.readouterr().out)["steps"] == 8
+
+
+def test_eval__sums_the_chains_that_stopped(copied: Path) -> None:
+    records = [record | {"nonfinite": 2.0} for record in metrics_read(copied)]
+    (copied / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    run("eval", str(copied))
+    assert json.loads((copied / "summary.json").read_text())["nonfinite"] == 16
 
 
 def test_doctor__names_versions_backends_and_what_is_missing(

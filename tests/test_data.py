@@ -143,6 +143,7 @@ def test_ood_sets__keep_shape_range_and_number() -> None:
         assert images.shape[1:] == (8, 8, 1) and images.dtype == np.float32 and np.abs(images).max() <= 1, name
     assert np.array_equal(sets["inverted"], -DIGITS.test)
     assert np.array_equal(sets["rot90"][0, ..., 0], np.rot90(DIGITS.test[0, ..., 0]))
+    assert not np.array_equal(sets["shuffled"], DIGITS.test)
     assert np.array_equal(np.sort(sets["shuffled"].reshape(360, 64)), np.sort(DIGITS.test.reshape(360, 64)))
     assert (np.ptp(sets["constant"], axis=(1, 2, 3)) == 0).all()
     again = ood_sets(DIGITS.test, letters=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -52,6 +52,7 @@ class RunSettings:
     seed: int = 0
     backend: str = "auto"
     dtype: str = "float32"
+    until: int = 0  # stop after this step (--steps); 0 = train.steps, where a schedule ends
     init: str = ""  # run folder whose parameters this run starts from
     save_every: int = 100  # steps between checkpoints
     report: bool = True  # curves.png and report.html at the end (needs the extra `plot`)
@@ -59,6 +60,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         check_count("seed", self.seed, low=0, high=2**64 - 1)
         check_choice("dtype", self.dtype, ("float32", "float64"))
+        check_count("until", self.until, low=0)
         check_count("save_every", self.save_every, low=1)
 
 
@@ -72,6 +74,11 @@ class RunConfig:
     spec: NetworkSpec
     train: Recipe
     run: RunSettings
+
+    @property
+    def until(self) -> int:
+        """The step after which the run stops."""
+        return self.run.until or self.train.steps
 
     def identity(self) -> dict[str, Any]:
         """The energy as JSON holds it; a checkpoint belongs to exactly one."""
@@ -209,14 +216,12 @@ def resolve(preset: str, tables: Tables, shape: tuple[int, ...]) -> RunConfig:
     spec = section_read(ENERGIES[kind], "energy", {"shape": shape} | energy)
     if spec.shape != shape:
         raise ShapeError(f"energy.shape: the data hold samples of shape {shape}, found {spec.shape}")
-    return RunConfig(
-        preset=preset,
-        data=section_read(DataConfig, "data", tables["data"]),
-        kind=kind,
-        spec=spec,
-        train=section_read(Recipe, "train", tables["train"]),
-        run=section_read(RunSettings, "run", tables["run"]),
-    )
+    run = section_read(RunSettings, "run", tables["run"])
+    train = section_read(Recipe, "train", tables["train"])
+    if run.until > train.steps:  # a longer run than the recipe's: its schedule is laid out over all of it
+        train = replace(train, steps=run.until)
+    data = section_read(DataConfig, "data", tables["data"])
+    return RunConfig(preset, data, kind, spec, train, run)
 
 
 def section_read(cls: type[Any], section: str, table: dict[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from textwrap import fill
 from typing import Any, NoReturn
 
 from ebm_fast.extras import require
-from ebm_ref.contracts import ConfigError, EbmError
+from ebm_ref.contracts import ConfigError, EbmError, check_count
 
 from .config import SECTIONS, file_tables, merge, preset_names, preset_tables, section_keys, set_tables
 from .doctor import doctor, doctor_text
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = add_verb(verbs, "train", "train an energy on a preset's data, into a run folder")
     train.add_argument("preset", metavar="PRESET", help=f"one of {', '.join(preset_names())}")
     train.add_argument("--method", help="pcd (persistent chains) or cd (chains from the data)")
-    train.add_argument("--steps", type=int, help="training steps in all")
+    train.add_argument("--steps", type=int, help="stop after this step; default the recipe's train.steps")
     train.add_argument("--seed", type=int, help="0..2^64-1; every random number follows from it")
     train.add_argument("--out", type=Path, help="run folder; default runs/PRESET-METHOD")
     train.add_argument("--backend", help="ebm_ref, numba_cpu or auto")
@@ -128,11 +128,13 @@ def complain(message: str) -> int:
 def run_train(options: argparse.Namespace) -> int:
     given = {
         "train.method": options.method,
-        "train.steps": options.steps,
+        "run.until": options.steps,
         "run.seed": options.seed,
         "run.backend": options.backend,
         "run.init": None if options.init is None else str(options.init.absolute()),
     }
+    if options.steps is not None:
+        check_count("--steps", options.steps, low=1)
     flags = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     changes = merge({} if options.config is None else file_tables(options.config), set_tables(options.set + flags))
     tables = merge(preset_tables(options.preset), changes)

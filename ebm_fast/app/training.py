@@ -7,6 +7,7 @@ checkpoint is replaced. A resumed run drops the records after its checkpoint and
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ from .runfolder import (
 )
 
 # on --resume; the rest is another run. A file that moved is still known by data.sha256
-MAY_CHANGE = ("train.steps", "run.backend", "run.save_every", "run.report", "data.path")
+MAY_CHANGE = ("train.steps", "run.until", "run.backend", "run.save_every", "run.report", "data.path")
 
 
 class Interrupted(Exception):
@@ -59,7 +60,7 @@ def train_new(preset: str, tables: Tables, folder: Path) -> dict[str, Any]:
 
 
 def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> dict[str, Any]:
-    """The run in `folder`, continued up to train.steps in all; its summary. What it holds wins over the preset."""
+    """The run in `folder`, continued up to step run.until; its summary. What it holds wins over the preset."""
     check_existing(folder)
     if not (folder / CONFIG).exists():  # ended before it wrote anything: nothing is lost by starting it again
         check_untouched(folder)
@@ -75,8 +76,8 @@ def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> 
             state = state_load(folder, run)
         else:
             state = first_state(run)
-        if state.step > run.config.train.steps:
-            raise ConfigError(f"train.steps: {folder} is at step {state.step} already, found {run.config.train.steps}")
+        if state.step > run.config.until:
+            raise ConfigError(f"--steps: {folder} is at step {state.step} already, found {run.config.until}")
         write_atomic(folder / CONFIG, run.config.dumps().encode())
         return carry_on(folder, run, state)
 
@@ -111,35 +112,36 @@ def check_changes(folder: Path, stored: Tables, run: Run) -> None:
     if changed:
         error = CheckpointError if changed[0].startswith("energy.") else ConfigError
         raise error(f"{folder}: {changed[0]}; name another folder with --out")
-    recipe = run.config.train
-    if recipe.schedule != "constant" and stored["train"]["steps"] != recipe.steps:
-        raise ConfigError(
-            f"train.steps: the {recipe.schedule} schedule of {folder} is laid out over "
-            f"{stored['train']['steps']} steps, found {recipe.steps}; to train on, start a new run with --init {folder}"
+    recipe, before = run.config.train, stored["train"]["steps"]
+    if recipe.schedule != "constant" and before != recipe.steps:
+        print(
+            f"the {recipe.schedule} schedule of {folder} was laid out over {before} steps, from here on over "
+            f"{recipe.steps}: not the run that had them from the start",
+            file=sys.stderr,
         )
 
 
 def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
-    """Train from `state` to train.steps, then write the results; the summary."""
-    recipe, identity = run.config.train, run.config.identity()
+    """Train from `state` to step run.until, then write the results; the summary."""
+    recipe, identity, until = run.config.train, run.config.identity(), run.config.until
     records = metrics_cut(folder, state.step)
     alarms = Alarms(alpha=recipe.alpha)
     for record in records:
         alarms.update(record)
     seconds = float(records[-1]["seconds"]) if records else 0.0
+    saved = state.step
     if state.step == 0:
         snapshot_write(folder, state)
         checkpoint_save(folder, state_arrays(state), state.step, identity)
     metrics = Metrics(folder)
-    with metrics, stop_requests() as asked, Progress(state.step, recipe.steps) as progress:
-        while state.step < recipe.steps:
+    with metrics, stop_requests() as asked, Progress(state.step, until) as progress:
+        while state.step < until:
             began = time.perf_counter()
             try:
                 state, record = train_step(run.backend, run.energy, recipe, state, run.data.train, run.seed)
             except NonFiniteError as error:
-                kept = state.step // run.config.run.save_every * run.config.run.save_every
                 raise NonFiniteError(
-                    f"{folder}: stopped in step {state.step + 1}: {error}; kept as of step {kept}"
+                    f"{folder}: stopped in step {state.step + 1}: {error}; kept as of step {saved}"
                 ) from error
             seconds += time.perf_counter() - began
             record = {"step": state.step, **record, "seconds": round(seconds, 4)}
@@ -152,12 +154,13 @@ def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
                 progress.message(f"alarm at step {state.step}: {text}")
             snapshot_write(folder, state)
             progress.update(state.step, record)
-            if state.step % run.config.run.save_every == 0 or state.step == recipe.steps or asked:
+            if state.step % run.config.run.save_every == 0 or state.step == until or asked:
                 metrics.sync()
                 checkpoint_save(folder, state_arrays(state), state.step, identity)
+                saved = state.step
             if asked:
                 again = f"ebm train {run.config.preset} --out {quote(str(folder))} --resume"
-                raise Interrupted(f"stopped at step {state.step} of {recipe.steps}; continue with {again}")
+                raise Interrupted(f"stopped at step {state.step} of {until}; continue with {again}")
     return results_write(folder, run, state, records)
 
 

@@ -14,8 +14,9 @@ from typing import ClassVar
 from ebm_ref.specs import ConvSpec
 
 from . import tile
+from .links import DENSE, Value, conv_links
 from .network import Network
-from .program import DENSE, Program, Value, conv_links
+from .program import Program
 
 
 @dataclass(frozen=True)

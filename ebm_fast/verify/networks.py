@@ -1,0 +1,103 @@
+"""Rounding inside a network, which no single sum describes: magnitudes by order of derivative, and nudged inputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import ebm_ref
+from ebm_ref.contracts import Array
+
+from .case import Case, Outputs, export
+
+NETWORKS = ("langevin_run", "conv_energy", "mlp_energy")
+NORM_EPS = 1e-5  # of the norms inside a network
+ORDERS = {
+    "energy": 0,
+    "both.energy": 0,
+    "grad_x": 1,
+    "both.grad_x": 1,
+    "grad_theta": 1,
+    "hvp": 2,
+    "grad_theta_along": 2,
+}
+
+
+def is_real(a: Any) -> bool:
+    return isinstance(a, np.ndarray) and a.dtype.kind == "f"
+
+
+def family(function: str, name: str) -> Any:
+    """The results of a network whose roundings are of one size: its derivatives of one order."""
+    return name if function == "langevin_run" else ORDERS[name.partition("[")[0]]
+
+
+def largest(*arrays: Any) -> float:
+    return max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
+
+
+def has_lone_group(spec: Any) -> bool:
+    """Whether a norm of the network sees groups of one number: x - mean = 0, and 1 / sqrt(var + eps) at its largest."""
+    if not hasattr(spec, "channels"):
+        return bool(spec.layer_norm and 1 in spec.hidden)
+    size_h, size_w = spec.shape[:2]
+    cut = spec.kernel - 1 if spec.padding == "VALID" else 0
+    for i, (size, stride) in enumerate(zip(spec.channels, spec.strides, strict=True)):
+        size_h, size_w = (-(-(length - cut) // stride) for length in (size_h, size_w))
+        if size_h * size_w * size == spec.groups(i):
+            return True
+    return False
+
+
+def of_network(case: Case, want: Outputs, single: bool) -> dict[str, tuple[Array, int]]:
+    """One magnitude for all derivatives of one order, for n terms of the longest sum inside.
+
+    A derivative that cancels is the sum of terms as large as those of the others: along a bias before a norm,
+    or in x where a group holds one number, it is 0 and its rounding is not. dE/d(out.b) = 1 is among the first.
+    """
+    args, theta = case.args, case.args["theta"]
+    energy = args["energy"].build() if "energy" in args else getattr(ebm_ref, export(case.function))(**case.options)
+    x = args["x0"] if "x0" in args else args["x"]
+    n = max(int(np.prod(a.shape[:-1])) for a in theta.values()) + x.size
+
+    norms = sum(name.endswith(".gamma") for name in theta)
+    flat = norms if largest(x) < 1e-3 else min(norms, has_lone_group(energy))  # norms of maps that are all alike
+    first = largest(energy.grad_x(theta, x), *energy.grad_theta(theta, x, np.ones(len(x))).values())
+    value = first * largest(theta["out.w"])
+    first *= NORM_EPS ** (-0.5 * flat)  # their 1 / sqrt(var + eps) magnifies roundings of results that are 0
+    if "x0" in args:
+        moves = args["K"] * args["update"].eta * first
+        sizes: dict[Any, float] = {"x": moves, "energy": value, "grad_norm": first * x[0].size ** 0.5}
+    else:
+        second = first * NORM_EPS ** (-0.5 * min(flat, 1)) * largest(args["v"])
+        sizes = {0: value, 1: first * max(1.0, largest(args["w"])), 2: second}
+    real = {name: a for name, a in want.items() if is_real(a)}
+    for name, a in real.items():
+        group = family(case.function, name)
+        sizes[group] = max(sizes[group], largest(a))
+    return {name: (np.full_like(a, sizes[family(case.function, name)]), n) for name, a in real.items()}
+
+
+def share_noise(function: str, noise: dict[str, Array]) -> dict[str, Array]:
+    """The largest noise of a family, for all of its results: where one rounds, the next may."""
+    top: dict[Any, float] = {}
+    for name, a in noise.items():
+        group = family(function, name)
+        top[group] = max(top.get(group, 0.0), largest(a))
+    return {name: np.full_like(a, top[family(function, name)]) for name, a in noise.items()}
+
+
+def nudged(case: Case, rng: np.random.Generator) -> Case:
+    """Every real input moved by about one float32 rounding; x by a rounding of numbers of size 1 at least."""
+
+    def move(name: str, a: Any) -> Any:
+        if isinstance(a, dict):
+            return {key: move(key, item) for key, item in a.items()}
+        if not is_real(a):
+            return a
+        size = max(1.0, float(np.abs(a).max(initial=0.0))) if name in ("x", "x0") else np.abs(a)
+        return a + float(np.finfo(np.float32).eps) * size * rng.uniform(-1, 1, a.shape)
+
+    return replace(case, args={name: move(name, value) for name, value in case.args.items()})
