@@ -20,6 +20,7 @@ from ebm_fast import BACKENDS, backend, why_not
 from ebm_fast.app import main as app
 from ebm_fast.app import progress, training
 from ebm_fast.app.arrays import npz_read
+from ebm_fast.app.config import SECTIONS, section_keys
 from ebm_fast.app.main import VERBS, build_parser, main
 from ebm_fast.app.run import run_open
 from ebm_fast.app.runfolder import lock_folder, metrics_read
@@ -302,6 +303,15 @@ def test_main__unusable_command_line_is_one_line(arguments: list[str], capsys: p
     error_line(capsys)
 
 
+def test_main__help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0 and max(map(len, text.splitlines())) <= 100
+    words = re.split(r"[\s,]+", text.partition("keys of --set")[2])
+    assert {key for section in SECTIONS for key in section_keys(section)} <= set(words)
+
+
 def test_main__missing_extra_is_named_before_any_work(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -554,7 +564,7 @@ def test_train__digits_summary_has_every_figure(tmp_path: Path, capsys: pytest.C
     assert picture_size((tmp_path / "samples.png").read_bytes())[0] > 400
     text = (tmp_path / "report.html").read_text()
     assert "held out from the training" in text and "100 samples of 1000 of 1024 persistent chains" in text
-    assert "0.5 is chance" in text and f"--init {tmp_path} --out NEW" in text and 'alt=""' not in text
+    assert "0.5 is chance" in text and f"--out {tmp_path} --resume --steps 4" in text and 'alt=""' not in text
     assert "Persistent chains during training" in text and "auroc_letters" in text and "train.sigma" in text
 
 

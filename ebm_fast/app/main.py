@@ -13,12 +13,13 @@ import sys
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NoReturn
 
 from ebm_fast.extras import require
 from ebm_ref.contracts import ConfigError, EbmError, check_count
 
-from .config import file_tables, merge, preset_names, preset_tables, set_tables
+from .config import SECTIONS, file_tables, merge, preset_names, preset_tables, section_keys, set_tables
 from .doctor import doctor, doctor_text
 from .report import cell
 from .sampling import STARTS, evaluate_again, sample
@@ -36,7 +37,11 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = Parser(prog="ebm", description="Train, sample, evaluate and verify energy-based models.")
+    parser = Parser(
+        prog="ebm",
+        description="Train, sample, evaluate and verify energy-based models.",
+        epilog="Start with `ebm doctor`, then `ebm train toy2d` (about a minute), then `ebm train digits` (minutes).",
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
     train = add_verb(verbs, "train", "train an energy on a preset's data, into a run folder")
@@ -55,18 +60,23 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="e.g. train.lr=1e-3 energy.kind=MLPEnergy",
+        help="after PRESET; any key below, e.g. train.lr=1e-3 energy.kind=MLPEnergy",
+    )
+    train.formatter_class = argparse.RawDescriptionHelpFormatter
+    train.epilog = "keys of --set and --config:\n" + "\n".join(
+        fill(", ".join(section_keys(section)), 100, initial_indent=f"  {section:<8}", subsequent_indent=" " * 10)
+        for section in SECTIONS
     )
 
     draw = add_verb(verbs, "sample", "draw samples from a run, into samples.npz and samples.png")
-    draw.add_argument("run", metavar="RUN", type=Path)
+    draw.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/digits-pcd")
     draw.add_argument("--n", type=int, default=64, help="samples (64)")
     draw.add_argument("--K", type=int, help="Langevin steps; default the recipe's K, ten times that from uniform noise")
-    draw.add_argument("--seed", type=int, default=0)
+    draw.add_argument("--seed", type=int, default=0, help="another seed, other samples (0)")
     draw.add_argument("--start", default="buffer", help=f"where chains start: {' or '.join(STARTS)}")
 
     again = add_verb(verbs, "eval", "recompute a run's summary and pictures")
-    again.add_argument("run", metavar="RUN", type=Path)
+    again.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/digits-pcd")
 
     check = add_verb(verbs, "verify", "check every twin against the oracle")
     check.add_argument("--twin", nargs="+", metavar="NAME", help="backends to check; default all that can run here")

@@ -60,14 +60,13 @@ def figures_table(figures: dict[str, Any]) -> str:
     return f"<table>{body}</table>"
 
 
-def commands(folder: Path, preset: str, schedule: str, steps: int) -> str:
+def commands(folder: Path, preset: str, steps: int) -> str:
     """What can be done with this run next."""
     name = quote(str(folder))
-    longer = f"--out {name} --resume --steps {2 * steps}" if schedule == "constant" else f"--init {name} --out NEW"
     lines = (
         (f"ebm sample {name} --n 64", "more samples"),
         (f"ebm sample {name} --start uniform", "samples by chains from noise"),
-        (f"ebm train {preset} {longer}", "train on"),
+        (f"ebm train {preset} --out {name} --resume --steps {2 * steps}", "train on"),
     )
     return "".join(f"<p><code>{escape(line)}</code> {what}</p>" for line, what in lines)
 

@@ -150,7 +150,7 @@ def report_html(
         ("Energies", report.image(plots.histogram(energies), "", alt="histograms of E on each set")),
         ("Figures", report.figures_table({k: v for k, v in summary.items() if k not in ("preset", "alarms")})),
         ("Settings", report.table(settings)),
-        ("Go on", report.commands(folder, run.config.preset, run.config.train.schedule, state.step)),
+        ("Go on", report.commands(folder, run.config.preset, state.step)),
     ]
     title = f"{run.config.preset}: {run.config.kind} by {run.config.train.method.upper()}"
     lead = f"{state.step} steps on {run.config.run.backend}, {summary['seconds_train']:.0f} s; seed {run.seed}"
