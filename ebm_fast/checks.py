@@ -6,6 +6,7 @@ A kernel trusts its arguments, so a public function calls these first. They rais
 
 from __future__ import annotations
 
+import sys
 from math import prod
 from typing import Any
 
@@ -20,6 +21,7 @@ from ebm_ref.contracts import (
     check_count,
 )
 
+ROOMS = ("ebm_ref", "ebm_fast.numba_cpu")
 WORD = 2**32 - 1  # the largest counter word
 
 
@@ -36,16 +38,16 @@ def check_dtype(dtype: Any) -> np.dtype:
         kind = np.dtype(dtype)
     except TypeError as error:
         raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}") from error
-    if kind not in (np.float32, np.float64):
+    if dtype is None or kind not in (np.float32, np.float64):
         raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}")
     return kind
 
 
 def check_chains(chains: Any, N: int | None = None) -> np.ndarray:
     """Chain ids as contiguous uint64 (N,); raises unless integers in 0..2^32-1."""
-    ids = np.asarray(chains)
-    if ids.dtype.kind not in "iu":
-        raise DTypeError(f"chains: expected integers, found {ids.dtype}")
+    if not isinstance(chains, np.ndarray) or chains.dtype.kind not in "iu":
+        raise DTypeError(f"chains: expected an array of integers, found {getattr(chains, 'dtype', chains)!r}")
+    ids = chains
     if ids.ndim != 1 or (N is not None and ids.shape[0] != N):
         raise ShapeError(f"chains: expected shape ({'N' if N is None else N},), found {ids.shape}")
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) > WORD):
@@ -95,3 +97,10 @@ def check_theta(theta: Any, shapes: Shapes, dtype: Any = None) -> None:
 def flat(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(N, *shape) as a contiguous (N, D); a view where x is contiguous."""
     return np.ascontiguousarray(x).reshape(x.shape[0], prod(shape))
+
+
+def missing(name: str, room: str) -> AttributeError:
+    """The error of asking backend `room` for a name that it lacks: it says which loaded backend has it."""
+    having = [other for other in ROOMS if other != room and name in getattr(sys.modules.get(other), "__all__", ())]
+    where = f"it exists in {' and '.join(having)}" if having else "no loaded backend has it"
+    return AttributeError(f"{room} has no {name}; {where}")

@@ -9,14 +9,11 @@ from ebm_ref.contracts import MissingExtraError
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """The imported `module`; where its library is absent, `MissingExtraError` says what to install.
-
-    A library that is present and fails on its own imports raises its own error.
-    """
+    """The imported `module`; where its library, or one it needs, is absent, MissingExtraError says what to install."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         library = module.partition(".")[0]
-        if (error.name or "").partition(".")[0] != library:
-            raise
-        raise MissingExtraError(f'{library} is not installed: pip install "ebm-oracle[{extra}]"') from error
+        absent = (error.name or library).partition(".")[0]
+        what = library if absent == library else f"{absent}, which {library} needs,"
+        raise MissingExtraError(f'{what} is not installed: pip install "ebm-oracle[{extra}]"') from error

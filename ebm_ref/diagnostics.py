@@ -105,12 +105,15 @@ class Alarms:
     stopped     a chain met a number that is not finite
     explosion   mean |E| grew by the factor `growth` from one window to the next, beyond |E| = `large`
     collapse    mean |grad_x E| is below `flat` times its largest window mean: the energy has become flat
+    separation  the mean gap is beyond half of 1/alpha, the gap at which the regularised loss has its minimum when
+                data and samples are told apart completely (alpha = 0: no such bound, no alarm)
     """
 
     window: int = 100
     growth: float = 4.0
     large: float = 10.0
     flat: float = 1e-3
+    alpha: float = 0.0
     _records: deque[dict[str, float]] = field(default_factory=deque, repr=False)
     _steepest: float = field(default=0.0, repr=False)
     _quiet: dict[str, int] = field(default_factory=dict, repr=False)
@@ -120,6 +123,7 @@ class Alarms:
         check_number("growth", self.growth, low=1.0, open_low=True)
         for name in ("large", "flat"):
             check_number(name, getattr(self, name), low=0.0, open_low=True)
+        check_number("alpha", self.alpha, low=0.0)
         self._records = deque(self._records, maxlen=2 * self.window)
 
     def update(self, record: dict[str, float]) -> list[str]:
@@ -134,7 +138,7 @@ class Alarms:
 
     def _states(self, record: dict[str, float]) -> dict[str, str]:
         """What holds now, by kind; an empty text where nothing is wrong."""
-        texts = {"stopped": "", "explosion": "", "collapse": ""}
+        texts = {"stopped": "", "explosion": "", "collapse": "", "separation": ""}
         if record["nonfinite"] > 0:
             texts["stopped"] = (
                 f"{record['nonfinite']:g} chains met a number that is not finite and stopped. Lower eta, "
@@ -148,6 +152,13 @@ class Alarms:
             texts["collapse"] = (
                 f"Collapse: the mean |grad_x E| fell to {slope:.3g}, from {self._steepest:.3g}. The energy is flat and "
                 "chains see noise only. Lower alpha, lower lr, or raise K; check that data and box agree."
+            )
+        gap = self._mean("gap")
+        if gap * self.alpha > 0.5:
+            texts["separation"] = (
+                f"Separation: the mean gap is {gap:.3g}, of {1 / self.alpha:.3g} = 1/alpha at most. Data and samples "
+                "are told apart completely and the chains no longer reach the data. Lower lr or eta, set "
+                "max_grad_norm, or raise K and sigma."
             )
         before = self._mean("size", 1)
         if size > self.large and size > self.growth * before:  # False when there is no window before

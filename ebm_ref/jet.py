@@ -289,7 +289,7 @@ RULES: dict[Any, Callable[..., Jet]] = {
     np.subtract: lambda a, b: _each(np.subtract, a, b),
     np.negative: lambda a: _each(np.negative, a),
     np.absolute: lambda a: _where(_at(a, 0) < 0, -a, a),
-    np.maximum: lambda a, b: _where(_at(a, 0) >= _at(b, 0), a, b),
+    np.maximum: lambda a, b: _where((_at(a, 0) >= _at(b, 0)) | (_at(a, 0) != _at(a, 0)), a, b),  # NaN stays
     np.multiply: lambda a, b: _product(np.multiply, a, b),
     np.matmul: lambda a, b: _product(np.matmul, a, b),
     np.divide: _quotient,

@@ -153,6 +153,10 @@ def _check_words(name: str, bits: Any) -> None:
 
 
 def _check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    if dtype is None or np.dtype(dtype) not in (np.float32, np.float64):
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}") from error
+    if dtype is None or kind not in (np.float32, np.float64):
         raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}")
-    return np.dtype(dtype)
+    return kind

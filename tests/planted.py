@@ -14,7 +14,7 @@ def bounded(g, clip, clip_norm):
     g = g if clip is None else np.clip(g, -clip, clip)
     if clip_norm is None:
         return g
-    norm = np.sqrt((g * g).reshape(len(g), -1).sum(axis=1)).reshape(-1, *[1] * (g.ndim - 1))
+    norm = np.linalg.norm(g.reshape(len(g), -1).astype(np.float64), axis=1).reshape(-1, *[1] * (g.ndim - 1))
     return g * np.minimum(1, clip_norm / np.maximum(norm, np.finfo(g.dtype).tiny)).astype(g.dtype)
 
 
@@ -70,6 +70,19 @@ def step_replaces_nan(x, g, xi, eta, sigma, clip=None, clip_norm=None, box=None)
 def step_in_place(x, g, xi, eta, sigma, clip=None, clip_norm=None, box=None):
     x[...] = step_right(x, g, xi, eta, sigma, clip, clip_norm, box)
     return x
+
+
+def step_norm_of_squares(x, g, xi, eta, sigma, clip=None, clip_norm=None, box=None):
+    """A square that overflows makes the norm infinite, and the chain stands still."""
+    g = bounded(g, clip, None)
+    if clip_norm is not None:
+        norm = np.sqrt((g * g).reshape(len(g), -1).sum(axis=1)).reshape(-1, *[1] * (g.ndim - 1))
+        g = g * (clip_norm / np.maximum(norm, clip_norm)).astype(g.dtype)
+    return step_right(x, g, xi, eta, sigma, None, None, box)
+
+
+def step_hands_back_its_input(x, g, xi, eta, sigma, clip=None, clip_norm=None, box=None):
+    return x if eta == sigma == 0 and box is None else step_right(x, g, xi, eta, sigma, clip, clip_norm, box)
 
 
 def step_widens(x, g, xi, eta, sigma, clip=None, clip_norm=None, box=None):
@@ -154,6 +167,21 @@ def run_stops_together(energy, theta, x0, K, update, seed, step=0, chains=None, 
     return run_with(energy, theta, x0, K, update, seed, step, chains, stream, address=address, share=True)
 
 
+def run_forgets_the_stream(energy, theta, x0, K, update, seed, step=0, chains=None, stream=Stream.CHAIN_NOISE):
+    return ebm_ref.langevin_run(energy, theta, x0, K, update, seed, step, chains)
+
+
+def run_revives(energy, theta, x0, K, update, seed, step=0, chains=None, stream=Stream.CHAIN_NOISE):
+    """A chain skips the steps that are not finite and goes on after them."""
+    x, alive, infos = x0.copy(), np.ones(len(x0), bool), []
+    for k in range(K):
+        x, info = ebm_ref.langevin_run(energy, theta, x, 1, update, seed, step + k, chains, stream)
+        infos.append(info)
+        alive &= info.alive
+    energies, norms = (np.array([getattr(i, name)[0] for i in infos], x.dtype) for name in ("energy", "grad_norm"))
+    return x, ChainInfo(energies.reshape(K, -1), norms.reshape(K, -1), alive, int((~alive).sum()))
+
+
 def run_one_step_more(energy, theta, x0, K, update, seed, step=0, chains=None, stream=Stream.CHAIN_NOISE):
     return ebm_ref.langevin_run(energy, theta, x0, K + 1, update, seed, step, chains, stream)
 
@@ -184,6 +212,12 @@ def bits_step_in_the_seed(seed, stream, step, chains, D):
 
 def uniform_may_be_zero(seed, stream, step, chains, D, dtype=np.float64):
     return (naive.noise_bits(seed, stream, step, chains, D) * 2.0**-32).astype(dtype)
+
+
+def bits_short_rows(seed, stream, step, chains, D):
+    r = naive.noise_bits(seed, stream, step, chains, D)
+    r[:, 128:] = 0
+    return r
 
 
 def normal_swapped(seed, stream, step, chains, D, dtype=np.float64):
@@ -383,6 +417,13 @@ class HalfCurvature(ebm_ref.MLPEnergy):
 
     def hvp(self, theta, x, v):
         return super().hvp(theta, x, v) / 2
+
+
+class FirstTile(ebm_ref.MLPEnergy):
+    """Samples beyond the first 64 are left out."""
+
+    def grad_theta(self, theta, x, w):
+        return super().grad_theta(theta, x[:64], w[:64])
 
 
 class CentredBatch(ebm_ref.MLPEnergy):

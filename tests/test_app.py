@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,9 +20,12 @@ from ebm_fast import BACKENDS, backend, why_not
 from ebm_fast.app import main as app
 from ebm_fast.app import progress, training
 from ebm_fast.app.arrays import npz_read
+from ebm_fast.app.config import SECTIONS, section_keys
 from ebm_fast.app.main import VERBS, build_parser, main
+from ebm_fast.app.run import run_open
 from ebm_fast.app.runfolder import lock_folder, metrics_read
 from ebm_fast.extras import require
+from ebm_ref import langevin_run
 from ebm_ref.contracts import (
     BackendError,
     CheckpointError,
@@ -32,6 +36,7 @@ from ebm_ref.contracts import (
     RangeError,
     RunFolderError,
     ShapeError,
+    Stream,
 )
 
 TINY = ["data.n=200", "hidden=[8]", "batch=16", "K=2", "M=32"]
@@ -83,6 +88,8 @@ def test_train__resume_is_exact_to_the_bit(tmp_path: Path, name: str, sets: tupl
     assert (tmp_path / "whole" / "checkpoint.npz").read_bytes() == (tmp_path / "parts" / "checkpoint.npz").read_bytes()
     assert untimed(tmp_path / "parts") == untimed(tmp_path / "whole")
     assert [record["step"] for record in untimed(tmp_path / "parts")] == list(range(1, 201))
+    seconds = [record["seconds"] for record in metrics_read(tmp_path / "parts")]
+    assert seconds == sorted(seconds)  # counted on, not from zero
     summaries = [json.loads((tmp_path / f / "summary.json").read_text()) for f in ("whole", "parts")]
     for summary in summaries:
         del summary["seconds_train"]
@@ -157,10 +164,32 @@ def test_train__interrupt_saves_and_resumes(tmp_path: Path) -> None:
     time.sleep(0.2)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=30)
-    assert child.returncode == 130 and "continue with --resume" in errors and "Traceback" not in errors
+    assert child.returncode == 130 and f"--out {tmp_path / 'r'} --resume" in errors and "Traceback" not in errors
     reached = len(metrics_read(tmp_path / "r"))
     assert 0 < reached < 5000 and int(checkpoint(tmp_path / "r")["step"]) == reached
     run("train", "toy2d", "--out", str(tmp_path / "r"), "--resume", "--steps", str(reached + 1))
+
+
+def test_train__resume_needs_the_first_run_s_init_no_more(tmp_path: Path) -> None:
+    run(*train(tmp_path / "a", "--steps", "2"))
+    run(*train(tmp_path / "b", "--steps", "2", "--init", str(tmp_path / "a")))
+    shutil.rmtree(tmp_path / "a")
+    run("train", "toy2d", "--out", str(tmp_path / "b"), "--resume", "--steps", "3")
+
+
+def test_train__resume_knows_its_file_by_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, moved = tmp_path / "x.npy", tmp_path / "with a space" / "é.npy"
+    np.save(data, np.random.default_rng(0).normal(size=(60, 5)))
+    run(*train(tmp_path / "run", "--steps", "2", sets=(f"data.path={data}", "box=[-9, 9]")))
+    moved.parent.mkdir()
+    data.rename(moved)
+    resume = ["train", "toy2d", "--out", str(tmp_path / "run"), "--resume", "--steps", "3"]
+    run(*resume, "--set", f"data.path={moved}")
+    np.save(moved, np.random.default_rng(1).normal(size=(60, 5)))
+    capsys.readouterr()
+    for verb in (resume, ["eval", str(tmp_path / "run")], ["sample", str(tmp_path / "run")]):
+        assert main(verb) == 2
+        assert "data.sha256" in error_line(capsys)
 
 
 def test_train__alarms_are_told_recorded_and_survive_a_resume(
@@ -168,6 +197,9 @@ def test_train__alarms_are_told_recorded_and_survive_a_resume(
 ) -> None:
     class SevenRecords:
         seen = 0
+
+        def __init__(self, alpha: float) -> None:
+            assert alpha == 0.01
 
         def update(self, record: dict[str, float]) -> list[str]:
             self.seen += 1
@@ -212,11 +244,20 @@ BAD_INPUT = {
     "init is no run": (["train", "toy2d", "--init", "nowhere"], CheckpointError, "nowhere"),
     "nothing to resume": (["train", "toy2d", "--resume"], RunFolderError, "nothing there"),
     "NaN in data": (["train", "toy2d", "--set", "data.path=nan.npy"], DataError, "NaN"),
+    "data beyond float32": (["train", "toy2d", "--set", "data.path=big.npy"], DataError, "float32 can hold"),
     "empty data": (["train", "toy2d", "--set", "data.path=empty.npy"], DataError, "at least 2 samples"),
     "data of rank 1": (["train", "toy2d", "--set", "data.path=rank.npy"], DataError, "found shape"),
     "data of integers": (["train", "toy2d", "--set", "data.path=integers.npy"], DataError, "int64"),
     "truncated data": (["train", "toy2d", "--set", "data.path=short.npy"], DataError, "are there"),
     "data missing": (["train", "toy2d", "--set", "data.path=nothing.npy"], DataError, "nothing.npy"),
+    "number beyond float": (["train", "toy2d", "--set", "lr=1" + "0" * 400], ConfigError, "train.lr"),
+    "number of 5,000 digits": (["train", "toy2d", "--set", "K=1" + "0" * 5000], ConfigError, "train.K"),
+    "digits beyond TOML": (["train", "toy2d", "--config", "digits.toml"], ConfigError, "digits.toml"),
+    "nested beyond TOML": (["train", "toy2d", "--config", "nested.toml"], ConfigError, "nested.toml"),
+    "NUL in a path": (["train", "toy2d", "--config", "nul.toml"], ConfigError, "data.path"),
+    "key outside a section": (["train", "toy2d", "--config", "outside.toml"], ConfigError, r"under .train."),
+    "unknown key in a file": (["train", "toy2d", "--config", "key.toml"], ConfigError, "key.toml: key 'train.step'"),
+    "another file": (["train", "toy2d", "--set", "data.path=vectors.npy", "data.sha256=ab"], DataError, "sha256"),
     "vectors for a ConvEnergy": (["train", "digits", "--set", "data.path=vectors.npy"], EbmError, "shape"),
 }
 
@@ -226,10 +267,16 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with a few bad files in it."""
     monkeypatch.chdir(tmp_path)
     np.save("nan.npy", NAN)
+    np.save("big.npy", np.full((300, 2), 1e39))
     np.save("empty.npy", np.zeros((0, 2)))
     np.save("rank.npy", np.zeros(9))
     np.save("integers.npy", np.zeros((9, 2), dtype=np.int64))
     np.save("vectors.npy", np.zeros((300, 3)))
+    Path("digits.toml").write_text("[train]\nsteps = 1" + "0" * 5000)
+    Path("nested.toml").write_text("[data]\npath = " + "[" * 5000)
+    Path("nul.toml").write_text('[data]\npath = "a\\u0000.npy"')
+    Path("outside.toml").write_text("steps = 5")
+    Path("key.toml").write_text("[train]\nstep = 5")
     Path("short.npy").write_bytes(Path("vectors.npy").read_bytes()[:-1])
     return tmp_path
 
@@ -244,7 +291,7 @@ def test_main__bad_input_is_one_line_and_touches_nothing(
     with pytest.raises(error, match=why):
         VERBS["train"](build_parser().parse_args(arguments))
     assert main(arguments) == 2
-    assert why in error_line(capsys)
+    assert re.search(why, error_line(capsys))
     assert sorted(workplace.rglob("*")) == before
 
 
@@ -254,6 +301,15 @@ def test_main__bad_input_is_one_line_and_touches_nothing(
 def test_main__unusable_command_line_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     error_line(capsys)
+
+
+def test_main__help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0 and max(map(len, text.splitlines())) <= 100
+    words = re.split(r"[\s,]+", text.partition("keys of --set")[2])
+    assert {key for section in SECTIONS for key in section_keys(section)} <= set(words)
 
 
 def test_main__missing_extra_is_named_before_any_work(
@@ -274,6 +330,48 @@ def test_main__backend_that_cannot_run_says_why(workplace: Path, monkeypatch: py
         VERBS["train"](
             build_parser().parse_args(["train", "toy2d", "--backend", "numba_cpu", "--set", "run.report=false"])
         )
+
+
+@pytest.mark.parametrize("absent", ["sklearn.neural_network", "threadpoolctl", "PIL.ImageFont", "matplotlib"])
+def test_train__what_the_evaluation_needs_is_asked_for_before_the_training(
+    absent: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, absent, None)
+    before = sorted(workplace.rglob("*"))
+    assert main(["train", "digits", "--steps", "1", "--out", "run", "--set", "run.report=false"]) == 2
+    assert "pip install" in error_line(capsys) and sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("12 TiB"), OSError(28, "No space left", "disk")])
+def test_main__whatever_ends_a_verb_is_one_line(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(options: object) -> int:
+        raise error
+
+    monkeypatch.setitem(VERBS, "doctor", fail)
+    code = main(["doctor"])
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and captured.err.startswith("ebm: ")
+    assert code == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    assert isinstance(error, KeyboardInterrupt) or "12 TiB" in captured.err or "disk: No space left" in captured.err
+
+
+def test_main__closed_and_full_outputs_leave_no_traceback() -> None:
+    command = f"{sys.executable} -m ebm_fast.app.main"
+    for shell, code, wanted in (
+        (f"({command} doctor; echo code $? >&2) | (exec 0<&-; sleep 3)", 0, "code 141"),
+        (f"{command} doctor > /dev/full", 2, "ebm: error: No space left on device"),
+        (f"{command} nothing 2>&-", 2, ""),
+    ):
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr.strip()) == (code, "", wanted), shell
+
+
+def test_main__name_that_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in (["train", "toy2d", "--out"], ["train", "toy2d", "--resume", "--out"], ["sample"], ["eval"]):
+        assert main([*verb, str(tmp_path / ("a" * 300))]) == 2
+        assert "too long" in error_line(capsys)
 
 
 @pytest.fixture(scope="module")
@@ -312,6 +410,25 @@ def test_train__resume_refuses_another_run(what: str, copied: Path) -> None:
     assert contents(copied) == before
 
 
+def test_train__stopping_early_does_not_bend_the_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--steps says where to stop; a cosine ends at train.steps, so that two parts are the whole."""
+    cosine = ("schedule=cosine", "train.steps=8")
+    run(*train(tmp_path / "whole", sets=cosine))
+    run(*train(tmp_path / "parts", "--steps", "3", sets=cosine))
+    assert [r["lr"] for r in metrics_read(tmp_path / "parts")] == [
+        r["lr"] for r in metrics_read(tmp_path / "whole")[:3]
+    ]
+    resume = ["train", "toy2d", "--resume", "--out", str(tmp_path / "parts"), "--steps"]
+    run(*resume, "8")
+    assert equal(checkpoint(tmp_path / "parts"), checkpoint(tmp_path / "whole"))
+    assert "laid out" not in capsys.readouterr().err
+    run(*resume, "10")  # beyond the schedule's end: told, and laid out anew
+    assert "cosine schedule" in capsys.readouterr().err
+    assert json.loads((tmp_path / "parts" / "config.json").read_text())["train"]["steps"] == 10
+    lr = [r["lr"] for r in metrics_read(tmp_path / "parts")]
+    assert len(lr) == 10 and lr[8] > lr[7]
+
+
 @pytest.mark.parametrize("verb", [["train", "toy2d", "--resume", "--steps", "9", "--out"], ["sample"], ["eval"]])
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "other energy", "missing"])
 def test_main__damaged_checkpoint_is_refused(
@@ -327,7 +444,7 @@ def test_main__damaged_checkpoint_is_refused(
     elif damage == "missing":
         file.unlink()
     else:
-        run(*train(tmp_path / "other", "--steps", "8", sets=("energy.layer_norm=true",)))
+        run(*train(tmp_path / "other", "--steps", "8", sets=("energy.activation=tanh",)))
         for name in ("checkpoint.npz", "checkpoint.json"):
             (copied / name).write_bytes((tmp_path / "other" / name).read_bytes())
     capsys.readouterr()
@@ -339,6 +456,25 @@ def test_main__damaged_checkpoint_is_refused(
     after = contents(copied)
     del before[str(copied / ".lock")], after[str(copied / ".lock")]  # who looked last
     assert after == before
+
+
+@pytest.mark.parametrize("content", [b"", b'{"step": 1}\n', b'{"a": 1}\n' * 8, b'{"step": 1}\n' * 8])
+def test_eval__lost_records_are_refused(content: bytes, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "metrics.jsonl").write_bytes(content)
+    assert main(["eval", str(copied)]) == 2
+    assert "metrics.jsonl" in error_line(capsys)
+
+
+def test_eval__needs_no_record_after_the_checkpoint(copied: Path) -> None:
+    with (copied / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "lo')  # cut short by a kill
+    run("eval", str(copied))
+
+
+def test_train__lost_configuration_is_not_answered_by_resume(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "config.json").unlink()
+    assert main(["train", "toy2d", "--resume", "--out", str(copied)]) == 2
+    assert "no config.json" in error_line(capsys)
 
 
 def test_main__folder_in_use_is_refused(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -427,6 +563,8 @@ def test_train__digits_summary_has_every_figure(tmp_path: Path, capsys: pytest.C
     assert summary["auroc_inverted"] == pytest.approx(summary["auroc_inverted"]) and 0 <= summary["auroc_letters"] <= 1
     assert picture_size((tmp_path / "samples.png").read_bytes())[0] > 400
     text = (tmp_path / "report.html").read_text()
+    assert "held out from the training" in text and "100 samples of 1000 of 1024 persistent chains" in text
+    assert "0.5 is chance" in text and f"--out {tmp_path} --resume --steps 4" in text and 'alt=""' not in text
     assert "Persistent chains during training" in text and "auroc_letters" in text and "train.sigma" in text
 
 
@@ -464,8 +602,22 @@ def test_sample__writes_what_its_address_says(copied: Path, capsys: pytest.Captu
 
 def test_sample__zero_steps_from_the_buffer_are_its_slots(copied: Path) -> None:
     run("sample", str(copied), "--n", "50", "--K", "0")
-    slots = checkpoint(copied)["buffer/slots"]
-    assert all((slots == x).all(axis=1).any() for x in npz_read(copied / "samples.npz")["x"])
+    slots, x = checkpoint(copied)["buffer/slots"], npz_read(copied / "samples.npz")["x"]
+    assert all((slots == row).all(axis=1).any() for row in x)
+    assert len(np.unique(x, axis=0)) > 16  # of 32 slots, drawn 50 times
+
+
+def test_sample__is_langevin_run_of_the_averaged_energy(copied: Path) -> None:
+    drawn = {}
+    for K in (0, 4):
+        run("sample", str(copied), "--n", "9", "--K", str(K), "--seed", "5")
+        drawn[K] = npz_read(copied / "samples.npz")
+    opened, state = run_open(copied)
+    assert not np.array_equal(state.theta["out.w"], state.ema["out.w"])
+    update = opened.config.train.update()
+    x, _ = langevin_run(opened.energy, state.ema, drawn[0]["x"], 4, update, 5, stream=Stream.EVALUATION)
+    assert np.array_equal(drawn[4]["x"], x)
+    assert np.array_equal(drawn[4]["energy"], opened.energy.energy(state.ema, x))
 
 
 @pytest.mark.parametrize("more", [["--n", "0"], ["--K", "-1"], ["--seed", "-1"], ["--start", "data"]])
@@ -480,6 +632,13 @@ def test_eval__recomputes_the_same_summary(copied: Path, capsys: pytest.CaptureF
     run("eval", str(copied), "--json")
     assert (copied / "summary.json").read_text() == before
     assert json.loads(capsys.readouterr().out)["steps"] == 8
+
+
+def test_eval__sums_the_chains_that_stopped(copied: Path) -> None:
+    records = [record | {"nonfinite": 2.0} for record in metrics_read(copied)]
+    (copied / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    run("eval", str(copied))
+    assert json.loads((copied / "summary.json").read_text())["nonfinite"] == 16
 
 
 def test_doctor__names_versions_backends_and_what_is_missing(
@@ -504,14 +663,14 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("rich", [True, False])
+@pytest.mark.parametrize(("rich", "term"), [(True, "xterm"), (False, "xterm"), (False, "dumb")])
 def test_progress__is_live_on_a_terminal_with_rich_and_plain_elsewhere(
-    rich: bool, monkeypatch: pytest.MonkeyPatch
+    rich: bool, term: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    if not rich:
+    monkeypatch.setenv("TERM", term)
+    if not rich and term != "dumb":
         monkeypatch.setattr(progress, "find_spec", lambda name: None)
     with progress.Progress(0, 4) as shown:
         for step in range(1, 5):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ebm_fast.app import config as config_module
 from ebm_fast.app.config import (
     ENERGIES,
     DataConfig,
@@ -100,6 +101,13 @@ def test_set_tables__key_given_twice_is_refused() -> None:
         set_tables(["eta=1", "train.eta=2"])
 
 
+def test_known_key__bare_name_of_two_sections_is_ambiguous(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "section_keys", lambda section: ["n", section])
+    with pytest.raises(ConfigError, match="ambiguous: data.n or energy.n"):
+        set_tables(["n=1"])
+    assert set_tables(["run.n=1"]) == {"run": {"n": 1}}
+
+
 def test_value_read__is_toml_or_a_bare_word() -> None:
     cases = {
         "1": 1,
@@ -117,6 +125,7 @@ BAD_VALUES = {
     "train.K=1.5": ConfigError,
     "train.K=true": ConfigError,
     "train.eta=[1]": ConfigError,
+    "train.eta=true": ConfigError,
     "train.eta=fast": ConfigError,
     "train.box=[1]": ConfigError,
     "train.box=[1, 2, 3]": ConfigError,
@@ -160,7 +169,7 @@ def test_resolve__bad_value_is_refused_and_named(assignment: str) -> None:
 
 
 BAD_FILES = {
-    "eta = 1\n": "unknown section",
+    "eta = 1\n": r"eta stands outside a section; write it under \[train\]",
     "[train]\netaa = 1\n": "did you mean train.eta",
     "[trian]\neta = 1\n": "did you mean train",
     "[train\n": "expected TOML",

@@ -143,6 +143,7 @@ def test_ood_sets__keep_shape_range_and_number() -> None:
         assert images.shape[1:] == (8, 8, 1) and images.dtype == np.float32 and np.abs(images).max() <= 1, name
     assert np.array_equal(sets["inverted"], -DIGITS.test)
     assert np.array_equal(sets["rot90"][0, ..., 0], np.rot90(DIGITS.test[0, ..., 0]))
+    assert not np.array_equal(sets["shuffled"], DIGITS.test)
     assert np.array_equal(np.sort(sets["shuffled"].reshape(360, 64)), np.sort(DIGITS.test.reshape(360, 64)))
     assert (np.ptp(sets["constant"], axis=(1, 2, 3)) == 0).all()
     again = ood_sets(DIGITS.test, letters=True)
@@ -229,3 +230,5 @@ def test_plane_pixels__marks_points_where_they_are() -> None:
     canvas = plane_pixels(level, np.array([[0.95, 0.95], [7.0, 7.0]]), (0.0, 1.0, 0.0, 1.0))
     assert (canvas[0, 9] == 255).all() and (canvas == 255).all(axis=2).sum() == 1
     assert tuple(canvas[9, 0]) == (253, 231, 37) and tuple(canvas[5, 5]) == (68, 1, 84)
+    on_bright = plane_pixels(level, np.array([[0.05, 0.05]]), (0.0, 1.0, 0.0, 1.0))
+    assert tuple(on_bright[9, 0]) == (0, 0, 0)

@@ -182,6 +182,15 @@ def test_alarms__collapse_says_what_to_try():
     assert said[0][0] == 49  # the first window without a steep record
 
 
+def test_alarms__separation_is_measured_against_1_over_alpha():
+    """Saturated at E = -1/(2 alpha) on data and +1/(2 alpha) on samples, which is neither large nor flat."""
+    records = [record(0.0, 0.0)] * 30 + [record(-5.0, 5.0)] * 60
+    said = heard(records, window=20, alpha=0.1)
+    assert len(said) == 1 and "Separation" in said[0][1] and "max_grad_norm" in said[0][1]
+    assert said[0][0] == 40  # the first window with 11 of 20 separated records
+    assert heard(records, window=20) == heard(records, window=20, alpha=0.04) == []
+
+
 def test_alarms__ring_again_only_after_a_quiet_window():
     bad, good = record(nonfinite=3.0), record()
     said = heard([bad] * 5 + [good] * 3 + [bad] + [good] * 10 + [bad], window=10)
@@ -190,6 +199,6 @@ def test_alarms__ring_again_only_after_a_quiet_window():
 
 
 def test_alarms__refuse_wrong_settings():
-    for change in ({"window": 0}, {"growth": 1.0}, {"large": 0.0}, {"flat": -1.0}):
+    for change in ({"window": 0}, {"growth": 1.0}, {"large": 0.0}, {"flat": -1.0}, {"alpha": -1.0}):
         with pytest.raises(RangeError, match=next(iter(change))):
             Alarms(**change)

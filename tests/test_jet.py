@@ -197,3 +197,11 @@ def test_jet_seed__refuses_bad_seeds():
         jet_seed(x, x.astype(np.float32), 1)
     with pytest.raises(JetError, match="2 or 3"):
         Jet(x)
+
+
+def test_jet__a_maximum_with_nan_is_nan():
+    for order in (1, 2):
+        a = jet_seed(np.array([np.nan, 1.0, -1.0]), np.ones(3), order)
+        for y in (np.maximum(a, 0.0), np.maximum(0.0, a)):
+            assert np.isnan(jet_coefficient(y, 0)[0]) and jet_coefficient(y, 0)[1:].tolist() == [1, 0]
+            assert jet_coefficient(y, 1)[1:].tolist() == [1, 0]

@@ -95,7 +95,9 @@ def manifest_read(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{path}: expected a checkpoint's manifest, found nothing") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected a checkpoint's manifest, found a damaged file ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("seal") != seal(manifest):
         raise CheckpointError(f"{path}: expected a sealed manifest, found a changed one")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -35,6 +35,7 @@ class DataConfig:
 
     name: str = "digits"
     path: str = ""  # .npy or .npz: (n, D) vectors, (n, H, W) or (n, H, W, C) images; uint8, or floats in the box
+    sha256: str = ""  # of that file; a run fills it in, and refuses another file from then on
     key: str = ""  # the array of an .npz that holds several
     toy: str = "two_moons"  # of the set toy2d
     n: int = 10_000  # points drawn of the set toy2d
@@ -51,6 +52,7 @@ class RunSettings:
     seed: int = 0
     backend: str = "auto"
     dtype: str = "float32"
+    until: int = 0  # stop after this step (--steps); 0 = train.steps, where a schedule ends
     init: str = ""  # run folder whose parameters this run starts from
     save_every: int = 100  # steps between checkpoints
     report: bool = True  # curves.png and report.html at the end (needs the extra `plot`)
@@ -58,6 +60,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         check_count("seed", self.seed, low=0, high=2**64 - 1)
         check_choice("dtype", self.dtype, ("float32", "float64"))
+        check_count("until", self.until, low=0)
         check_count("save_every", self.save_every, low=1)
 
 
@@ -71,6 +74,11 @@ class RunConfig:
     spec: NetworkSpec
     train: Recipe
     run: RunSettings
+
+    @property
+    def until(self) -> int:
+        """The step after which the run stops."""
+        return self.run.until or self.train.steps
 
     def identity(self) -> dict[str, Any]:
         """The energy as JSON holds it; a checkpoint belongs to exactly one."""
@@ -115,7 +123,7 @@ def file_tables(path: Path) -> Tables:
 def toml_tables(text: str, where: str) -> Tables:
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: an integer of 5,000 digits
         raise ConfigError(f"{where}: expected TOML, found {error}") from error
     return known_tables(tables, where)
 
@@ -124,11 +132,14 @@ def known_tables(tables: dict[str, Any], where: str) -> Tables:
     """`tables` themselves, after every section and key proved to be known."""
     for section, table in tables.items():
         if section not in SECTIONS:
+            if not isinstance(table, dict):
+                home, name = known_key(section, f"{where}: ")
+                raise ConfigError(f"{where}: {name} stands outside a section; write it under [{home}]")
             raise ConfigError(f"{where}: unknown section [{section}]{did_you_mean(section, SECTIONS)}")
         if not isinstance(table, dict):
             raise ConfigError(f"{where}: expected a section [{section}], found a value")
         for key in table:
-            known_key(f"{section}.{key}")
+            known_key(f"{section}.{key}", f"{where}: ")
     return tables
 
 
@@ -149,17 +160,17 @@ def set_tables(assignments: Iterable[str]) -> Tables:
 def value_read(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
-def known_key(key: str) -> tuple[str, str]:
+def known_key(key: str, where: str = "") -> tuple[str, str]:
     """(section, name) of `section.name`, or of a bare name that one section alone has."""
     every = [f"{section}.{name}" for section in SECTIONS for name in section_keys(section)]
     matches = [full for full in every if key in (full, full.partition(".")[2])]
     if len(matches) != 1:
         why = f"is ambiguous: {' or '.join(matches)}" if matches else f"is unknown{did_you_mean(key, every)}"
-        raise ConfigError(f"key {key!r} {why}")
+        raise ConfigError(f"{where}key {key!r} {why}")
     section, _, name = matches[0].partition(".")
     return section, name
 
@@ -205,14 +216,12 @@ def resolve(preset: str, tables: Tables, shape: tuple[int, ...]) -> RunConfig:
     spec = section_read(ENERGIES[kind], "energy", {"shape": shape} | energy)
     if spec.shape != shape:
         raise ShapeError(f"energy.shape: the data hold samples of shape {shape}, found {spec.shape}")
-    return RunConfig(
-        preset=preset,
-        data=section_read(DataConfig, "data", tables["data"]),
-        kind=kind,
-        spec=spec,
-        train=section_read(Recipe, "train", tables["train"]),
-        run=section_read(RunSettings, "run", tables["run"]),
-    )
+    run = section_read(RunSettings, "run", tables["run"])
+    train = section_read(Recipe, "train", tables["train"])
+    if run.until > train.steps:  # a longer run than the recipe's: its schedule is laid out over all of it
+        train = replace(train, steps=run.until)
+    data = section_read(DataConfig, "data", tables["data"])
+    return RunConfig(preset, data, kind, spec, train, run)
 
 
 def section_read(cls: type[Any], section: str, table: dict[str, Any]) -> Any:
@@ -242,8 +251,13 @@ def convert(where: str, value: Any, hint: Any) -> Any:
             if len(kinds) == len(value):
                 return tuple(convert(f"{where}[{i}]", v, k) for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise ConfigError(f"{where}: expected float, found an integer beyond the largest") from None
         if option in (int, str, bool) and type(value) is option:
+            if option is str and "\0" in value:
+                raise ConfigError(f"{where}: expected text without NUL, found {value!r}")
             return value
     wanted = " or ".join("none" if o is NoneType else getattr(o, "__name__", str(o)) for o in options)
     raise ConfigError(f"{where}: expected {wanted}, found {value!r}")
@@ -256,6 +270,8 @@ def config_read(path: Path) -> tuple[str, Tables]:
         preset = content.pop("preset")
     except FileNotFoundError:
         raise ConfigError(f"{path}: expected a run's configuration, found nothing") from None
-    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ConfigError(f"{path}: expected a run's configuration, found a damaged file ({error})") from error
     return str(preset), merge(known_tables(content, str(path)))

@@ -110,11 +110,26 @@ def file_load(config: DataConfig, dtype: str) -> Dataset:
     """Your own array: checked, mapped by its dtype, shuffled once, one fifth held out."""
     array = array_check(file_read(config), config.path)
     scaled = array / np.asarray(127.5, dtype) - 1 if array.dtype == np.uint8 else array
-    scaled = scaled.astype(dtype)
+    with np.errstate(over="ignore"):  # what does not fit is refused in the next line
+        scaled = scaled.astype(dtype)
+    if not np.isfinite(scaled).all():
+        raise DataError(f"{config.path}: expected numbers that {dtype} can hold, found {np.abs(array).max():.3g}")
     samples = scaled[..., None] if scaled.ndim == 3 else scaled  # (n, D) or (n, H, W, C)
     order = np.random.default_rng(0).permutation(len(samples))
     held_out = max(1, len(samples) // 5)
     return Dataset("file", samples[order[held_out:]], samples[order[:held_out]])
+
+
+def file_sha256(path: Path, expected: str) -> str:
+    """The file's sha256; DataError when it is not the `expected` one ("" expects nothing)."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    if expected not in ("", found):
+        raise DataError(f"{path}: expected the file of data.sha256 {expected[:12]}..., found {found[:12]}...")
+    return found
 
 
 def file_read(config: DataConfig) -> Array:
@@ -147,5 +162,8 @@ def array_check(array: Array, where: str) -> Array:
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         raise DataError(f"{where}: expected finite numbers, found {bad} NaN or inf of {array.size}")
     if array.ndim > 2 and (array.min() < -1 or array.max() > 1):
-        raise DataError(f"{where}: expected float images in [-1, 1], found {array.min()}..{array.max()}")
+        raise DataError(
+            f"{where}: expected float images in [-1, 1], found {array.min():.6g}..{array.max():.6g}; uint8 images are "
+            "scaled from 0..255 by themselves"
+        )
     return array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,12 @@ def library_version(name: str, module: str) -> str | None:
     """The installed version, found without importing the library; None where it is absent."""
     if importlib.util.find_spec(module) is None:
         return None
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "present, version unknown"
+    for distribution in (name, *packages_distributions().get(module, ())):  # cupy comes as cupy-cuda13x and the like
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return "present, version unknown"
 
 
 def cpu_name() -> str:

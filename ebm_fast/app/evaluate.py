@@ -43,6 +43,14 @@ class Model:
         return np.concatenate(parts).astype(np.float64)
 
 
+def check_extras(data: Dataset) -> None:
+    """Raise MissingExtraError unless `evaluate` can run to its end; asked before a training, not after it."""
+    if data.name in HIDDEN:
+        require("matplotlib", "plot")  # its fonts draw the letters
+        for module in ("PIL.ImageFont", "sklearn.neural_network", "threadpoolctl"):
+            require(module, "data")
+
+
 def choose(backend: ModuleType, samples: Array, count: int, seed: int, purpose: int) -> Array:
     """`count` of the samples, without repeats and by address; all of them where there are fewer."""
     return samples[backend.noise_permutation(seed, Stream.EVALUATION, purpose, len(samples))[:count]]

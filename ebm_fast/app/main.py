@@ -1,23 +1,25 @@
 """The command `ebm`: train, sample, eval, verify, doctor.
 
-Exit codes: 0 done, 1 a check failed, 2 bad input (one line on stderr), 130 interrupted. With --json a verb prints one
-JSON value on stdout; progress is always on stderr.
+Exit codes: 0 done, 1 a check failed, 2 bad input or a machine that says no (one line on stderr), 130 interrupted,
+141 the reader of the output went away. With --json a verb prints one JSON value on stdout; progress is on stderr.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NoReturn
 
 from ebm_fast.extras import require
-from ebm_ref.contracts import ConfigError, EbmError
+from ebm_ref.contracts import ConfigError, EbmError, check_count
 
-from .config import file_tables, merge, preset_names, preset_tables, set_tables
+from .config import SECTIONS, file_tables, merge, preset_names, preset_tables, section_keys, set_tables
 from .doctor import doctor, doctor_text
 from .report import cell
 from .sampling import STARTS, evaluate_again, sample
@@ -35,13 +37,17 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = Parser(prog="ebm", description="Train, sample, evaluate and verify energy-based models.")
+    parser = Parser(
+        prog="ebm",
+        description="Train, sample, evaluate and verify energy-based models.",
+        epilog="Start with `ebm doctor`, then `ebm train toy2d` (about a minute), then `ebm train digits` (minutes).",
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
 
     train = add_verb(verbs, "train", "train an energy on a preset's data, into a run folder")
     train.add_argument("preset", metavar="PRESET", help=f"one of {', '.join(preset_names())}")
     train.add_argument("--method", help="pcd (persistent chains) or cd (chains from the data)")
-    train.add_argument("--steps", type=int, help="training steps in all")
+    train.add_argument("--steps", type=int, help="stop after this step; default the recipe's train.steps")
     train.add_argument("--seed", type=int, help="0..2^64-1; every random number follows from it")
     train.add_argument("--out", type=Path, help="run folder; default runs/PRESET-METHOD")
     train.add_argument("--backend", help="ebm_ref, numba_cpu or auto")
@@ -54,18 +60,23 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="e.g. train.lr=1e-3 energy.kind=MLPEnergy",
+        help="after PRESET; any key below, e.g. train.lr=1e-3 energy.kind=MLPEnergy",
+    )
+    train.formatter_class = argparse.RawDescriptionHelpFormatter
+    train.epilog = "keys of --set and --config:\n" + "\n".join(
+        fill(", ".join(section_keys(section)), 100, initial_indent=f"  {section:<8}", subsequent_indent=" " * 10)
+        for section in SECTIONS
     )
 
     draw = add_verb(verbs, "sample", "draw samples from a run, into samples.npz and samples.png")
-    draw.add_argument("run", metavar="RUN", type=Path)
+    draw.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/digits-pcd")
     draw.add_argument("--n", type=int, default=64, help="samples (64)")
     draw.add_argument("--K", type=int, help="Langevin steps; default the recipe's K, ten times that from uniform noise")
-    draw.add_argument("--seed", type=int, default=0)
+    draw.add_argument("--seed", type=int, default=0, help="another seed, other samples (0)")
     draw.add_argument("--start", default="buffer", help=f"where chains start: {' or '.join(STARTS)}")
 
     again = add_verb(verbs, "eval", "recompute a run's summary and pictures")
-    again.add_argument("run", metavar="RUN", type=Path)
+    again.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/digits-pcd")
 
     check = add_verb(verbs, "verify", "check every twin against the oracle")
     check.add_argument("--twin", nargs="+", metavar="NAME", help="backends to check; default all that can run here")
@@ -83,25 +94,47 @@ def add_verb(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code."""
+    if sys.stderr is None:  # closed by the caller: what belongs there must not land on stdout
+        sys.stderr = open(os.devnull, "w")
     try:
         options = build_parser().parse_args(argv)
-        return VERBS[options.verb](options)
+        code = VERBS[options.verb](options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except EbmError as error:
-        print("ebm: error: " + " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return complain(str(error))
     except Interrupted as interruption:
         print(f"ebm: {interruption}", file=sys.stderr)
         return 130
+    except KeyboardInterrupt:
+        print("ebm: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `| head` has read enough; nothing more can be said, also not at exit
+        sys.stdout = sys.stderr = open(os.devnull, "w")
+        return 141
+    except MemoryError as error:
+        return complain(f"not enough memory: {error or 'an allocation failed'}")
+    except OSError as error:
+        return complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+
+
+def complain(message: str) -> int:
+    """One line on stderr; the exit code of bad input."""
+    print("ebm: error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
 
 
 def run_train(options: argparse.Namespace) -> int:
     given = {
         "train.method": options.method,
-        "train.steps": options.steps,
+        "run.until": options.steps,
         "run.seed": options.seed,
         "run.backend": options.backend,
         "run.init": None if options.init is None else str(options.init.absolute()),
     }
+    if options.steps is not None:
+        check_count("--steps", options.steps, low=1)
     flags = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     changes = merge({} if options.config is None else file_tables(options.config), set_tables(options.set + flags))
     tables = merge(preset_tables(options.preset), changes)

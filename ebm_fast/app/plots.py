@@ -63,8 +63,10 @@ def curves(records: list[dict[str, Any]], figures: dict[str, Any]) -> bytes:
     bars |= {key: figures[key] for key in ("precision", "recall") if figures.get(key) is not None}
     axes[1, 1].barh(list(bars), list(bars.values()), color=DATA)
     for i, value in enumerate(bars.values()):
-        axes[1, 1].text(min(value, 0.9), i, f" {value:.3f}", va="center", color="white" if value > 0.9 else "black")
-    axes[1, 1].set(title="AUROC against other sets; precision, recall", xlim=(0, 1))
+        place, colour = ("right", "white") if value > 0.5 else ("left", "black")
+        axes[1, 1].text(value, i, f" {value:.3f} ", ha=place, va="center", color=colour)
+    title = "AUROC against other sets; precision, recall" if len(bars) > 2 else "precision, recall"
+    axes[1, 1].set(title=title, xlim=(0, 1))
     axes[1, 1].invert_yaxis()
     return figure_bytes(made)
 
@@ -97,7 +99,8 @@ def histogram(energies: dict[str, Array]) -> bytes:
         else:
             colour = OTHERS[others.index(name) % len(OTHERS)]
             axis.hist(kept, bins, density=True, histtype="step", color=colour, linewidth=1.2, label=name)
-    axis.set(title="energy of the data, the samples and other sets", xlabel="E (low = likely)", ylabel="density")
+    title = "energy of the data, the samples and other sets" if others else "energy of the data and the samples"
+    axis.set(title=title, xlabel="E (low = likely)", ylabel="density")
     axis.set_ylim(0, 1.3 * top)  # the other sets may be spikes
     axis.legend(frameon=False, fontsize=8)
     return figure_bytes(made)
@@ -110,6 +113,6 @@ def plane(level: Array, extent: tuple[float, float, float, float], data: Array, 
     shown = np.minimum(level, np.quantile(level, 0.45))
     for axis, points, title in ((axes[0], data, "E and the data"), (axes[1], samples, "E and the samples")):
         axis.contourf(*grid, shown, levels=24, cmap="viridis_r")
-        axis.scatter(points[:, 0], points[:, 1], s=3, color="white", alpha=0.7, linewidths=0)
+        axis.scatter(points[:, 0], points[:, 1], s=5, color="white", edgecolors="black", linewidths=0.3)
         axis.set(title=title, xlim=extent[:2], ylim=extent[2:], aspect="equal")
     return figure_bytes(made)

@@ -55,7 +55,10 @@ def grid_pixels(images: Array, box: tuple[float, float], columns: int | None = N
 
 
 def plane_pixels(level: Array, points: Array, extent: tuple[float, float, float, float]) -> Array:
-    """A height map (n, n), row 0 at the bottom, in colour (dark = low), with the points (N, 2) in white; (n, n, 3)."""
+    """A height map (n, n), row 0 at the bottom, in colour (dark = low), with the points (N, 2); (n, n, 3).
+
+    A point is white where the map is dark and black where it is bright.
+    """
     size = level.shape[0]
     spread = max(float(level.max() - level.min()), 1e-12)
     place = (level - level.min()) / spread * (len(INK) - 1)
@@ -66,5 +69,6 @@ def plane_pixels(level: Array, points: Array, extent: tuple[float, float, float,
     column = np.floor((points[:, 0] - left) / (right - left) * size).astype(int)
     row = np.floor((top - points[:, 1]) / (top - bottom) * size).astype(int)
     inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
-    canvas[row[inside], column[inside]] = 255
+    under = canvas[row[inside], column[inside]]  # (points inside, 3)
+    canvas[row[inside], column[inside]] = np.where(under.mean(axis=1, keepdims=True) < 112, 255, 0)
     return canvas

@@ -1,7 +1,8 @@
-"""Progress on stderr: one live line on a terminal that has rich, plain lines every two seconds elsewhere."""
+"""Progress on stderr: one live line where rich can draw it, plain lines every two seconds elsewhere."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -11,6 +12,7 @@ from typing import Any
 from ebm_fast.extras import require
 
 INTERVAL = 2.0  # seconds between plain lines
+DUMB = ("dumb", "unknown")  # terminals on which rich would draw nothing
 RECENT = 30  # steps whose speed is shown
 SHOWN = ("gap", "energy_pos", "energy_neg", "grad_norm")
 
@@ -22,7 +24,7 @@ class Progress:
         self.steps, self.last = steps, time.perf_counter()
         self.recent = deque([(self.last, start)], maxlen=RECENT)
         self.live: Any = None
-        if sys.stderr.isatty() and find_spec("rich"):
+        if sys.stderr.isatty() and os.environ.get("TERM") not in DUMB and find_spec("rich"):
             bars = require("rich.progress", "cli")
             columns = [bars.BarColumn(20), bars.MofNCompleteColumn(), bars.TextColumn("{task.description}")]
             columns.append(bars.TimeRemainingColumn())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 from html import escape
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 STYLE = """
@@ -15,21 +17,58 @@ img { max-width: 100%; border-radius: 4px; } img.pixels { image-rendering: pixel
 figure { display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top; } figcaption { color: #52606d; }
 table { border-collapse: collapse; } td { padding: .15rem 1.2rem .15rem 0; border-bottom: 1px solid #e4e7eb;
        font-variant-numeric: tabular-nums; vertical-align: top; } td:first-child { color: #52606d; }
-.columns { display: flex; gap: 3rem; flex-wrap: wrap; } .alarm { color: #a61b1b; }
+td.note { color: #52606d; padding-right: 0; } .alarm { color: #a61b1b; }
+code { font-size: .95em; background: #f2f4f7; padding: .1rem .3rem; border-radius: 3px; overflow-wrap: anywhere; }
 """
 
+# what a figure says, by its name or by the part before the first "_"
+MEANINGS = {
+    "gap": "mean E(samples) - mean E(data): near 0 when the chains follow the model",
+    "parameters": "whose samples and energies these are: ema, the moving average, or theta itself",
+    "nonfinite": "chains that met a number that is not finite and stopped",
+    "auroc": "how often a held-out sample scores above one of this set: 1 is perfect, 0.5 is chance",
+    "fpr95": "the share of this set that passes where 95 % of the held-out samples pass: 0 is perfect",
+    "precision": "the share of samples that lie among real ones: compare precision_real",
+    "recall": "the share of real samples that lie among the samples: compare recall_real",
+    "precision_real": "the same for one half of the real samples against the other",
+    "recall_real": "the same for one half of the real samples against the other",
+    "classes_covered": "classes to which a classifier gives at least 2 % of the samples",
+    "class_shares": "the share of the samples in each class",
+    "classifier_accuracy": "of that classifier, on the held-out samples",
+}
 
-def image(content: bytes, caption: str, pixels: bool = False) -> str:
-    """A figure with the PNG inside the page."""
+
+def image(content: bytes, caption: str, pixels: bool = False, alt: str = "") -> str:
+    """A figure with the PNG inside the page; `alt` says what is shown where the caption does not."""
     uri = "data:image/png;base64," + base64.b64encode(content).decode()
     kind = ' class="pixels"' if pixels else ""
-    caption = escape(caption)
-    return f'<figure><img{kind} src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img{kind} src="{uri}" alt="{escape(alt or caption)}">{below}</figure>'
 
 
 def table(rows: dict[str, Any]) -> str:
     body = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(cell(v))}</td></tr>" for k, v in rows.items())
     return f"<table>{body}</table>"
+
+
+def figures_table(figures: dict[str, Any]) -> str:
+    """Each figure with what it says."""
+    body = ""
+    for key, value in figures.items():
+        note = MEANINGS.get(key, MEANINGS.get(key.partition("_")[0], ""))
+        body += f'<tr><td>{escape(key)}</td><td>{escape(cell(value))}</td><td class="note">{escape(note)}</td></tr>'
+    return f"<table>{body}</table>"
+
+
+def commands(folder: Path, preset: str, steps: int) -> str:
+    """What can be done with this run next."""
+    name = quote(str(folder))
+    lines = (
+        (f"ebm sample {name} --n 64", "more samples"),
+        (f"ebm sample {name} --start uniform", "samples by chains from noise"),
+        (f"ebm train {preset} --out {name} --resume --steps {2 * steps}", "train on"),
+    )
+    return "".join(f"<p><code>{escape(line)}</code> {what}</p>" for line, what in lines)
 
 
 def cell(value: Any) -> str:

@@ -119,10 +119,17 @@ def report_html(
 ) -> str:
     """The report: pictures first, then the curves, then every figure and setting."""
     draw = lambda x: png_bytes(chain_pixels(run, model, x))  # noqa: E731
-    sections = [("Samples", report.image(draw(chains), summary["samples"], True))]
+    alarms = "".join(f'<p class="alarm">{report.escape(text)}</p>' for text in summary["alarms"][:20])
+    sections = [("Alarms", alarms)] if alarms else []
     if run.data.shape == (2,):
         level, extent = plane_energy(run, model)
-        sections.append(("Energy", report.image(plots.plane(level, extent, run.data.test, chains), "low E is bright")))
+        caption = f"low E is bright; the samples are {summary['samples']}"
+        sections.append(("Samples", report.image(plots.plane(level, extent, run.data.test, chains), caption)))
+    else:
+        shown = min(SHOWN, len(chains))
+        samples = report.image(draw(chains), f"{shown} samples of {summary['samples']}", True)
+        real = report.image(draw(run.data.test[:SHOWN]), "real, held out from the training", True)
+        sections.append(("Samples", samples + real))
     if run.data.is_image:
         pictures = [report.image(draw(x), f"step {at}", True) for at, x in snapshots_read(folder, state.step)]
         sections.append(("Persistent chains during training", "".join(pictures)))
@@ -133,17 +140,17 @@ def report_html(
         run.energy, model.theta, start, K, run.config.train.update(), run.seed, stream=Stream.EVALUATION
     )
     title = f"energy along {FRESH} chains of {K} steps from uniform noise"
-    trajectories = report.image(plots.trajectories(info.energy, summary["energy_data"], title), "")
+    trajectories = report.image(plots.trajectories(info.energy, summary["energy_data"], title), "", alt=title)
     after = report.image(draw(fresh), f"the chains after {K} steps", True) if run.data.is_image else ""
     sections.append(("Chains from fresh noise", after + trajectories))
 
-    alarms = "".join(f'<p class="alarm">{report.escape(text)}</p>' for text in summary["alarms"][:20])
     settings = {f"{section}.{k}": v for section, t in run.config.tables().items() for k, v in t.items()}
     sections += [
-        ("Training", alarms + report.image(curves, "")),
-        ("Energies", report.image(plots.histogram(energies), "")),
-        ("Figures", report.table({k: v for k, v in summary.items() if k != "alarms"})),
+        ("Training", report.image(curves, "", alt="gap, mean energies and gradient norm over the steps")),
+        ("Energies", report.image(plots.histogram(energies), "", alt="histograms of E on each set")),
+        ("Figures", report.figures_table({k: v for k, v in summary.items() if k not in ("preset", "alarms")})),
         ("Settings", report.table(settings)),
+        ("Go on", report.commands(folder, run.config.preset, state.step)),
     ]
     title = f"{run.config.preset}: {run.config.kind} by {run.config.train.method.upper()}"
     lead = f"{state.step} steps on {run.config.run.backend}, {summary['seconds_train']:.0f} s; seed {run.seed}"

@@ -14,7 +14,7 @@ from ebm_ref.train import TrainState, state_from_arrays, train
 
 from .checkpoint import checkpoint_load
 from .config import DataConfig, RunConfig, Tables, config_read, resolve, section_read
-from .data import SHAPES, Dataset, data_load
+from .data import SHAPES, Dataset, data_load, file_sha256
 from .evaluate import Model
 from .runfolder import CONFIG, check_existing
 
@@ -46,8 +46,9 @@ def prepare(preset: str, tables: Tables) -> Run:
     """Resolve the configuration, load and check the data, find the backend; every error comes before any work."""
     data_config = section_read(DataConfig, "data", tables["data"])
     if data_config.path:
-        data_config = replace(data_config, path=str(Path(data_config.path).absolute()))
-        tables = tables | {"data": tables["data"] | {"path": data_config.path}}
+        path = Path(data_config.path).absolute()
+        data_config = replace(data_config, path=str(path), sha256=file_sha256(path, data_config.sha256))
+        tables = tables | {"data": tables["data"] | {"path": data_config.path, "sha256": data_config.sha256}}
         dtype = str(tables["run"].get("dtype", "float32"))
         data = data_load(data_config, dtype if dtype in ("float32", "float64") else "float32")
         config = resolve(preset, tables, data.shape)

@@ -62,8 +62,9 @@ def replace_synced(source: Path, target: Path) -> None:
 
 def check_new(path: Path) -> None:
     """Raise RunFolderError unless a new run may be made at `path`; touches nothing."""
-    check_writable(path)
-    check_no_run(path)
+    with os_errors(path):
+        check_writable(path)
+        check_no_run(path)
 
 
 def check_no_run(path: Path) -> None:
@@ -75,11 +76,20 @@ def check_no_run(path: Path) -> None:
         )
 
 
+def check_untouched(path: Path) -> None:
+    """Raise RunFolderError when a folder without a configuration holds other files of a run."""
+    found = [name for name in RUN_FILES if (path / name).exists()]
+    if found:
+        raise RunFolderError(f"{path}: holds {', '.join(found)} and no {CONFIG}, without which it cannot be continued")
+
+
 def check_existing(path: Path) -> None:
     """Raise RunFolderError unless `path` is a folder that a run was started in; touches nothing."""
-    if not path.is_dir():
-        raise RunFolderError(f"{path}: expected a run folder, found {'a file' if path.exists() else 'nothing there'}")
-    check_writable(path)
+    with os_errors(path):
+        if not path.is_dir():
+            found = "a file" if path.exists() else "nothing there"
+            raise RunFolderError(f"{path}: expected a run folder, found {found}")
+        check_writable(path)
 
 
 def check_writable(path: Path) -> None:
@@ -157,28 +167,32 @@ def record_read(line: bytes, where: str) -> dict[str, Any]:
         record = json.loads(line)
         if not line.endswith(b"\n") or not isinstance(record, dict) or "step" not in record:
             raise ValueError("not a whole record")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{where}: expected a line with one JSON object, found a damaged one ({error})") from error
     return record
 
 
-def metrics_cut(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the records after `step` (and a last line that was cut short); the records that stay.
+def metrics_upto(path: Path, step: int) -> tuple[list[dict[str, Any]], int]:
+    """(the records of the steps 1..step, the bytes that they take); what follows is not looked at.
 
-    Raises RunFolderError unless these are the steps 1..step, each once.
+    Raises RunFolderError unless these steps are there, each once and in order.
     """
-    file, kept, records = path / METRICS, 0, []
+    file, size, records = path / METRICS, 0, []
     with os_errors(file):
         content = file.read_bytes() if file.exists() else b""
-        for line in content.splitlines(keepends=True):
-            if len(records) == step:
-                break
-            records.append(record_read(line, f"{file}: record {len(records) + 1}"))
-            kept += len(line)
-        if [record["step"] for record in records] != list(range(1, step + 1)):
-            raise RunFolderError(
-                f"{file}: expected the steps 1..{step} of the checkpoint, found {len(records)} records"
-            )
-        if kept != len(content):
-            os.truncate(file, kept)
+    for line in content.splitlines(keepends=True)[:step]:
+        records.append(record_read(line, f"{file}: record {len(records) + 1}"))
+        size += len(line)
+    if [record["step"] for record in records] != list(range(1, step + 1)):
+        raise RunFolderError(f"{file}: expected the steps 1..{step} of the checkpoint, found {len(records)} records")
+    return records, size
+
+
+def metrics_cut(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drop what follows the records of the steps 1..step (a last line that was cut short, too); these records."""
+    records, size = metrics_upto(path, step)
+    file = path / METRICS
+    with os_errors(file):
+        if file.exists() and file.stat().st_size != size:
+            os.truncate(file, size)
     return records

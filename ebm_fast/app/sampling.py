@@ -13,7 +13,7 @@ from .arrays import npz_bytes
 from .png import png_bytes
 from .results import chain_pixels, results_write
 from .run import Run, run_open, uniform_start
-from .runfolder import lock_folder, metrics_read, write_atomic
+from .runfolder import lock_folder, metrics_upto, write_atomic
 
 STARTS = ("buffer", "uniform")
 UNIFORM_LENGTH = 10  # chains from noise are this many times as long as the recipe's K, unless K is given
@@ -62,5 +62,4 @@ def evaluate_again(folder: Path) -> dict[str, Any]:
     """Recompute summary.json and the pictures from the last good checkpoint; the summary."""
     run, state = run_open(folder)
     with lock_folder(folder):
-        records = [record for record in metrics_read(folder) if record["step"] <= state.step]
-        return results_write(folder, run, state, records)
+        return results_write(folder, run, state, metrics_upto(folder, state.step)[0])

@@ -7,11 +7,13 @@ checkpoint is replaced. A resumed run drops the records after its checkpoint and
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any
 
@@ -22,12 +24,24 @@ from ebm_ref.train import TrainState, state_arrays, state_from_arrays, train_sta
 
 from .checkpoint import checkpoint_exists, checkpoint_load, checkpoint_save, checkpoint_settle
 from .config import Tables, config_read, merge
+from .evaluate import check_extras
 from .progress import Progress
 from .results import results_write, snapshot_write
 from .run import Run, prepare, state_load
-from .runfolder import CONFIG, Metrics, check_existing, check_new, check_no_run, lock_folder, metrics_cut, write_atomic
+from .runfolder import (
+    CONFIG,
+    Metrics,
+    check_existing,
+    check_new,
+    check_no_run,
+    check_untouched,
+    lock_folder,
+    metrics_cut,
+    write_atomic,
+)
 
-MAY_CHANGE = ("train.steps", "run.backend", "run.save_every", "run.report")  # on --resume; the rest is another run
+# on --resume; the rest is another run. A file that moved is still known by data.sha256
+MAY_CHANGE = ("train.steps", "run.until", "run.backend", "run.save_every", "run.report", "data.path")
 
 
 class Interrupted(Exception):
@@ -37,7 +51,8 @@ class Interrupted(Exception):
 def train_new(preset: str, tables: Tables, folder: Path) -> dict[str, Any]:
     """A new run in `folder`; its summary."""
     check_new(folder)
-    run, state = start(preset, tables)
+    run = ready(preset, tables)
+    state = first_state(run)
     with lock_folder(folder):
         check_no_run(folder)
         write_atomic(folder / CONFIG, run.config.dumps().encode())
@@ -45,37 +60,45 @@ def train_new(preset: str, tables: Tables, folder: Path) -> dict[str, Any]:
 
 
 def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> dict[str, Any]:
-    """The run in `folder`, continued up to train.steps in all; its summary. What it holds wins over the preset."""
+    """The run in `folder`, continued up to step run.until; its summary. What it holds wins over the preset."""
     check_existing(folder)
     if not (folder / CONFIG).exists():  # ended before it wrote anything: nothing is lost by starting it again
+        check_untouched(folder)
         return train_new(preset, tables, folder)
     stored_preset, stored = config_read(folder / CONFIG)
     if preset != stored_preset:
         raise ConfigError(f"{folder}: holds a run of preset {stored_preset}, found {preset}")
-    run, state = start(preset, merge(stored, changes))
+    run = ready(preset, merge(stored, changes))
     check_changes(folder, stored, run)
     with lock_folder(folder):
         if checkpoint_exists(folder):
             checkpoint_settle(folder)
             state = state_load(folder, run)
-        if state.step > run.config.train.steps:
-            raise ConfigError(f"train.steps: {folder} is at step {state.step} already, found {run.config.train.steps}")
+        else:
+            state = first_state(run)
+        if state.step > run.config.until:
+            raise ConfigError(f"--steps: {folder} is at step {state.step} already, found {run.config.until}")
         write_atomic(folder / CONFIG, run.config.dumps().encode())
         return carry_on(folder, run, state)
 
 
-def start(preset: str, tables: Tables) -> tuple[Run, TrainState]:
-    """The run and its state before the first step; all that can be wrong with the input is found here."""
+def ready(preset: str, tables: Tables) -> Run:
+    """The run, after all that its training and its results need proved to be there."""
     run = prepare(preset, tables)
-    config = run.config
-    if config.run.report:
+    if run.config.run.report:
         require("matplotlib.figure", "plot")
-    theta = None
+    check_extras(run.data)
+    return run
+
+
+def first_state(run: Run) -> TrainState:
+    """The state before the first step; what can be wrong with the recipe, the data and run.init is found here."""
+    config, theta = run.config, None
     if config.run.init:
         arrays, _ = checkpoint_load(Path(config.run.init), config.identity())
         theta = state_from_arrays(arrays).ema
     data, dtype = run.data.train, run.data.train.dtype
-    return run, train_start(run.backend, run.energy, config.train, data, run.seed, dtype, theta)
+    return train_start(run.backend, run.energy, config.train, data, run.seed, dtype, theta)
 
 
 def check_changes(folder: Path, stored: Tables, run: Run) -> None:
@@ -89,35 +112,36 @@ def check_changes(folder: Path, stored: Tables, run: Run) -> None:
     if changed:
         error = CheckpointError if changed[0].startswith("energy.") else ConfigError
         raise error(f"{folder}: {changed[0]}; name another folder with --out")
-    recipe = run.config.train
-    if recipe.schedule != "constant" and stored["train"]["steps"] != recipe.steps:
-        raise ConfigError(
-            f"train.steps: the {recipe.schedule} schedule of {folder} is laid out over "
-            f"{stored['train']['steps']} steps, found {recipe.steps}"
+    recipe, before = run.config.train, stored["train"]["steps"]
+    if recipe.schedule != "constant" and before != recipe.steps:
+        print(
+            f"the {recipe.schedule} schedule of {folder} was laid out over {before} steps, from here on over "
+            f"{recipe.steps}: not the run that had them from the start",
+            file=sys.stderr,
         )
 
 
 def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
-    """Train from `state` to train.steps, then write the results; the summary."""
-    recipe, identity = run.config.train, run.config.identity()
+    """Train from `state` to step run.until, then write the results; the summary."""
+    recipe, identity, until = run.config.train, run.config.identity(), run.config.until
     records = metrics_cut(folder, state.step)
-    alarms = Alarms()
+    alarms = Alarms(alpha=recipe.alpha)
     for record in records:
         alarms.update(record)
     seconds = float(records[-1]["seconds"]) if records else 0.0
+    saved = state.step
     if state.step == 0:
         snapshot_write(folder, state)
         checkpoint_save(folder, state_arrays(state), state.step, identity)
     metrics = Metrics(folder)
-    with metrics, stop_requests() as asked, Progress(state.step, recipe.steps) as progress:
-        while state.step < recipe.steps:
+    with metrics, stop_requests() as asked, Progress(state.step, until) as progress:
+        while state.step < until:
             began = time.perf_counter()
             try:
                 state, record = train_step(run.backend, run.energy, recipe, state, run.data.train, run.seed)
             except NonFiniteError as error:
-                kept = state.step // run.config.run.save_every * run.config.run.save_every
                 raise NonFiniteError(
-                    f"{folder}: stopped in step {state.step + 1}: {error}; kept as of step {kept}"
+                    f"{folder}: stopped in step {state.step + 1}: {error}; kept as of step {saved}"
                 ) from error
             seconds += time.perf_counter() - began
             record = {"step": state.step, **record, "seconds": round(seconds, 4)}
@@ -130,11 +154,13 @@ def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
                 progress.message(f"alarm at step {state.step}: {text}")
             snapshot_write(folder, state)
             progress.update(state.step, record)
-            if state.step % run.config.run.save_every == 0 or state.step == recipe.steps or asked:
+            if state.step % run.config.run.save_every == 0 or state.step == until or asked:
                 metrics.sync()
                 checkpoint_save(folder, state_arrays(state), state.step, identity)
+                saved = state.step
             if asked:
-                raise Interrupted(f"stopped at step {state.step} of {recipe.steps}; continue with --resume")
+                again = f"ebm train {run.config.preset} --out {quote(str(folder))} --resume"
+                raise Interrupted(f"stopped at step {state.step} of {until}; continue with {again}")
     return results_write(folder, run, state, records)
 
 

@@ -1,8 +1,12 @@
 """The CPU backend: Numba kernels with many samples in the lanes of a vector register.
 
-A twin takes the oracle's parameters under the oracle's names; `ebm_fast/__init__.py` says what is where.
+A twin takes the oracle's parameters under the oracle's names. Of the objectives there is no twin: they are
+written once, in ebm_ref, and take this module as their backend.
 """
 
+from typing import Any
+
+from ..checks import missing
 from .buffer import buffer_draw, buffer_push
 from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
@@ -37,3 +41,9 @@ __all__ = [
     "noise_philox",
     "noise_uniform",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"{__name__} has no {name}")
+    raise missing(name, __name__)

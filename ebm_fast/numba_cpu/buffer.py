@@ -21,9 +21,12 @@ from ebm_ref.contracts import (
     check_number,
 )
 
+from .. import scalar
 from ..checks import check_same_dtype, check_words, flat
 from .build import kernel
 from .noise import index_of
+
+HALF, MASK = scalar.HALF, scalar.MASK
 
 
 @kernel
@@ -42,7 +45,10 @@ def reservoir_rows(M, count, bits, target):
     """target[n] = slot of item count + n, or -1 where it is dropped."""
     for n in range(bits.shape[0]):
         item = count + n
-        slot = item if item < M else np.int64(index_of(np.uint64(bits[n]), np.uint64(item + 1)))
+        slot = item
+        if item >= M:  # (bits count) >> 32 in two halves, exact for counts beyond 2^32
+            word, c = np.uint64(bits[n]), np.uint64(item + 1)
+            slot = np.int64(word * (c >> HALF) + index_of(word, c & MASK))
         target[n] = slot if slot < M else -1
 
 
@@ -96,6 +102,8 @@ def buffer_push(
     M, N = slots.shape[0], x.shape[0]
     if policy == "in_place":
         target = check_slot_index(idx, N, filled)
+    elif filled < M and filled != ptr:
+        raise RangeError(f"ptr: expected {filled} while the buffer is not full, found {ptr}")
     elif policy == "fifo":
         target = (ptr + np.arange(N)) % M
     else:
@@ -108,7 +116,7 @@ def buffer_push(
     np.maximum.at(last, target[target >= 0], np.flatnonzero(target >= 0))
     hit = np.flatnonzero(last >= 0)
     slots[hit] = x[last[hit]]
-    return (filled if policy == "in_place" else min(M, max(filled, ptr + N))), ptr + N
+    return (filled if policy == "in_place" else min(M, filled + N)), ptr + N
 
 
 def check_slots(slots: Any, filled: Any) -> None:

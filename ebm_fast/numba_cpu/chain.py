@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import scalar
 from .build import inner, instruction
-from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere
+from .lanes import vabs, vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere
 from .noise import normal_row, philox_row
 
 ETA, SIGMA, CLIP, CLIP_NORM, LOW, HIGH = range(6)
@@ -34,7 +34,7 @@ def noise_tile(row, T, W, S, G, A):
 
 @instruction
 def jitter_tile(row, T, W, S, G, A):
-    """y = box(x + sigma xi) in the chains that are alive, x in the others; bad where the sum is not finite."""
+    """y = box(x + sigma xi) in the chains that are alive, x in the others; bad where box(...) is not finite."""
     _, x, xi, y, D, p, bad, alive, _, _, _, _ = row
     width = 2 * vcount(S)
     sigma, low, high = W[p + SIGMA], W[p + LOW], W[p + HIGH]
@@ -42,38 +42,57 @@ def jitter_tile(row, T, W, S, G, A):
         wrong, live = vload(S, bad + l), vload(S, alive + l)
         for d in range(D):
             at = d * width + l
-            z = vload(S, x + at) + sigma * vload(S, xi + at)
+            z = vmax(low, vmin(high, vload(S, x + at) + sigma * vload(S, xi + at)))
             wrong = vfma(z, 0.0, wrong)
-            vstore(S, y + at, vwhere(live, vmax(low, vmin(high, z)), vload(S, x + at)))
+            vstore(S, y + at, vwhere(live, z, vload(S, x + at)))
         vstore(S, bad + l, wrong)
+
+
+@inner
+def power_for(S, top):
+    """2^p, 2^-p of each lane: numbers of size `top` times 2^p have squares that neither overflow nor vanish."""
+    huge, small, up, down = 1e150, 1e-150, 2.0**700, 2.0**-700
+    if S.itemsize == 4:
+        huge, small, up, down = 1e15, 1e-15, 2.0**100, 2.0**-100
+    above, below, one = top - huge, small - top, vlike(top, 1.0)
+    return vwhere(above, down, vwhere(below, up, one)), vwhere(above, up, vwhere(below, down, one))
 
 
 @instruction
 def move_tile(row, T, W, S, G, A):
-    """y = box(x - eta clip(g) + sigma xi), xi < 0: without noise; norm = |g|; bad where E, g or the sum is not finite."""
+    """y = box(x - eta clip(g) + sigma xi), without noise where xi < 0; norm = |g|.
+
+    bad where E, g or box(...) is not finite.
+    """
     _, x, g, xi, y, D, p, bad, norm, E, _, _ = row
     width = 2 * vcount(S)
     eta, sigma, clip, clip_norm = W[p + ETA], W[p + SIGMA], W[p + CLIP], W[p + CLIP_NORM]
     low, high = W[p + LOW], W[p + HIGH]
     for l in range(0, width, vcount(S)):
         zero = vlike(vload(S, bad + l), 0.0)
-        wrong, square, clipped = vfma(vload(S, E + l), 0.0, vload(S, bad + l)), zero, zero
+        wrong, top = vfma(vload(S, E + l), 0.0, vload(S, bad + l)), zero
         for d in range(D):
             v = vload(S, g + d * width + l)
             wrong = vfma(v, 0.0, wrong)
-            square = vfma(v, v, square)
-            v = vmax(-clip, vmin(clip, v))
-            clipped = vfma(v, v, clipped)
-        vstore(S, norm + l, vsqrt(square))
+            top = vmax(top, vabs(v))
+        (power, back), (power_clipped, back_clipped) = power_for(S, top), power_for(S, vmin(clip, top))
+        square, clipped = zero, zero
+        for d in range(D):
+            v = vload(S, g + d * width + l)
+            u = vmax(-clip, vmin(clip, v)) * power_clipped
+            v = v * power
+            square, clipped = vfma(v, v, square), vfma(u, u, clipped)
+        vstore(S, norm + l, vsqrt(square) * back)
         scale = vlike(zero, 1.0)
         if clip_norm < np.inf:
-            scale = clip_norm / vmax(clip_norm, vsqrt(clipped))
+            scale = clip_norm / vmax(clip_norm, vsqrt(clipped) * back_clipped)
         for d in range(D):
             at = d * width + l
             v = vmax(-clip, vmin(clip, vload(S, g + at))) * scale
             z = langevin_move(vload(S, x + at), v, vload(S, xi + at) if xi >= 0 else zero, eta, sigma)
+            z = vmax(low, vmin(high, z))
             wrong = vfma(z, 0.0, wrong)
-            vstore(S, y + at, vmax(low, vmin(high, z)))
+            vstore(S, y + at, z)
         vstore(S, bad + l, wrong)
 
 

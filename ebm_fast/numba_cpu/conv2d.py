@@ -17,7 +17,8 @@ from ebm_ref.specs import PADDINGS
 
 from ..checks import check_same_dtype, flat
 from . import machine as m
-from .program import NO_RECORDS, Program, Value, conv_links
+from .links import Value, conv_links
+from .program import NO_RECORDS, Program
 
 
 @lru_cache(maxsize=256)

@@ -14,8 +14,9 @@ from typing import ClassVar
 from ebm_ref.specs import ConvSpec
 
 from . import tile
+from .links import DENSE, Value, conv_links
 from .network import Network
-from .program import DENSE, Program, Value, conv_links
+from .program import Program
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,15 @@ class ConvEnergy(ConvSpec, Network):
             below, size = h, (H, W)
             H, W, links = conv_links(*size, self.kernel, self.kernel, stride, self.padding)
             conv = P.linear(f"conv{i}.w", f"conv{i}.b", links, C, O)
-            norm = P.norm(f"norm{i}", P.apply(conv, below), self.groups(i))
+            norm = P.norm(f"norm{i}", P.apply(conv, below), self.groups(i), self.activation)
             h = norm.y
-            slope = P.activate(h, self.activation)
             skip = None
             if self.has_skip_conv(i):
                 skip = P.linear(f"skip{i}.w", f"skip{i}.b", conv_links(*size, 1, 1, stride, "SAME")[2], C, O)
                 P.apply(skip, below, h)
             elif self.residual:
                 P.both(tile.add_rows, h, below, h.rows)
-            blocks.append((below, conv, norm, slope, skip, h))
+            blocks.append((below, conv, norm, skip, h))
             C = O
         pooled = P.value(1, C)
         mean = int(self.pool == "mean")
@@ -61,9 +61,9 @@ class ConvEnergy(ConvSpec, Network):
         P.apply_params(head, pooled, dy)
         P.apply_back(head, dy, pooled)
         P.both(tile.pool_back, h, pooled, h.pixels, C, mean)
-        for i, (below, conv, norm, slope, skip, h) in reversed(list(enumerate(blocks))):
-            dy = P.activate_back(slope, h)
-            P.norm_back(norm, dy)
+        for i, (below, conv, norm, skip, h) in reversed(list(enumerate(blocks))):
+            dy = norm.slope
+            P.norm_back(norm, dy, h)
             P.apply_params(conv, below, dy)
             if skip is not None:
                 P.apply_params(skip, below, h)

@@ -3,8 +3,8 @@
 float64 calls the C library lane by lane. float32 is range reduction and a polynomial in float32
 arithmetic (the exp, log, tanh, sin and cos polynomials are those of Moshier's Cephes library; the two
 of the normal distribution are least-maximum fits), relative error below 4e-7 where a function is not
-near its zeros. A NaN stays NaN. exp saturates outside [-87, 88] in float32: every caller's limit there
-is a constant (sigmoid 0 or 1, softplus x or 0, density 0).
+near its zeros. A NaN stays NaN. In float32 exp is 0 below -87.7 and infinite above 88.4, so that x sigmoid(x)
+and x density(x) vanish for every large x as they should.
 
 With NUMBA_DISABLE_JIT=1 both precisions use NumPy and the C library.
 """
@@ -37,12 +37,13 @@ LOG2_E = 1.44269504088896341
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
 TANH_EDGE = 0.625
 CDF_EDGE = 1.41
+LOG1P_EDGE = 0.41421356  # sqrt 2 - 1
 
 
 @inner
 def exp32(x):
-    """exp(x), x in [-87, 88]: x = n ln 2 + r, 2^n (1 + r + r^2 P(r))."""
-    x = vmax(-87.0, vmin(88.0, x))
+    """exp(x): x = n ln 2 + r, 2^n (1 + r + r^2 P(r)); at the ends n = -127 and 128 are the bits of 0 and infinity."""
+    x = vmax(-88.0, vmin(89.0, x))
     n = vround(x * LOG2_E)
     r = vfma(n, -LN2_LOW, vfma(n, -LN2_HIGH, x))
     p = vfma(r, 1.9875691500e-4, vlike(r, 1.3981999507e-3))
@@ -57,7 +58,12 @@ def exp32(x):
 def log32(x):
     """log(x), x positive and normal: x = (1 + r) 2^e, r - r^2/2 + r^3 P(r) + e ln 2."""
     m, e = vsplit(x)
-    r = m - 1.0
+    return log_of(m - 1.0, e)
+
+
+@inner
+def log_of(r, e):
+    """log((1 + r) 2^e), 1 + r in [1/sqrt2, sqrt2)."""
     z = r * r
     p = vfma(r, 7.0376836292e-2, vlike(r, -1.1514610310e-1))
     p = vfma(p, r, 1.1676998740e-1)
@@ -162,9 +168,9 @@ def vsincospi(t):
 
 @inner
 def log1p32(x):
-    """log(w) + (x - (w - 1)) / w with w = 1 + x as rounded: no loss for small x."""
-    w = 1.0 + x
-    return log32(w) + (x - (w - 1.0)) / w
+    """log(1 + x), x in [0, 1]: 1 + x itself is never rounded, so a small x loses nothing."""
+    large = x - LOG1P_EDGE
+    return log_of(vwhere(large, (x - 1.0) * 0.5, x), vwhere(large, vlike(x, 1.0), vlike(x, 0.0)))
 
 
 @inner

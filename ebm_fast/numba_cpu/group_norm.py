@@ -16,7 +16,8 @@ from ebm_ref.contracts import RangeError, ShapeError, check_array, check_count, 
 
 from ..checks import check_like, check_same_dtype, flat
 from . import machine as m
-from .program import NO_RECORDS, Program, Value
+from .links import Value
+from .program import NO_RECORDS, Program
 
 
 @lru_cache(maxsize=256)

@@ -71,15 +71,16 @@ def step_program(D: int, dtype: np.dtype, jitter: bool) -> Program:
 
 @lru_cache(maxsize=256)
 def jitter_program(D: int, dtype: np.dtype) -> Program:
-    """Where alive (record 1), box(x + sigma xi), xi by address; record 0: NaN where that is not finite."""
+    """Where alive (record 0), box(x + sigma xi), xi by address; a chain where that is not finite stops at x."""
     P = Program(dtype)
     x, xi, bad, alive, p = P.rows(D), P.rows(4 * -(-D // 4)), P.rows(1), P.rows(1), P.pack("", 6)
     P.emit(m.FILL, bad, 1, 0)
-    P.emit(m.READ, alive, 1, 0)
+    P.emit(m.READ, alive, 0, 0)
     P.emit(m.LOAD, x, 0, D)
     P.emit(chain.noise_tile, xi, D)
-    P.emit(chain.jitter_tile, x, xi, x, D, p, bad, alive)
-    P.emit(m.WRITE, bad, 0, 0)
+    P.emit(chain.jitter_tile, x, xi, xi, D, p, bad, alive)
+    P.emit(chain.keep_tile, x, xi, D, alive, bad)
+    P.emit(m.WRITE, alive, 0, 0)
     P.emit(m.STORE, x, D)
     P.freeze()
     return P
@@ -87,21 +88,21 @@ def jitter_program(D: int, dtype: np.dtype) -> Program:
 
 @lru_cache(maxsize=256)
 def update_program(D: int, dtype: np.dtype, draw: bool) -> Program:
-    """x = where alive, box(t - eta clip(g) [+ sigma xi]): inputs x, t, g; records bad, alive, |g|, E."""
+    """x = where alive, box(t - eta clip(g) [+ sigma xi]): inputs x, t, g; records alive, |g|, E."""
     P = Program(dtype)
     x, t, g, xi = P.rows(D), P.rows(D), P.rows(D), P.rows(4 * -(-D // 4))
     bad, alive, norm, E, p = P.rows(1), P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
     for i, rows in enumerate((x, t, g)):
         P.emit(m.LOAD, rows, i, D)
-    P.emit(m.READ, bad, 0, 0)
-    P.emit(m.READ, alive, 1, 0)
-    P.emit(m.READ, E, 3, 0)
+    P.emit(m.FILL, bad, 1, 0)
+    P.emit(m.READ, alive, 0, 0)
+    P.emit(m.READ, E, 2, 0)
     if draw:
         P.emit(chain.noise_tile, xi, D)
     P.emit(chain.move_tile, t, g, xi if draw else -1, t, D, p, bad, norm, E)
     P.emit(chain.keep_tile, x, t, D, alive, bad)
-    P.emit(m.WRITE, alive, 1, 0)
-    P.emit(m.WRITE, norm, 2, 0)
+    P.emit(m.WRITE, alive, 0, 0)
+    P.emit(m.WRITE, norm, 1, 0)
     P.emit(m.STORE, x, D)
     P.freeze()
     return P
@@ -174,13 +175,14 @@ def langevin_run(
     check_array("x0", x0, finite=True)
     check_count("K", K, low=0)
     check_address(seed, stream, step)
-    check_count("step + K - 1", step + max(K, 1) - 1, low=0, high=WORD)
+    check_count("step + K - 1", int(step) + max(K, 1) - 1, low=0, high=WORD)
     N = x0.shape[0]
     ids = check_chains(np.arange(N) if chains is None else chains, N)
     ids = np.concatenate([ids, np.zeros(-N % tile_width(x0.dtype), np.uint64)])  # whole tiles
     p = step_numbers(x0.dtype, update.eta, update.sigma, update.clip, update.clip_norm, update.box)
-    address = (*key_words(seed), int(stream), step)
-    run = energy.run_chain if isinstance(energy, Network) else partial(run_energy, energy)
+    address = (*key_words(seed), int(stream), int(step))
+    own = getattr(type(energy), "energy_and_grad_x", None) is Network.energy_and_grad_x  # not overridden
+    run = energy.run_chain if own else partial(run_energy, energy)
     x, info = run(theta, x0, K, p, update.order == "noise_first", address, ids)
     info.nonfinite = int(N - np.count_nonzero(info.alive))
     return x, info
@@ -199,22 +201,20 @@ def run_energy(
     """The chain of any energy: one call of `energy_and_grad_x` and one pass over the tiles a step."""
     x = flat(x0, x0.shape[1:]).copy()
     (N, D), dtype = x.shape, x.dtype
-    records = np.ones((4, 1, N), dtype)  # bad, alive, |g|, E
+    records = np.ones((3, 1, N), dtype)  # alive, |g|, E
     energies, norms = np.empty((K, N), dtype), np.empty((K, N), dtype)
     move, jitter = update_program(D, dtype, not noise_first), jitter_program(D, dtype)
     W, threads = move.weights({"": p}), 1 + x.size // SMALL
-    t = np.empty_like(x)
     for k in range(K):
-        records[0] = 0
+        t = x.copy()  # the energy may keep what it is handed
         at = ((*address[:3], address[3] + k), ids, threads)
         if noise_first:
             jitter.run(W, (x,), t, records, 0, *at)
-        else:
-            t[:] = x
-        E, g = energy.energy_and_grad_x(theta, t.reshape(x0.shape))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # such chains stop, and are counted
+            E, g = energy.energy_and_grad_x(theta, t.reshape(x0.shape))
         check_array("energy_and_grad_x[0]", E, shape=(N,))
         check_like("energy_and_grad_x[1]", g, x0, "x0")
-        energies[k] = records[3, 0] = E
+        energies[k] = records[2, 0] = E
         move.run(W, (x, t, flat(g, x0.shape[1:])), x, records, 0, *at)
-        norms[k] = records[2, 0]
-    return x.reshape(x0.shape), ChainInfo(energies, norms, records[1, 0] > 0)
+        norms[k] = records[1, 0]
+    return x.reshape(x0.shape), ChainInfo(energies, norms, records[0, 0] > 0)

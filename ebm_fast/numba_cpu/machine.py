@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import chain, gather, tile
+from . import chain, gather, normalise, tile
 from .build import JIT, address, call_address, inner, kernel
 from .lanes import vcount
 
@@ -27,10 +27,14 @@ COLUMNS = 12
 INSTRUCTIONS = (
     gather.gather,
     gather.weight_grad,
-    tile.normalise,
-    tile.normalise1,
-    tile.normalise_back,
-    tile.normalise_back1,
+    normalise.mean_rows,
+    normalise.rate_rows,
+    normalise.normalise,
+    normalise.normalise1,
+    normalise.back_start,
+    normalise.back_rows,
+    normalise.normalise_back,
+    normalise.normalise_back1,
     tile.activate,
     tile.bend,
     tile.add_rows,

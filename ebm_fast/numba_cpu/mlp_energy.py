@@ -12,8 +12,9 @@ from typing import ClassVar
 
 from ebm_ref.specs import MLPSpec
 
+from .links import DENSE, Value
 from .network import Network
-from .program import DENSE, Program, Value
+from .program import Program
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from ebm_ref.contracts import Array, ChainInfo, Params, check_array, flat_size
 from ..checks import check_like, check_same_dtype, check_samples, check_theta, flat
 from . import chain
 from . import machine as m
-from .program import Program, Value
+from .links import Value
+from .program import Program
 
 
 @lru_cache(maxsize=256)
@@ -49,10 +50,10 @@ def chain_program(network: Any, dtype: np.dtype, noise_first: bool) -> Program:
     P.section()
     P.emit(m.FILL, bad, 1, 0)
     P.emit(chain.noise_tile, xi, D)
+    P.emit(m.COPY, x.at, state, D)
     if noise_first:
-        P.emit(chain.jitter_tile, state, xi, x.at, D, p, bad, alive)
-    else:
-        P.emit(m.COPY, x.at, state, D)
+        P.emit(chain.jitter_tile, state, xi, xi, D, p, bad, alive)
+        P.emit(chain.keep_tile, x.at, xi, D, alive, bad)
     E, dx = network.emit(P, x, "x")
     P.emit(chain.move_tile, x.at, dx.at, -1 if noise_first else xi, x.at, D, p, bad, norm, E.at)
     P.emit(chain.keep_tile, state, x.at, D, alive, bad)
@@ -123,9 +124,12 @@ class Network:
         return self._run("grad_x", theta, x)[:2]
 
     def grad_theta(self, theta: Params, x: Array, w: Array) -> Params:
-        """sum_n w_n grad_theta E(x_n). x: (N, *shape), w: (N,); returns like theta. Raises ShapeError, DTypeError, NonFiniteError."""
+        """sum_n w_n grad_theta E(x_n). x: (N, *shape), w: (N,); returns like theta.
+
+        Raises ShapeError, DTypeError, NonFiniteError.
+        """
         self._check(theta, x)
-        check_array("w", w, shape=(x.shape[0],))
+        check_array("w", w, shape=(x.shape[0],), finite=True)
         check_same_dtype("w", w, x)
         return self._run("params", theta, x, w=w)[2]
 
@@ -137,6 +141,7 @@ class Network:
         self.require_smooth("grad_theta_along")
         self._check(theta, x)
         check_like("v", v, x)
+        check_array("v", v, finite=True)
         return self._run("along", theta, x, v=v)[2]
 
     def hvp(self, theta: Params, x: Array, v: Array) -> Array:
@@ -147,4 +152,5 @@ class Network:
         self.require_smooth("hvp")
         self._check(theta, x)
         check_like("v", v, x)
+        check_array("v", v, finite=True)
         return self._run("hvp", theta, x, v=v)[1]

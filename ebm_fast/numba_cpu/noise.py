@@ -197,5 +197,4 @@ def noise_permutation(seed: int, stream: int, step: int, n: int) -> np.ndarray:
 
     Returns (n,) int64. Raises RangeError, DTypeError.
     """
-    check_count("n", n, low=1)
     return np.argsort(noise_bits(seed, stream, step, np.zeros(1, np.int64), n)[0], kind="stable")

@@ -17,75 +17,20 @@ import numpy as np
 from ebm_ref.contracts import Params
 from ebm_ref.specs import ACTIVATIONS
 
-from . import gather, tile
+from . import gather, normalise, tile
 from . import machine as m
 from .gather import pack_weights, packed_size
 from .lanes import lane_count
+from .links import Linear, Links, Norm, Value
+from .normalise import EPS_AT
 from .threads import aligned, parallel, scratch
-from .tile import EPS_AT
 
 STRANDS = 16  # partial sums of the parameter gradient; each takes every 16th tile
 NO_RECORDS = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, np.float64)}
 NO_CHAINS = np.empty(0, np.uint64)
 EPS = 1e-5
+CHUNK = 1 << 13  # bytes
 SLACK = 4  # rows that `gather` may read past an array
-
-
-@dataclass(frozen=True)
-class Value:
-    """Rows of one array (pixels, C) of the tile, and of its tangent."""
-
-    at: int
-    at1: int
-    pixels: int
-    C: int
-
-    @property
-    def rows(self) -> int:
-        return self.pixels * self.C
-
-
-@dataclass(frozen=True)
-class Links:
-    """Which input pixel meets which output pixel through which tap: (input, tap, output) each."""
-
-    pixels_in: int
-    pixels_out: int
-    taps: int
-    pairs: np.ndarray
-
-
-def conv_links(H: int, W: int, R: int, S: int, stride: int, padding: str) -> tuple[int, int, Links]:
-    """P, Q and the links of a convolution; SAME pads by TensorFlow's rule, the odd pixel after."""
-
-    def axis(size: int, kernel: int) -> tuple[int, int]:
-        if padding == "VALID":
-            return -(-(size - kernel + 1) // stride), 0
-        out = -(-size // stride)
-        return out, max((out - 1) * stride + kernel - size, 0) // 2
-
-    (P, top), (Q, left) = axis(H, R), axis(W, S)
-    p, q, r, s = (a.ravel() for a in np.meshgrid(*(np.arange(n) for n in (P, Q, R, S)), indexing="ij"))
-    h, w = p * stride + r - top, q * stride + s - left
-    inside = (h >= 0) & (h < H) & (w >= 0) & (w < W)
-    pairs = np.stack([h * W + w, r * S + s, p * Q + q], 1)[inside]
-    return P, Q, Links(H * W, P * Q, R * S, pairs)
-
-
-DENSE = Links(1, 1, 1, np.zeros((1, 3), np.int64))
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A linear map in a program: where its tables, packed weights and gradients lie."""
-
-    links: Links
-    C: int
-    O: int
-    tables: tuple[int, int, int]  # by output pixel, by input pixel, by tap
-    weights: tuple[int, int]  # packed forwards, packed backwards
-    bias: int
-    grads: tuple[int, int]  # of the weights, of the bias
 
 
 @dataclass
@@ -215,29 +160,56 @@ class Program:
 
     # ------------------------------------------------------------- normalisation and activation
 
-    def norm(self, name: str, z: Value, groups: int) -> Norm:
-        """y = gamma xhat + beta; z becomes xhat."""
-        (gamma, gamma_grad), (beta, beta_grad) = (self.vector(f"{name}.{part}", z.C) for part in ("gamma", "beta"))
-        y, rate = self.value(z.pixels, z.C), self.value(1, groups)
-        self.emit(tile.normalise, z.at, y.at, rate.at, gamma, beta, z.pixels, z.C, groups)
-        if self.tangent:
-            self.emit(tile.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, z.C, groups)
-        return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad))
+    def chunks(self, value: Value) -> list[tuple[int, int, int]]:
+        """(pixels, offset, rows) of pieces of an array that fit the first-level cache several times."""
+        size = max(1, CHUNK // (value.C * self.width * np.dtype(self.dtype).itemsize))
+        starts = range(0, value.pixels, size)
+        return [(n, p * value.C * self.width, n * value.C) for p in starts for n in (min(size, value.pixels - p),)]
 
-    def norm_back(self, norm: Norm, dy: Value) -> None:
-        """dy becomes dz; the gradients of gamma and beta are summed."""
-        z, rate, sizes = norm.z, norm.rate, (norm.z.pixels, norm.z.C)
+    def norm(self, name: str, z: Value, groups: int, kind: str | None = None) -> Norm:
+        """y = gamma xhat + beta, z becomes xhat; with an activation f = `kind` y becomes h = f(y)."""
+        (gamma, gamma_grad), (beta, beta_grad) = (self.vector(f"{name}.{part}", z.C) for part in ("gamma", "beta"))
+        y, rate, mean, rest = self.value(z.pixels, z.C), self.value(1, groups), self.rows(groups), self.rows(groups)
+        sizes = (z.C, groups)
+        self.emit(normalise.mean_rows, z.at, mean, z.pixels, *sizes)
+        self.emit(normalise.rate_rows, z.at, mean, rate.at, rest, z.pixels, *sizes)
+        fused = kind is not None and not self.tangent
+        slope = self.value(z.pixels, z.C) if fused else None
+        for pixels, at, rows in self.chunks(z):
+            self.emit(normalise.normalise, z.at + at, y.at + at, mean, rate.at, gamma, beta, pixels, *sizes)
+            if slope is not None:
+                self.emit(tile.activate, y.at + at, slope.at + at, rows, ACTIVATIONS.index(kind))
+        if self.tangent:
+            self.emit(normalise.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, *sizes)
+            slope = None if kind is None else self.activate(y, kind)
+        return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad), slope)
+
+    def norm_back(self, norm: Norm, dy: Value, dh: Value | None = None) -> None:
+        """dy becomes dz; the gradients of gamma and beta are summed. With dh, dy is first made from norm's slope."""
+        z, rate, sizes = norm.z, norm.rate, (norm.z.C, norm.groups)
+        if dh is not None and (self.params or self.tangent):
+            self.activate_back(dy, dh)
         if self.params:
-            last = (*sizes, self.temp)
+            last = (z.pixels, z.C, self.temp)
             self.emit(tile.dot_rows, dy.at, z.at1 if self.tangent else z.at, norm.grads[0], *last)
             if self.tangent:
                 self.emit(tile.dot_rows, dy.at1, z.at, norm.grads[0], *last)
             self.emit(tile.sum_rows, dy.at1 if self.tangent else dy.at, norm.grads[1], *last)
         if self.tangent:
             planes = (dy.at, dy.at1, z.at, z.at1, rate.at, rate.at1)
-            self.emit(tile.normalise_back1, *planes, norm.gamma, *sizes, norm.groups)
-        else:
-            self.emit(tile.normalise_back, dy.at, z.at, rate.at, norm.gamma, *sizes, norm.groups)
+            self.emit(normalise.normalise_back1, *planes, norm.gamma, z.pixels, *sizes)
+            return
+        first, m1, m2 = (self.rows(norm.groups) for _ in range(3))
+        if dh is not None and not self.params:
+            self.emit(tile.multiply_rows, dy.at, dy.at, dh.at, z.C, 0)
+        self.emit(normalise.back_start, dy.at, first, m1, m2, norm.gamma, *sizes)
+        for i, (pixels, at, rows) in enumerate(self.chunks(z)):
+            if dh is not None and not self.params:
+                skip = 0 if i else z.C  # pixel 0 is done
+                start = at + skip * self.width
+                self.emit(tile.multiply_rows, dy.at + start, dy.at + start, dh.at + start, rows - skip, 0)
+            self.emit(normalise.back_rows, dy.at + at, z.at + at, first, m1, m2, norm.gamma, pixels, *sizes)
+        self.emit(normalise.normalise_back, dy.at, z.at, first, m1, m2, rate.at, z.pixels, *sizes)
 
     def activate(self, y: Value, kind: str) -> Value:
         """y becomes h = f(y); returns the slope f'(y), with f''(y) y1 in its second plane."""
@@ -336,15 +308,3 @@ class Program:
             whole = total[at : at + int(np.prod(padded))].reshape(padded)
             grads[name] = whole[tuple(slice(0, size) for size in kept)].reshape(value.shape).copy()
         return grads
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A normalisation in a program: its results and parameters."""
-
-    z: Value
-    y: Value
-    rate: Value
-    groups: int
-    gamma: int
-    grads: tuple[int, int]  # of gamma, of beta

@@ -1,10 +1,7 @@
-"""What a tile undergoes between two linear maps: normalisation, activation, sums; and their derivatives.
+"""What a tile undergoes between two linear maps: activation, sums, products, pooling; and their derivatives.
 
 Layout as in `gather`: element (pixel p, channel c) of lane l at [(p C + c) width + l]. No routine here
 mixes lanes, except the parameter sums at the end of the file, which add lanes in a fixed order.
-Means are taken about the first element: the mean of equal values is that value, exactly, so a
-group without variance gives no rounding noise for 1 / sqrt(eps) to blow up.
-Routines that end in 1 carry the tangent: the coefficient of s in a series in s (level 2 of the protocol).
 """
 
 from __future__ import annotations
@@ -12,10 +9,9 @@ from __future__ import annotations
 from .. import scalar
 from .build import inner, instruction
 from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
-from .lanes import vcount, vfma, vlike, vload, vsplat, vsqrt, vstore, vwhere
+from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vstore, vwhere
 
 SILU, GELU, SOFTPLUS, TANH, RELU, LEAKY_RELU = range(6)  # the order of ebm_ref.specs.ACTIVATIONS
-EPS_AT = 0  # where W holds eps
 silu, silu_slope, silu_bend = inner(scalar.silu), inner(scalar.silu_slope), inner(scalar.silu_bend)
 gelu, gelu_slope, gelu_bend = inner(scalar.gelu), inner(scalar.gelu_slope), inner(scalar.gelu_bend)
 softplus_bend, tanh_slope, tanh_bend = inner(scalar.softplus_bend), inner(scalar.tanh_slope), inner(scalar.tanh_bend)
@@ -68,153 +64,13 @@ def bend(row, T, W, S, G, A):
         if kind == SILU:
             value = silu_bend(x, vsigmoid(x))
         elif kind == GELU:
+            x = vmax(-50.0, vmin(50.0, x))  # the density is 0 beyond, and x^2 must not overflow
             value = gelu_bend(x, vnormal(x)[1])
         elif kind == SOFTPLUS:
             value = softplus_bend(vsigmoid(x))
         else:
             value = tanh_bend(vtanh(x))
         vstore(S, e + i, value)
-
-
-@instruction
-def normalise(row, T, W, S, G, A):
-    """z <- (z - mean) r, r = 1 / sqrt(var + eps) of each sample and group; y <- gamma z + beta."""
-    _, z, y, r, gamma, beta, pixels, C, groups, _, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    row = C * width
-    count = pixels * size
-    for g in range(groups):
-        for l in range(0, width, half):
-            base = g * size * width + l
-            first = vload(S, z + base)
-            mean = vlike(first, 0.0)
-            for p in range(pixels):
-                for c in range(size):
-                    mean = mean + (vload(S, z + base + p * row + c * width) - first)
-            mean = first + mean / count
-            var = mean * 0.0
-            for p in range(pixels):
-                for c in range(size):
-                    v = vload(S, z + base + p * row + c * width) - mean
-                    var = vfma(v, v, var)
-            rstd = 1.0 / vsqrt(var / count + W[EPS_AT])
-            vstore(S, r + g * width + l, rstd)
-            for c in range(size):
-                a, b = vsplat(W, gamma + g * size + c), vsplat(W, beta + g * size + c)
-                for p in range(pixels):
-                    at = base + p * row + c * width
-                    v = (vload(S, z + at) - mean) * rstd
-                    vstore(S, z + at, v)
-                    vstore(S, y + at, vfma(v, a, b))
-
-
-@instruction
-def normalise1(row, T, W, S, G, A):
-    """Tangent of `normalise`, z and r its results: with c = z1 - mean(z1) and m = mean(z c),
-
-    z1 <- r (c - z m), y1 <- gamma z1, r1 <- -r m (= the tangent of r, over r).
-    """
-    _, z, r, z1, y1, r1, gamma, pixels, C, groups, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    row = C * width
-    count = pixels * size
-    for g in range(groups):
-        for l in range(0, width, half):
-            base = g * size * width + l
-            first = vload(S, z1 + base)
-            mean = vlike(first, 0.0)
-            for p in range(pixels):
-                for c in range(size):
-                    mean = mean + (vload(S, z1 + base + p * row + c * width) - first)
-            mean = first + mean / count
-            m = vlike(mean, 0.0)
-            for p in range(pixels):
-                for c in range(size):
-                    at = base + p * row + c * width
-                    m = vfma(vload(S, z + at), vload(S, z1 + at) - mean, m)
-            m = m / count
-            rstd = vload(S, r + g * width + l)
-            vstore(S, r1 + g * width + l, -(rstd * m))
-            for c in range(size):
-                a = vsplat(W, gamma + g * size + c)
-                for p in range(pixels):
-                    at = base + p * row + c * width
-                    v = rstd * (vload(S, z1 + at) - mean - vload(S, z + at) * m)
-                    vstore(S, z1 + at, v)
-                    vstore(S, y1 + at, v * a)
-
-
-@instruction
-def normalise_back(row, T, W, S, G, A):
-    """dy <- r (g - mean(g) - z mean(g z)), g = gamma dy; z, r from `normalise`."""
-    _, dy, z, r, gamma, pixels, C, groups, _, _, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    row = C * width
-    count = pixels * size
-    for g in range(groups):
-        for l in range(0, width, half):
-            base = g * size * width + l
-            first = vload(S, dy + base) * vsplat(W, gamma + g * size)
-            m1 = vlike(first, 0.0)
-            m2 = m1
-            for c in range(size):
-                a = vsplat(W, gamma + g * size + c)
-                for p in range(pixels):
-                    at = base + p * row + c * width
-                    v = vload(S, dy + at) * a
-                    vstore(S, dy + at, v)  # g as rounded: in a group of equal values g - mean(g) is exactly 0
-                    m1, m2 = m1 + (v - first), vfma(v, vload(S, z + at), m2)
-            m1, m2 = first + m1 / count, m2 / count
-            rstd = vload(S, r + g * width + l)
-            for c in range(size):
-                for p in range(pixels):
-                    at = base + p * row + c * width
-                    v = vload(S, dy + at) - m1 - vload(S, z + at) * m2
-                    vstore(S, dy + at, v * rstd)
-
-
-@instruction
-def normalise_back1(row, T, W, S, G, A):
-    """`normalise_back` of dy and its tangent of dy1: with n the means of g1 and of g1 z + g z1,
-
-    dy <- u = r (g - m1 - z m2), dy1 <- r1 u + r (g1 - n1 - z1 m2 - z n2).
-    """
-    _, dy, dy1, z, z1, r, r1, gamma, pixels, C, groups, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    row = C * width
-    count = pixels * size
-    for g in range(groups):
-        for l in range(0, width, half):
-            base = g * size * width + l
-            first = vload(S, dy + base) * vsplat(W, gamma + g * size)
-            first1 = vload(S, dy1 + base) * vsplat(W, gamma + g * size)
-            m1 = vlike(first, 0.0)
-            m2, n1, n2 = m1, m1, m1
-            for c in range(size):
-                a = vsplat(W, gamma + g * size + c)
-                for p in range(pixels):
-                    at = base + p * row + c * width
-                    v, v1 = vload(S, dy + at) * a, vload(S, dy1 + at) * a
-                    vstore(S, dy + at, v)
-                    vstore(S, dy1 + at, v1)
-                    u, u1 = vload(S, z + at), vload(S, z1 + at)
-                    m1, m2 = m1 + (v - first), vfma(v, u, m2)
-                    n1, n2 = n1 + (v1 - first1), vfma(v1, u, vfma(v, u1, n2))
-            m1, m2 = first + m1 / count, m2 / count
-            n1, n2 = first1 + n1 / count, n2 / count
-            rstd, rate = vload(S, r + g * width + l), vload(S, r1 + g * width + l)
-            for c in range(size):
-                for p in range(pixels):
-                    at = base + p * row + c * width
-                    u, u1 = vload(S, z + at), vload(S, z1 + at)
-                    v = rstd * (vload(S, dy + at) - m1 - u * m2)
-                    v1 = rstd * (vload(S, dy1 + at) - n1 - u1 * m2 - u * n2)
-                    vstore(S, dy + at, v)
-                    vstore(S, dy1 + at, vfma(rate, v, v1))
 
 
 # ------------------------------------------------------------------------------------ elementwise

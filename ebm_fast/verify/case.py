@@ -30,9 +30,11 @@ def export(name: str) -> str:
 
 
 def as_numpy(x: Any) -> Any:
-    """`x` as a NumPy array where it is an array of another library (DLPack, or cupy's `get`)."""
+    """`x` as a NumPy array where it is an array of another library: detached, on the host, then DLPack or __array__."""
     if isinstance(x, np.ndarray | np.generic | int | float | bool | str):
         return x
+    for method in ("detach", "cpu"):
+        x = getattr(x, method)() if hasattr(x, method) else x
     if hasattr(x, "get") and hasattr(x, "__cuda_array_interface__"):
         return x.get()
     return np.from_dlpack(x) if hasattr(x, "__dlpack__") else np.asarray(x)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ebm_ref.contracts import Array, DTypeError, check_count, check_sizes
 
+from .case import as_numpy
 from .close import Failure, compare
 from .laws import holds, moved, slope_is, total
 from .rows import Report, Row
@@ -18,13 +19,7 @@ BATCHES = (5, 1, 2, 3, 8)
 
 def from_any(x: Any) -> Array:
     """A NumPy array from an array of any library: detached and brought to the host, then DLPack or __array__."""
-    for method in ("detach", "cpu"):
-        x = getattr(x, method)() if hasattr(x, method) else x
-    if hasattr(x, "get") and hasattr(x, "__cuda_array_interface__"):
-        x = x.get()
-    if isinstance(x, np.ndarray | np.generic | float | int):
-        return np.asarray(x)
-    return np.asarray(np.from_dlpack(x) if hasattr(x, "__dlpack__") else x)
+    return np.asarray(as_numpy(x))
 
 
 class Callables:
@@ -67,12 +62,18 @@ class Subject:
 
     def energy_is_per_sample(self) -> None:
         n = len(self.x)
+        self.in_dtype("energy", self.E)
         holds("energy is (N,)", self.E.shape == (n,), f"found {self.E.shape} for {n} samples")
         self.per_sample("energy", self.E)
 
     def grad_x_is_per_sample(self) -> None:
+        self.in_dtype("grad_x", self.g)
         holds("grad_x is like x", self.g.shape == self.x.shape, f"found {self.g.shape} for x {self.x.shape}")
         self.per_sample("grad_x", self.g)
+
+    def in_dtype(self, name: str, got: Array) -> None:
+        """A library that computes in float32 whatever it is given is checked with dtype=numpy.float32."""
+        holds(f"{name} is in the dtype of x", got.dtype == self.x.dtype, f"found {got.dtype} for x {self.x.dtype}")
 
     def per_sample(self, name: str, got: Array) -> None:
         holds(f"{name} is finite", np.isfinite(got).all())
@@ -90,7 +91,7 @@ class Subject:
             holds(f"{name} of the same x is the same", again.tobytes() == got.tobytes())
 
     def compare_slope(self, text: str, f: Callable[[float], float], wobble: float, mine: float, slack: float) -> None:
-        slope_is(text, f, (self.h, self.h / 10), wobble, mine, slack)
+        slope_is(text, f, (self.h, self.h / 10, 10 * self.h), wobble, mine, slack)
 
     def at(self, s: float) -> Array:
         return (self.x + s * self.v).astype(self.x.dtype)
@@ -151,7 +152,7 @@ def check_energy(
 ) -> Report:
     """Whether energy(x) is a (N,) energy of single samples and grad_x(x), hvp(x, v) are its derivatives.
 
-    shape: of one sample, x is (N, *shape). With `theta` (a dict of arrays) every callable takes theta first:
+    shape: of one sample, x is (N, *shape). With `theta` (a dict of arrays, brought to `dtype`) it comes first:
     energy(theta, x), grad_x(theta, x), hvp(theta, x, v), grad_theta(theta, x, w) -> dict = sum_n w_n grad E(x_n).
     sample(rng, N): draws x where a normal one would leave the domain.
     to_array: NumPy array -> yours (torch.from_dlpack, jax.numpy.asarray); without it NumPy arrays are handed over.
@@ -166,6 +167,8 @@ def check_energy(
     if grad_theta is not None and theta is None:
         raise DTypeError("theta: expected a dict of arrays beside grad_theta, found None")
     functions = {"energy": energy, "grad_x": grad_x, "hvp": hvp, "grad_theta": grad_theta}
+    if theta is not None:
+        theta = {name: as_numpy(a).astype(dtype) for name, a in theta.items()}
     call = Callables(functions, theta, to_array, from_array)
     properties = ["energy_is_per_sample", "grad_x_is_per_sample", "results_repeat", "grad_x_is_the_slope"]
     properties += [f"{name}_is_the_slope" for name in ("hvp", "grad_theta") if name in call.functions]

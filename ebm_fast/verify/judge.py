@@ -30,6 +30,10 @@ def judge(case: Case, fn: Callable[..., Any], module: ModuleType = ebm_ref, dtyp
         for name, a in case.arrays():
             if a.tobytes() != before[name].tobytes():
                 raise Failure(f"changes its input {name}")
+        for name, value in got.items():
+            for given, a in case.arrays():
+                if isinstance(value, np.ndarray) and np.may_share_memory(value, a):
+                    raise Failure(f"{name} is not a new array: it shares memory with its input {given}")
         want, budget = references(case, dtype)
         if missing := [name for name in want if name not in got]:
             raise Failure(f"gives no {', '.join(missing)}")

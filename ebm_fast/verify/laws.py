@@ -97,6 +97,15 @@ def no_noise_is_descent(t: Trial) -> None:
     law("eta = sigma = 0 moves nothing", "result", t.again(plain, eta=0.0, sigma=0.0)["result"], t.args["x"])
 
 
+def a_long_gradient_is_cut(t: Trial) -> None:
+    """A gradient of 1e25 in each element, whose square is no float32, moves its sample by clip_norm."""
+    zero = np.zeros_like(t.args["x"])
+    options = {"clip": None, "clip_norm": 1.0, "box": None}
+    got = t.again(options, x=zero, g=zero + t.dtype(1e25), xi=zero, eta=1.0, sigma=0.0)["result"]
+    D = zero[0].size
+    law("clip_norm bounds a long gradient", "result", got, np.full(zero.shape, -(D**-0.5)), 1e-6 + 0.0 * zero)
+
+
 def stays_in_the_box(t: Trial) -> None:
     box = t.case.options.get("box")
     if box is not None:
@@ -184,6 +193,12 @@ def sick_chains_stop(t: Trial) -> None:
     healthy, _ = t.fn(*(args | {"x0": np.where(sick[:, None], t.dtype(0), x0)}).values())
     budget = np.full((N, 2), 16 * float(np.finfo(t.dtype).eps))
     law("the others go on", "x", np.asarray(x)[~sick], np.asarray(healthy)[~sick], budget[~sick])
+    edge = np.full((16, 2), 7, t.dtype)  # where the jitter decides whether a gradient is NaN
+    args |= {"x0": edge, "update": SGLD(eta=0.1, sigma=1.0, order="noise_first")}
+    first = ~np.asarray(t.fn(*(args | {"K": 1}).values())[1].alive)
+    x, info = t.fn(*args.values())
+    law("a chain that stopped stays for good", "x", np.asarray(x)[first], edge[first])
+    holds("a chain that stopped is not alive again", not np.asarray(info.alive)[first].any())
 
 
 # ---------------------------------------------------------------------------------------- buffer
@@ -299,22 +314,32 @@ def samples_are_their_own(t: Trial) -> None:
 def slope(f: Callable[[float], float], h: float, wobble: float) -> tuple[float, float]:
     """(f'(0), its doubt) by central differences; `wobble` is how wrong one value of f may be.
 
-    The doubt holds what h and h/2 disagree on, and the two sides: at a kink there is no derivative to miss.
+    The doubt holds what h and h/2 disagree on, in the slope and in the bend: a smooth f bends 4 times as much over
+    twice the distance, and what is left of that at a kink is its jump: there is no derivative to miss.
     """
     before, at, after = f(-h), f(0.0), f(h)
-    wide, near = (after - before) / (2 * h), (f(h / 2) - f(-h / 2)) / h
-    return near, 4 * abs(wide - near) + abs(after - 2 * at + before) / h + 4 * wobble / h
+    left, right = f(-h / 2), f(h / 2)
+    wide, near = (after - before) / (2 * h), (right - left) / h
+    bend, half_bend = after - 2 * at + before, right - 2 * at + left
+    return near, 4 * abs(wide - near) + abs(bend - 4 * half_bend) / h + 4 * wobble / h
 
 
 def slope_is(
     text: str, f: Callable[[float], float], steps: tuple[float, ...], wobble: float, mine: float, slack: float
 ) -> None:
-    """`mine` is the slope of f, to within the doubt of the slope and `slack`; a bent f needs the shorter steps."""
+    """`mine` is the slope of f, to within `slack` and the doubt of the step that doubts least.
+
+    The first step is enough where it is sharp: a bent f needs the shorter ones, an f of large values the longer.
+    """
+    found, doubt = 0.0, float("inf")
     for h in steps:
-        found, doubt = slope(f, h, wobble)
-        if abs(mine - found) <= doubt + slack:
+        found, doubt = min((found, doubt), slope(f, h, wobble), key=lambda pair: pair[1])
+        if abs(mine - found) <= doubt + slack and doubt <= SHARP * abs(found):
             return
     within(text, mine, found, doubt + slack)
+
+
+SHARP = 1e-3  # of the slope: a doubt that is good enough to stop at
 
 
 def moved(theta: Any, along: Any, h: float) -> Any:
@@ -381,7 +406,7 @@ LAWS: dict[str, tuple[Callable[[Trial], None], ...]] = {
     "noise_bits": (chains_have_addresses,),
     "noise_uniform": (chains_have_addresses, uniforms_are_positive),
     "noise_normal": (chains_have_addresses,),
-    "langevin_step": (no_noise_is_descent, stays_in_the_box, nan_is_not_hidden),
+    "langevin_step": (no_noise_is_descent, a_long_gradient_is_cut, stays_in_the_box, nan_is_not_hidden),
     "langevin_jitter": (stays_in_the_box, nan_is_not_hidden),
     "langevin_run": (no_steps_return_the_start, steps_add_up, chains_are_their_own, sick_chains_stop),
     "buffer_draw": (every_slot_is_drawn, restarts_are_fresh),

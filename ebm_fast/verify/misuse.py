@@ -27,6 +27,7 @@ def ones(*shape: int) -> Any:
 NOISE = {"seed": 1, "stream": 7, "step": 0, "chains": np.arange(3), "D": 5}
 BAD_NOISE: list[Bad] = [("seed", -1), ("seed", 2**64), ("seed", 0.5), ("step", 2**32), ("step", -1), ("D", -1)]
 BAD_NOISE += [("stream", 2**32), ("chains", np.zeros((2, 2), int)), ("chains", np.zeros(2)), ("chains", np.array([-1]))]
+BAD_NOISE += [("chains", [0, 1, 2])]
 STEP = {"x": ones(2, 3), "g": ones(2, 3), "xi": ones(2, 3), "eta": 0.1, "sigma": 0.1}
 CONV = {"x": ones(2, 4, 4, 3), "w": ones(3, 3, 3, 2)}
 NORM = {"x": ones(2, 5, 4), "gamma": ones(4)}
@@ -46,7 +47,10 @@ ENERGY = {"theta": THETA, "x": ones(2, 3), "v": ones(2, 3), "w": ones(2)}
 
 MISUSE: dict[str, tuple[Case, list[Bad]]] = {
     "noise_bits": (Case("noise_bits", NOISE), BAD_NOISE),
-    "noise_uniform": (Case("noise_uniform", NOISE, {"dtype": np.float32}), [*BAD_NOISE, ("dtype", np.int32)]),
+    "noise_uniform": (
+        Case("noise_uniform", NOISE, {"dtype": np.float32}),
+        [*BAD_NOISE, ("dtype", np.int32), ("dtype", None), ("dtype", "real")],
+    ),
     "noise_normal": (Case("noise_normal", NOISE, {"dtype": np.float32}), [*BAD_NOISE, ("dtype", np.float16)]),
     "langevin_step": (
         Case("langevin_step", STEP, {"clip": 1.0, "clip_norm": 1.0, "box": (-1.0, 1.0)}),
@@ -80,22 +84,33 @@ MISUSE: dict[str, tuple[Case, list[Bad]]] = {
             ("chains", np.arange(3)),
             ("theta", THETA | {"out.b": ones(2)}),
             ("theta", {}),
+            ("chains", [0, 1]),
+            ("stream", -1),
         ],
     ),
     "buffer_draw": (
         Case("buffer_draw", DRAW),
         [("filled", 5), ("filled", -1), ("bits", np.zeros(3, np.uint32)), ("bits", np.zeros(2)), ("u", np.ones(3))]
-        + [("fresh", ones(2, 4)), ("rho", 1.5), ("rho", -0.1), ("rho", NAN), ("slots", np.ones((4, 3), int))],
+        + [("fresh", ones(2, 4)), ("rho", 1.5), ("rho", -0.1), ("rho", NAN), ("slots", np.ones((4, 3), int))]
+        + [("slots", ones(0, 3)), ("slots", ones(4))],
     ),
     "buffer_push": (
         Case("buffer_push", PUSH, {"idx": np.array([0, 3]), "bits": None}),
         [("policy", "lifo"), ("filled", 5), ("ptr", -1), ("x", ones(2, 4)), ("idx", np.array([0, 4])), ("idx", None)]
-        + [("idx", np.array([-1, 0])), ("idx", np.array([0.0, 1.0])), ("idx", np.array([0])), ("policy", "reservoir")],
+        + [("idx", np.array([-1, 0])), ("idx", np.array([0.0, 1.0])), ("idx", np.array([0])), ("policy", "reservoir")]
+        + [("slots", ones(0, 3)), ("slots", ones(4)), ("x", [[1.0] * 3])],
     ),
     "conv2d_forward": (
         Case("conv2d_forward", CONV | {"b": ones(2)}, {"stride": 1, "padding": "SAME"}),
         [("x", ones(2, 4, 4)), ("x", ones(2, 4, 4, 2)), ("w", ones(3, 3, 3)), ("b", ones(3)), ("stride", 0)]
-        + [("stride", 1.5), ("padding", "FULL"), ("padding", 1), ("x", np.ones((2, 4, 4, 3), int))],
+        + [
+            ("stride", 1.5),
+            ("padding", "FULL"),
+            ("padding", 1),
+            ("x", np.ones((2, 4, 4, 3), int)),
+            ("x", ones(2, 0, 4, 3)),
+        ]
+        + [("w", ones(0, 3, 3, 2))],
     ),
     "conv2d_backward": (
         Case("conv2d_backward", CONV | {"dy": ones(2, 4, 4, 2)}, {"stride": 1, "padding": "SAME"}),
@@ -110,7 +125,9 @@ MISUSE: dict[str, tuple[Case, list[Bad]]] = {
             ("beta", ones(3)),
             ("x", ones(4)),
             ("eps", -1.0),
+            ("eps", 0.0),
             ("eps", NAN),
+            ("x", ones(2, 0, 4)),
         ],
     ),
     "group_norm_backward": (
@@ -120,6 +137,7 @@ MISUSE: dict[str, tuple[Case, list[Bad]]] = {
     "mlp_energy": (
         Case("mlp_energy", ENERGY, MLP | {"activation": "silu", "layer_norm": False}),
         [("x", ones(2, 4)), ("x", np.full((2, 3), NAN, np.float32)), ("v", ones(2, 4)), ("w", ones(3)), ("theta", {})]
+        + [("v", NAN * ones(2, 3)), ("w", INF * ones(2))]
         + [("x", np.ones((2, 3))), ("theta", THETA | {"more": ones(1)}), ("activation", "sine"), ("hidden", ())],
     ),
 }

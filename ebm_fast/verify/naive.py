@@ -24,7 +24,6 @@ __all__ = [
     "group_norm_forward",
     "langevin_jitter",
     "langevin_run",
-    "langevin_run",
     "langevin_step",
     "noise_bits",
     "noise_normal",

@@ -77,7 +77,7 @@ def values(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> Array
         return rng.integers(-1, 2, shape).astype(float)
     if kind == "offset":
         return 100.0 + normal
-    return normal * {"zeros": 0.0, "normal": 1.0, "tiny": 1e-12, "large": 1e4}[kind]
+    return normal * {"zeros": 0.0, "normal": 1.0, "tiny": 1e-12, "large": 1e4, "huge": 1e25}[kind]
 
 
 # ----------------------------------------------------------------------------------------- noise
@@ -85,10 +85,11 @@ def values(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> Array
 
 def noise_address(draw: Draw) -> dict[str, Any]:
     """(seed, stream, step, chains, D) with the ends of every counter word among them."""
-    N, D = draw.choice(SIZES), draw.choice(SIZES)
+    N, D = draw.choice(SIZES), draw.choice((*SIZES, 131))
     seed = draw.choice((0, 1, 2**32 - 1, 2**32, 2**64 - 1)) if draw.flag() else draw.integer(0, 2**64 - 1)
     step, stream = draw.choice((0, 1, 59, 2**32 - 1)), draw.choice(tuple(Stream))
     draw.seed()
+    N = N if D <= max(SIZES) else min(N, 3)  # scalar Python makes the longest rows
     chains = draw.words((N,)).astype(np.int64) if draw.flag() else np.arange(N)
     return {"seed": seed, "stream": int(stream), "step": step, "chains": chains, "D": D}
 
@@ -116,7 +117,7 @@ def langevin_step(draw: Draw) -> Case:
     shape = (draw.choice(SIZES), *draw.sample_shape())
     draw.seed()
     x = draw.array("x", shape, ("zeros", "normal", "ties", "large"))
-    g, xi = draw.array("g", shape), draw.array("xi", shape, ("zeros", "normal"))
+    g, xi = draw.array("g", shape, (*KINDS, "huge")), draw.array("xi", shape, ("zeros", "normal"))
     args = {"x": x, "g": g, "xi": xi, "eta": eta, "sigma": sigma}
     return draw.case("langevin_step", args, clip=clip, clip_norm=clip_norm, box=box)
 
@@ -150,7 +151,8 @@ def langevin_run(draw: Draw) -> Case:
     theta, x0 = draw_theta(draw, kind, fields), draw.array("x0", (N, *fields["shape"]), ("normal", "zeros", "ties"))
     chains = draw.rng.permutation(2**16)[:N].astype(np.int64) if draw.flag() else None
     args = {"energy": EnergyOf(kind, fields), "theta": theta, "x0": x0, "K": K, "update": update, "seed": seed}
-    return draw.case("langevin_run", args, step=step, chains=chains)
+    stream = draw.choice((Stream.CHAIN_NOISE, Stream.EVALUATION))
+    return draw.case("langevin_run", args, step=step, chains=chains, stream=int(stream))
 
 
 # ---------------------------------------------------------------------------------------- buffer
@@ -304,7 +306,7 @@ def draw_theta(draw: Draw, kind: str, fields: dict[str, Any]) -> dict[str, Array
 
 
 def energy_case(draw: Draw, kind: str, fields: dict[str, Any]) -> Case:
-    shape = (draw.choice((1, 2, 3, 5, 17)), *fields["shape"])
+    shape = (draw.choice((1, 2, 3, 5, 17, 67)), *fields["shape"])
     draw.seed()
     args: dict[str, Any] = {"theta": draw_theta(draw, kind, fields)}
     args["x"] = draw.array(

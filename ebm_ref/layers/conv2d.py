@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contracts import Array, RangeError, check_array, check_choice, check_count
+from ..contracts import Array, RangeError, ShapeError, check_array, check_choice, check_count
 from ..specs import PADDINGS
 
 
@@ -97,5 +97,7 @@ def _check(x: Array, w: Array, stride: int, padding: str) -> None:
     check_array("x", x, shape=(None, None, None, w.shape[2]))
     check_count("stride", stride, low=1)
     check_choice("padding", padding, PADDINGS)
+    if min(*x.shape[1:], *w.shape) < 1:
+        raise ShapeError(f"x, w: expected no empty axis, found {tuple(x.shape)} and {tuple(w.shape)}")
     if padding == "VALID" and (x.shape[1] < w.shape[0] or x.shape[2] < w.shape[1]):
         raise RangeError(f"x: expected at least {w.shape[:2]} pixels (VALID), found {tuple(x.shape[1:3])}")

@@ -70,10 +70,10 @@ def _normalise(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
 
 def _check(x: Array, gamma: Array, groups: int, eps: float) -> None:
     check_array("x", x)
-    if x.ndim < 2:
+    if x.ndim < 2 or min(x.shape[1:]) < 1:
         raise ShapeError(f"x: expected shape (N, ..., C), found {tuple(x.shape)}")
     check_array("gamma", gamma, shape=(x.shape[-1],))
     check_count("groups", groups, low=1)
-    check_number("eps", eps, low=0.0)
+    check_number("eps", eps, low=0.0, open_low=True)
     if x.shape[-1] % groups:
         raise RangeError(f"groups: expected a divisor of the {x.shape[-1]} channels, found {groups}")

@@ -59,4 +59,4 @@ def _normalise(x: Array, eps: float) -> tuple[Array, Array]:
 def _check(x: Array, gamma: Array, eps: float) -> None:
     check_array("x", x, ndim=2)
     check_array("gamma", gamma, shape=(x.shape[1],))
-    check_number("eps", eps, low=0.0)
+    check_number("eps", eps, low=0.0, open_low=True)

@@ -51,7 +51,8 @@ def contrastive(energy: Energy, theta: Params, x_pos: Array, x_neg: Array, alpha
 
     x_pos: (N_pos, *shape) data   x_neg: (N_neg, *shape) model samples, constants   alpha >= 0
     returns loss (), grads like theta, info: energy_pos, energy_neg (means), gap = energy_neg - energy_pos.
-    Raises ShapeError, DTypeError, RangeError. Non-finite energies give a non-finite loss.
+    Raises ShapeError, DTypeError, RangeError. Non-finite energies give a non-finite loss, or
+    NonFiniteError from an energy that refuses the weights that follow (those of this project do).
     """
     _check_samples("x_pos", x_pos, energy)
     _check_samples("x_neg", x_neg, energy)

@@ -104,7 +104,7 @@ def buffer_draw(
     fresh: (N, *shape)   returns x0 (N, *shape), idx (N,) int64, restart (N,) bool.
     An empty buffer restarts all, with idx 0. Raises ShapeError, DTypeError, RangeError.
     """
-    check_array("slots", slots)
+    _check_slots(slots)
     N = _check_words(bits)
     check_count("filled", filled, low=0, high=slots.shape[0])
     check_array("u", u, shape=(N,))
@@ -135,7 +135,8 @@ def buffer_push(
     ptr: samples ever pushed   returns (filled, ptr). Raises ShapeError, DTypeError, RangeError.
     """
     check_choice("policy", policy, Buffer.POLICIES)
-    check_array("slots", slots)
+    _check_slots(slots)
+    check_array("x", x, shape=(None, *slots.shape[1:]))
     M, N = slots.shape[0], x.shape[0]
     _check_samples("x", x, slots, N)
     check_count("filled", filled, low=0, high=M)
@@ -157,6 +158,12 @@ def buffer_push(
         if place < M:
             slots[place] = x[n]
     return int(filled), int(ptr) + N
+
+
+def _check_slots(slots: Array) -> None:
+    check_array("slots", slots)
+    if slots.ndim < 2 or slots.shape[0] == 0:
+        raise ShapeError(f"slots: expected (M, *shape) with M >= 1, found {slots.shape}")
 
 
 def _check_words(bits: Any, N: int | None = None) -> int:

@@ -109,8 +109,9 @@ def langevin_run(
     check_count("step", step, low=0, high=2**32 - max(K, 1))
     if not isinstance(update, (ULA, SGLD)):
         raise DTypeError(f"update: expected ULA or SGLD, found {type(update).__name__}")
-    N, D = x0.shape[0], flat_size(energy.shape)
+    N, D, step = x0.shape[0], flat_size(energy.shape), int(step)
     chains = np.arange(N) if chains is None else chains
+    noise_normal(seed, stream, step, chains, 0)  # refuses a bad address, even where K = 0 draws nothing
     if chains.shape != (N,):
         raise ShapeError(f"chains: expected shape ({N},), found {chains.shape}")
     noise_first = update.order == "noise_first"

@@ -1,0 +1,77 @@
+"""The parts of a program: arrays of a tile, which pixels a linear map links, and where its pieces lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Value:
+    """Rows of one array (pixels, C) of the tile, and of its tangent."""
+
+    at: int
+    at1: int
+    pixels: int
+    C: int
+
+    @property
+    def rows(self) -> int:
+        return self.pixels * self.C
+
+
+@dataclass(frozen=True)
+class Links:
+    """Which input pixel meets which output pixel through which tap: (input, tap, output) each."""
+
+    pixels_in: int
+    pixels_out: int
+    taps: int
+    pairs: np.ndarray
+
+
+def conv_links(H: int, W: int, R: int, S: int, stride: int, padding: str) -> tuple[int, int, Links]:
+    """P, Q and the links of a convolution; SAME pads by TensorFlow's rule, the odd pixel after."""
+
+    def axis(size: int, kernel: int) -> tuple[int, int]:
+        if padding == "VALID":
+            return -(-(size - kernel + 1) // stride), 0
+        out = -(-size // stride)
+        return out, max((out - 1) * stride + kernel - size, 0) // 2
+
+    (P, top), (Q, left) = axis(H, R), axis(W, S)
+    p, q, r, s = (a.ravel() for a in np.meshgrid(*(np.arange(n) for n in (P, Q, R, S)), indexing="ij"))
+    h, w = p * stride + r - top, q * stride + s - left
+    inside = (h >= 0) & (h < H) & (w >= 0) & (w < W)
+    pairs = np.stack([h * W + w, r * S + s, p * Q + q], 1)[inside]
+    return P, Q, Links(H * W, P * Q, R * S, pairs)
+
+
+DENSE = Links(1, 1, 1, np.zeros((1, 3), np.int64))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear map in a program: where its tables, packed weights and gradients lie."""
+
+    links: Links
+    C: int
+    O: int
+    tables: tuple[int, int, int]  # by output pixel, by input pixel, by tap
+    weights: tuple[int, int]  # packed forwards, packed backwards
+    bias: int
+    grads: tuple[int, int]  # of the weights, of the bias
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A normalisation in a program: its results and parameters."""
+
+    z: Value
+    y: Value
+    rate: Value
+    groups: int
+    gamma: int
+    grads: tuple[int, int]  # of gamma, of beta
+    slope: Value | None  # f'(y), where an activation followed

@@ -1,0 +1,222 @@
+"""Normalisation of a tile over pixels and groups of channels, forwards, backwards and with tangents.
+
+Layout as in `gather`: element (pixel p, channel c) of lane l at [(p C + c) width + l]; no lanes are mixed.
+Arrays are read in order, a few pixels at a time: a group alone would stride through memory by a power of
+two, which the first-level cache cannot hold.
+Backwards, and for tangents, means are taken about the first element: the mean of equal values is that
+value, exactly, so a group without variance gives no rounding noise for 1 / sqrt(eps) to blow up.
+Routines that end in 1 carry the tangent: the coefficient of s in a series in s (level 2 of the protocol).
+"""
+
+from __future__ import annotations
+
+from .build import instruction
+from .lanes import vcount, vfma, vlike, vload, vmax, vsplat, vsqrt, vstore
+
+EPS_AT = 0  # where W holds eps
+STEP = 4  # pixels whose sums stay in registers: short sums, and rows that the first-level cache holds together
+
+
+@instruction
+def mean_rows(row, T, W, S, G, A):
+    """mean[g] <- sum over pixels and the group's channels of z, over their number."""
+    _, z, mean, pixels, C, groups, _, _, _, _, _, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    for i in range(0, groups * width, half):
+        vstore(S, mean + i, vlike(vload(S, mean + i), 0.0))
+    for start in range(0, pixels, STEP):
+        for g in range(groups):
+            for l in range(0, width, half):
+                sum = vlike(vload(S, mean + l), 0.0)
+                for p in range(start, min(pixels, start + STEP)):
+                    for c in range(g * size, (g + 1) * size):
+                        sum = sum + vload(S, z + (p * C + c) * width + l)
+                vstore(S, mean + g * width + l, vload(S, mean + g * width + l) + sum)
+    for i in range(0, groups * width, half):
+        vstore(S, mean + i, vload(S, mean + i) / (pixels * size))
+
+
+@instruction
+def rate_rows(row, T, W, S, G, A):
+    """With v = z - mean: mean += mean(v), rate <- 1 / sqrt(mean(v^2) - mean(v)^2 + eps); rest: G rows.
+
+    The correction makes the mean of equal values that value, so that a group without variance gives no
+    rounding noise for 1 / sqrt(eps) to blow up.
+    """
+    _, z, mean, rate, rest, pixels, C, groups, _, _, _, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    for i in range(0, groups * width, half):
+        vstore(S, rate + i, vlike(vload(S, mean + i), 0.0))
+        vstore(S, rest + i, vlike(vload(S, mean + i), 0.0))
+    for start in range(0, pixels, STEP):
+        for g in range(groups):
+            for l in range(0, width, half):
+                centre = vload(S, mean + g * width + l)
+                square = vlike(centre, 0.0)
+                sum = square
+                for p in range(start, min(pixels, start + STEP)):
+                    for c in range(g * size, (g + 1) * size):
+                        v = vload(S, z + (p * C + c) * width + l) - centre
+                        sum, square = sum + v, vfma(v, v, square)
+                vstore(S, rest + g * width + l, vload(S, rest + g * width + l) + sum)
+                vstore(S, rate + g * width + l, vload(S, rate + g * width + l) + square)
+    count = pixels * size
+    for i in range(0, groups * width, half):
+        shift = vload(S, rest + i) / count
+        var = vmax(0.0, vload(S, rate + i) / count - shift * shift)
+        vstore(S, mean + i, vload(S, mean + i) + shift)
+        vstore(S, rate + i, 1.0 / vsqrt(var + W[EPS_AT]))
+
+
+@instruction
+def normalise(row, T, W, S, G, A):
+    """z <- (z - mean) rate, y <- gamma z + beta."""
+    _, z, y, mean, rate, gamma, beta, pixels, C, groups, _, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    for p in range(pixels):
+        for g in range(groups):
+            for l in range(0, width, half):
+                centre, scale = vload(S, mean + g * width + l), vload(S, rate + g * width + l)
+                for c in range(g * size, (g + 1) * size):
+                    at = (p * C + c) * width + l
+                    v = (vload(S, z + at) - centre) * scale
+                    vstore(S, z + at, v)
+                    vstore(S, y + at, vfma(v, vsplat(W, gamma + c), vsplat(W, beta + c)))
+
+
+@instruction
+def normalise1(row, T, W, S, G, A):
+    """Tangent of `normalise`, z and r its results: with c = z1 - mean(z1) and m = mean(z c),
+
+    z1 <- r (c - z m), y1 <- gamma z1, r1 <- -r m (= the tangent of r, over r).
+    """
+    _, z, r, z1, y1, r1, gamma, pixels, C, groups, _, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    row = C * width
+    count = pixels * size
+    for g in range(groups):
+        for l in range(0, width, half):
+            base = g * size * width + l
+            first = vload(S, z1 + base)
+            mean = vlike(first, 0.0)
+            for p in range(pixels):
+                for c in range(size):
+                    mean = mean + (vload(S, z1 + base + p * row + c * width) - first)
+            mean = first + mean / count
+            m = vlike(mean, 0.0)
+            for p in range(pixels):
+                for c in range(size):
+                    at = base + p * row + c * width
+                    m = vfma(vload(S, z + at), vload(S, z1 + at) - mean, m)
+            m = m / count
+            rstd = vload(S, r + g * width + l)
+            vstore(S, r1 + g * width + l, -(rstd * m))
+            for c in range(size):
+                a = vsplat(W, gamma + g * size + c)
+                for p in range(pixels):
+                    at = base + p * row + c * width
+                    v = rstd * (vload(S, z1 + at) - mean - vload(S, z + at) * m)
+                    vstore(S, z1 + at, v)
+                    vstore(S, y1 + at, v * a)
+
+
+@instruction
+def back_start(row, T, W, S, G, A):
+    """first[g] <- gamma dy of the group's first element; the two sums <- 0."""
+    _, dy, first, m1, m2, gamma, C, groups, _, _, _, _ = row
+    half = vcount(S)
+    size = C // groups
+    for g in range(groups):
+        for l in range(2 * g * half, 2 * (g + 1) * half, half):
+            value = vload(S, dy + 2 * g * (size - 1) * half + l) * vsplat(W, gamma + g * size)
+            vstore(S, first + l, value)
+            vstore(S, m1 + l, vlike(value, 0.0))
+            vstore(S, m2 + l, vlike(value, 0.0))
+
+
+@instruction
+def back_rows(row, T, W, S, G, A):
+    """dy <- g = gamma dy, m1 += sum (g - first), m2 += sum g z.
+
+    g is stored as rounded: in a group of equal values g - mean(g) is then exactly 0.
+    """
+    _, dy, z, first, m1, m2, gamma, pixels, C, groups, _, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    for start in range(0, pixels, STEP):
+        for g in range(groups):
+            for l in range(g * width, (g + 1) * width, half):
+                zero = vload(S, first + l)
+                s1, s2 = vlike(zero, 0.0), vlike(zero, 0.0)
+                for p in range(start, min(pixels, start + STEP)):
+                    for c in range(size):
+                        at = (p * C + g * (size - 1) + c) * width + l
+                        v = vload(S, dy + at) * vsplat(W, gamma + g * size + c)
+                        vstore(S, dy + at, v)
+                        s1, s2 = s1 + (v - zero), vfma(v, vload(S, z + at), s2)
+                vstore(S, m1 + l, vload(S, m1 + l) + s1)
+                vstore(S, m2 + l, vload(S, m2 + l) + s2)
+
+
+@instruction
+def normalise_back(row, T, W, S, G, A):
+    """dy <- rate (g - mean(g) - z mean(g z)), with g in dy and the sums of `back_rows` in first, m1, m2."""
+    _, dy, z, first, m1, m2, rate, pixels, C, groups, _, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    count = pixels * size
+    for i in range(0, groups * width, half):
+        vstore(S, m1 + i, vload(S, first + i) + vload(S, m1 + i) / count)
+        vstore(S, m2 + i, vload(S, m2 + i) / count)
+    for p in range(pixels):
+        for g in range(groups):
+            for l in range(g * width, (g + 1) * width, half):
+                n1, n2, scale = vload(S, m1 + l), vload(S, m2 + l), vload(S, rate + l)
+                for c in range(size):
+                    at = (p * C + g * (size - 1) + c) * width + l
+                    vstore(S, dy + at, (vload(S, dy + at) - n1 - vload(S, z + at) * n2) * scale)
+
+
+@instruction
+def normalise_back1(row, T, W, S, G, A):
+    """`normalise_back` of dy and its tangent of dy1: with n the means of g1 and of g1 z + g z1,
+
+    dy <- u = r (g - m1 - z m2), dy1 <- r1 u + r (g1 - n1 - z1 m2 - z n2).
+    """
+    _, dy, dy1, z, z1, r, r1, gamma, pixels, C, groups, _ = row
+    half = vcount(S)
+    width, size = 2 * half, C // groups
+    row = C * width
+    count = pixels * size
+    for g in range(groups):
+        for l in range(0, width, half):
+            base = g * size * width + l
+            first = vload(S, dy + base) * vsplat(W, gamma + g * size)
+            first1 = vload(S, dy1 + base) * vsplat(W, gamma + g * size)
+            m1 = vlike(first, 0.0)
+            m2, n1, n2 = m1, m1, m1
+            for c in range(size):
+                a = vsplat(W, gamma + g * size + c)
+                for p in range(pixels):
+                    at = base + p * row + c * width
+                    v, v1 = vload(S, dy + at) * a, vload(S, dy1 + at) * a
+                    vstore(S, dy + at, v)
+                    vstore(S, dy1 + at, v1)
+                    u, u1 = vload(S, z + at), vload(S, z1 + at)
+                    m1, m2 = m1 + (v - first), vfma(v, u, m2)
+                    n1, n2 = n1 + (v1 - first1), vfma(v1, u, vfma(v, u1, n2))
+            m1, m2 = first + m1 / count, m2 / count
+            n1, n2 = first1 + n1 / count, n2 / count
+            rstd, rate = vload(S, r + g * width + l), vload(S, r1 + g * width + l)
+            for c in range(size):
+                for p in range(pixels):
+                    at = base + p * row + c * width
+                    u, u1 = vload(S, z + at), vload(S, z1 + at)
+                    v = rstd * (vload(S, dy + at) - m1 - u * m2)
+                    v1 = rstd * (vload(S, dy1 + at) - n1 - u1 * m2 - u * n2)
+                    vstore(S, dy + at, v)
+                    vstore(S, dy1 + at, vfma(rate, v, v1))
