@@ -40,12 +40,12 @@ MULTIPLES = {
     "noise_normal": Multiple(2.0, 4.0, "400 cases a dtype: naive 0.08, numba_cpu 0.14, the oracle itself 0.22"),
     "langevin_step": Multiple(2.0, 2.0, "400 cases a dtype: naive 0.29, numba_cpu 0.46, the oracle itself 0.24"),
     "langevin_jitter": Multiple(2.0, 2.0, "400 cases a dtype: naive 0.17, numba_cpu 0.49, the oracle itself 0.25"),
-    "langevin_run": Multiple(8.0, 8.0, "300 cases a dtype: naive 0.04, numba_cpu 0.18, the oracle itself 0.13"),
+    "langevin_run": Multiple(24.0, 8.0, "300 cases a dtype: naive 0.04, numba_cpu 0.18, the oracle itself 0.13"),
     "conv2d_forward": Multiple(2.0, 2.0, "300 cases a dtype: naive 0.42, numba_cpu 0.42, the oracle itself 0.20"),
     "conv2d_backward": Multiple(2.0, 2.0, "300 cases a dtype: naive 0.38, numba_cpu 0.38, the oracle itself 0.31"),
     "group_norm_forward": Multiple(2.0, 4.0, "300 cases a dtype: naive 0.08, numba_cpu 0.41, the oracle itself 0.10"),
     "group_norm_backward": Multiple(2.0, 4.0, "300 cases a dtype: naive 0.21, numba_cpu 0.24, the oracle itself 0.14"),
-    "conv_energy": Multiple(8.0, 8.0, "470 cases a dtype: numba_cpu 0.28, the oracle itself 0.11"),
+    "conv_energy": Multiple(24.0, 8.0, "470 cases a dtype: numba_cpu 0.28, the oracle itself 0.11"),
     "mlp_energy": Multiple(8.0, 8.0, "470 cases a dtype: numba_cpu 0.19, the oracle itself 0.11"),
 }
 

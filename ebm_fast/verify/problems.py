@@ -261,11 +261,11 @@ def conv_fields(draw: Draw) -> dict[str, Any]:
     max_groups, blocks = draw.choice((32, 1, 2, 4)), draw.choice((1, 2, 3))
     channels = [draw.choice((4, 1, 2, 3, 6, 8, 17)) for _ in range(blocks)]
     channels = [size if size <= max_groups else size - size % max_groups for size in channels]
-    shape = (draw.choice((4, 1, 2, 3, 7, 9)), draw.choice((4, 1, 2, 3, 7, 9)), draw.choice((1, 2, 3)))
+    shape = (draw.choice((4, 1, 7, 8, 9, 13)), draw.choice((4, 3, 5, 8, 16)), draw.choice((1, 2, 3)))
     fields = {
         "shape": shape,
         "channels": tuple(channels),
-        "strides": tuple(draw.choice((1, 2, 3)) for _ in channels),
+        "strides": tuple(draw.choice((1, 2, 1, 3)) for _ in channels),
         "kernel": draw.choice((3, 1, 2, 5)),
         "padding": draw.choice(PADDINGS),
         "activation": draw.choice(ACTIVATIONS),
@@ -309,7 +309,9 @@ def energy_case(draw: Draw, kind: str, fields: dict[str, Any]) -> Case:
     shape = (draw.choice((1, 2, 3, 5, 17, 67)), *fields["shape"])
     draw.seed()
     args: dict[str, Any] = {"theta": draw_theta(draw, kind, fields)}
-    args["x"] = draw.array("x", shape, ("normal", "zeros", "ties", "tiny"), draw.choice((1.0, 0.1, 10.0)))
+    args["x"] = draw.array(
+        "x", shape, ("normal", "ties", "normal", "zeros", "normal", "tiny"), draw.choice((1.0, 0.1, 10.0))
+    )
     args["v"] = draw.array("v", shape, ("normal", "zeros", "ties"))
     args["w"] = draw.array("w", shape[:1], ("normal", "zeros", "ties"))
     return draw.case(kind, args, **fields)
