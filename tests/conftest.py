@@ -1,9 +1,13 @@
 """One Hypothesis profile for all tests, and at the end one line per twin: what ran, and what did not and why."""
 
 import os
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import hypothesis
+import pytest
+from app_runs import run, train
 
 SIMULATORS = {"numba_cpu": "NUMBA_DISABLE_JIT", "numba_cuda": "NUMBA_ENABLE_CUDASIM"}
 
@@ -34,3 +38,17 @@ def pytest_terminal_summary(terminalreporter):
         for reason, count in skipped.get(twin, {}).items():
             line += f", skipped {count}: {reason}"
         terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small finished run; tests that change it copy it."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    run(*train(folder, "--steps", "8"))
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
