@@ -140,6 +140,12 @@ def test_ebm_ref__needs_numpy_alone():
     assert int(done.stdout) > 10
 
 
+def test_ebm_ref__trains_an_energy_with_numpy_alone():
+    done = run_guarded(["numpy", "ebm_ref"], (ROOT / "examples" / "train_2d.py").read_text())
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split("AUROC of held-out data against noise:")[1].split()[0]) > 0.9
+
+
 def test_ebm_fast__import_is_light():
     done = run_guarded(["numpy", "ebm_ref", "ebm_fast"], "import ebm_fast\nprint(ebm_fast.BACKENDS)")
     assert done.returncode == 0, done.stderr
