@@ -1,0 +1,18 @@
+"""The GPU backend in CUDA C++: kernels in .cu files, launched through CuPy.
+
+A twin takes the oracle's parameters under the oracle's names; its arrays are arrays on a CUDA card, of CuPy or of any
+library that speaks DLPack or `__cuda_array_interface__`. Not yet measured on a GPU: every kernel is proven on the
+CPU by the verification kit's host build, and compiled for each supported architecture.
+"""
+
+from typing import Any
+
+from ..checks import missing
+
+__all__: list[str] = []
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"{__name__} has no {name}")
+    raise missing(name, __name__)
