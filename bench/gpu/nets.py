@@ -99,11 +99,14 @@ def forward_flops(spec: Any) -> int:
         sizes = (prod(spec.shape), *spec.hidden, 1)
         return sum(2 * a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
     if isinstance(spec, ConvSpec):
-        layers = [
-            (spec.kernel, a, b, s)
-            for a, b, s in zip((spec.shape[2], *spec.channels), spec.channels, spec.strides, strict=False)
-        ]
-        return conv_flops(spec.shape, layers, spec.padding) + head_flops(spec.channels[-1])
+        shape, flops = spec.shape, head_flops(spec.channels[-1])
+        for i, (a, b, stride) in enumerate(
+            zip((spec.shape[2], *spec.channels), spec.channels, spec.strides, strict=False)
+        ):
+            flops += conv_flops(shape, [(spec.kernel, a, b, stride)], spec.padding)
+            flops += conv_flops(shape, [(1, a, b, stride)], "SAME") if spec.has_skip_conv(i) else 0
+            shape = out_shape(shape, spec.kernel, stride, spec.padding)
+        return flops
     if isinstance(spec, DeepConvSpec):
         shape, flops = spec.shape, 0
         layers = [(3, spec.shape[2], spec.channels[0], spec.stem_stride)]

@@ -134,13 +134,12 @@ def log_path(out: Path, stage: str) -> Path:
 
 
 def environment(context: Context) -> dict[str, str]:
-    """Of a stage: the source tree first, output unbuffered, every compiler's cache in the run's folder."""
+    """Of a stage: the source tree first, output unbuffered, caches of torch and JAX in the run's folder."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     cache = context.files / "cache"
     return os.environ | {
         "PYTHONPATH": path,
         "PYTHONUNBUFFERED": "1",
-        "XDG_CACHE_HOME": str(cache),
         "CUPY_CACHE_DIR": str(cache / "cupy"),
         "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

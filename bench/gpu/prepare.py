@@ -123,7 +123,7 @@ def smoke(context: Context) -> dict[str, Any]:
         raise Skip("there is no host build")
     context.need("hypothesis")
     verify = context.need("ebm_fast.verify")
-    rows = verify.run(["host_build"], functions=SMOKE, dtypes=("float32",), cases=3)
+    rows = verify.run([context.need("ebm_fast.verify.host_build")], functions=SMOKE, dtypes=("float32",), cases=3)
     bad = [f"{row.function}: {row.why}" for row in rows if row.status == FAIL]
     if bad:
         raise AssertionError("; ".join(bad))

@@ -14,13 +14,12 @@ from ebm_ref.contracts import Stream
 
 from .calls import draw_many
 from .nets import SEED
-from .torch_peer import torch_device, torch_numpy, torch_precision, torch_samples
+from .torch_peer import torch_device, torch_precision, torch_samples
 
 Call = Callable[[], Any]
 OWN = ("noise_normal",)  # what draws its own numbers
 D, M = 784, 8192
 
-to_numpy = torch_numpy
 torch_precision(False)
 
 
@@ -30,6 +29,15 @@ def put(x: np.ndarray) -> torch.Tensor:
 
 def images(x: np.ndarray) -> torch.Tensor:
     return torch_samples(x, "channels_last")
+
+
+def last(x: torch.Tensor) -> torch.Tensor:
+    """A view with the channels last, as the oracle has them."""
+    return x.permute(0, 2, 3, 1)
+
+
+def to_numpy(x: torch.Tensor) -> np.ndarray:
+    return x.cpu().contiguous().numpy()
 
 
 def filters(w: np.ndarray) -> torch.Tensor:
@@ -64,7 +72,7 @@ def conv_forward(_: Any, n: int) -> Call:
         filters(draw_many((3, 3, 32, 64))),
         put(draw_many((64, 1))[:, 0].copy()),
     )
-    return lambda: F.conv2d(F.pad(x, (0, 1, 0, 1)), w, b, 2)
+    return lambda: last(F.conv2d(F.pad(x, (0, 1, 0, 1)), w, b, 2))
 
 
 def conv_backward(_: Any, n: int) -> Call:
@@ -75,14 +83,14 @@ def conv_backward(_: Any, n: int) -> Call:
         dx, dw, db = torch.ops.aten.convolution_backward(
             dy, padded, w, [64], [2, 2], [0, 0], [1, 1], False, [0, 0], 1, [True, True, True]
         )
-        return dx[:, :, :14, :14], dw.permute(2, 3, 1, 0), db
+        return last(dx[:, :, :14, :14]), dw.permute(2, 3, 1, 0), db
 
     return call
 
 
 def norm_forward(_: Any, n: int) -> Call:
     x, gamma = images(draw_many((n, 14, 14, 32))), put(draw_many((32, 1))[:, 0].copy())
-    return lambda: F.group_norm(x, 32, gamma, gamma, 1e-5)
+    return lambda: last(F.group_norm(x, 32, gamma, gamma, 1e-5))
 
 
 def norm_backward(_: Any, n: int) -> Call:
@@ -92,6 +100,7 @@ def norm_backward(_: Any, n: int) -> Call:
     _, mean, r = torch.native_group_norm(x, gamma, gamma, n, 32, 196, 32, 1e-5)
 
     def call() -> Any:
-        return torch.ops.aten.native_group_norm_backward(dy, x, mean, r, gamma, n, 32, 196, 32, [True, True, True])
+        dx, *sums = torch.ops.aten.native_group_norm_backward(dy, x, mean, r, gamma, n, 32, 196, 32, [True, True, True])
+        return last(dx), *sums
 
     return call
