@@ -6,6 +6,10 @@ struct PhiloxWords {
   u32 w[4];
 };
 
+struct Quad {  // four neighbouring elements of one sample
+  real v[4];
+};
+
 // Ten rounds of c <- (hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)), k <- k + (W0, W1).
 static __device__ __forceinline__ PhiloxWords philox(u32 c0, u32 c1, u32 c2, u32 c3, u32 k0, u32 k1) {
 #pragma unroll
@@ -20,4 +24,23 @@ static __device__ __forceinline__ PhiloxWords philox(u32 c0, u32 c1, u32 c2, u32
     k1 += 0xBB67AE85u;
   }
   return {{c0, c1, c2, c3}};
+}
+
+// u = r 2^-32 + 2^-33: never 0, so that log u is finite; in float it rounds and can be 1.
+static __device__ __forceinline__ real philox_unit(u32 r) {
+  return (real)r * (real)2.3283064365386963e-10 + (real)1.1641532182693481e-10;
+}
+
+// R cos(pi b), R sin(pi b) with R = sqrt(-2 log u), b = r' 2^-31, from the words (r, r') = (0, 1), then (2, 3).
+static __device__ __forceinline__ Quad philox_normals(PhiloxWords r) {
+  Quad n;
+#pragma unroll
+  for (int j = 0; j < 4; j += 2) {
+    const real radius = sqrt((real)-2 * log(philox_unit(r.w[j])));
+    real sine, cosine;
+    sincospi((real)r.w[j + 1] * (real)4.656612873077393e-10, &sine, &cosine);
+    n.v[j] = radius * cosine;
+    n.v[j + 1] = radius * sine;
+  }
+  return n;
 }
