@@ -31,7 +31,7 @@ static __device__ __forceinline__ real langevin_factor(real norm, real clip_norm
 }
 
 // The four normals of elements 4 quad .. 4 quad + 3 of a chain, by address.
-static __device__ __forceinline__ Quad langevin_normals(u32 quad, u32 chain, u32 step, u32 stream, u32 k0, u32 k1) {
+static __device__ __forceinline__ Real4 langevin_normals(u32 quad, u32 chain, u32 step, u32 stream, u32 k0, u32 k1) {
   return philox_normals(philox(quad, chain, step, stream, k0, k1));
 }
 

@@ -1,13 +1,9 @@
 // Philox4x32-10 and the numbers made from its words. Twin of ebm_ref.noise, one counter at a time.
 #pragma once
-#include "cuda.cuh"
+#include "quad.cuh"
 
 struct PhiloxWords {
   u32 w[4];
-};
-
-struct Quad {  // four neighbouring elements of one sample
-  real v[4];
 };
 
 // Ten rounds of c <- (hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)), k <- k + (W0, W1).
@@ -32,15 +28,18 @@ static __device__ __forceinline__ real philox_unit(u32 r) {
 }
 
 // R cos(pi b), R sin(pi b) with R = sqrt(-2 log u), b = r' 2^-31, from the words (r, r') = (0, 1), then (2, 3).
-static __device__ __forceinline__ Quad philox_normals(PhiloxWords r) {
-  Quad n;
+static __device__ __forceinline__ Real4 philox_normals(PhiloxWords r) {
+  Real4 n;
 #pragma unroll
   for (int j = 0; j < 4; j += 2) {
     const real radius = sqrt((real)-2 * log(philox_unit(r.w[j])));
     real sine, cosine;
     sincospi((real)r.w[j + 1] * (real)4.656612873077393e-10, &sine, &cosine);
-    n.v[j] = radius * cosine;
-    n.v[j + 1] = radius * sine;
+    n.c[j] = radius * cosine;
+    n.c[j + 1] = radius * sine;
   }
   return n;
 }
+
+// (bits n) >> 32, in [0, n); n up to 2^32.
+static __device__ __forceinline__ i64 philox_index(u32 bits, u64 n) { return (i64)((u64)bits * n >> 32); }
