@@ -19,6 +19,9 @@ from ebm_fast import cupy_raw
 from ebm_fast.checks import missing
 from ebm_fast.cupy_raw.device import Device, on
 
+from ebm_ref.contracts import BackendError
+
+from .host_compile import compiler
 from .host_device import HostDevice, LaunchError, launched
 
 __all__ = list(cupy_raw.__all__)
@@ -40,6 +43,20 @@ def set_build(name: str) -> None:
     """Run this module's functions in build `name`. Raises RangeError."""
     global _device
     _device = HostDevice(name)
+
+
+def build() -> str:
+    """The build in which this module's functions run."""
+    return default_device().build
+
+
+def why_not() -> str | None:
+    """Why CUDA sources cannot be compiled for this CPU, in words; None when they can."""
+    try:
+        compiler()
+    except BackendError as error:
+        return str(error)
+    return None
 
 
 def default_device() -> HostDevice:
