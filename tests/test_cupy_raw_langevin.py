@@ -115,14 +115,14 @@ def test_langevin_update__takes_nothing(shape, order):
 
 
 @pytest.mark.parametrize("D", [3, 64, 4100])
-@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("place", [0, 1, -1])
-@pytest.mark.parametrize("sick", ["E", "g", "next", "jitter"])
+@pytest.mark.parametrize(
+    ("sick", "order"),
+    [(sick, order) for sick in ("E", "g", "next", "jitter") for order in ORDERS][:-2] + [("jitter", "noise_first")],
+)
 def test_langevin_update__stops_a_sick_chain_where_it_is(sick, order, D, place):
     """One element makes energy, slope, next state or jitter overflow; the chain keeps its state, is recorded, and
     its neighbours do not notice."""
-    if sick == "jitter" and order == "gradient_first":
-        pytest.skip("jitter is noise_first's")
     x0 = normals(4, (4, D), np.float32, 0.3)
     big, eta, sigma = {"E": (1e10, 0.0, 0.1), "g": (1e13, 0.0, 0.1), "next": (1e8, 1e20, 0.0)}.get(sick, (0.3, 0.1, 0))
     x0[2, place] = big
