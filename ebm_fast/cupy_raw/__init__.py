@@ -8,8 +8,10 @@ CPU by the verification kit's host build, and compiled for each supported archit
 from typing import Any
 
 from ..checks import missing
+from .conv2d import conv2d_backward, conv2d_forward
+from .group_norm import group_norm_backward, group_norm_forward
 
-__all__: list[str] = []
+__all__ = ["conv2d_backward", "conv2d_forward", "group_norm_backward", "group_norm_forward"]
 
 
 def __getattr__(name: str) -> Any:
