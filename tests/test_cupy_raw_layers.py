@@ -1,6 +1,7 @@
 """The CUDA backend's convolution, normalisation and activations on jets, run by the host build: no card needed."""
 
 import mmap
+import os
 
 import numpy as np
 import pytest
@@ -45,9 +46,12 @@ NORMS = {
 }
 
 
+BUILD = os.environ.get("EBM_HOST_BUILD", "fast")
+
+
 @pytest.fixture(autouse=True)
 def device():
-    with on(host_device()):
+    with on(host_device(BUILD)):
         yield
 
 
@@ -179,7 +183,8 @@ def test_conv2d_apply_dw__is_chunks_of_eight_then_the_tree(case):
     dw, db = np.empty_like(w), np.empty_like(b)
     conv2d.conv2d_apply_dw(geo, N, x, dy, dw, db, np.float32, 0, 0)
     chunk = [slice(n, n + tree.CHUNK) for n in range(0, N, tree.CHUNK)]
-    exact = [conv2d_backward(x[c].astype(np.float64), w.astype(np.float64), dy[c].astype(np.float64), *how) for c in chunk]
+    wide_x, wide_w, wide_dy = (a.astype(np.float64) for a in (x, w, dy))
+    exact = [conv2d_backward(wide_x[c], wide_w, wide_dy[c], *how) for c in chunk]
     for found, place in ((dw, 1), (db, 2)):
         want = pairs([part[place].astype(np.float32) for part in exact])
         assert np.abs(found - want).max() <= 2e-6 * np.abs(want).max()
@@ -194,7 +199,7 @@ def both_grads(order_of_threads, seed):
     x, dy = (np.ascontiguousarray(np.concatenate([a] * 20)) for a in (x, dy))
     dw, db, (N, L, C, G) = np.empty_like(w), np.empty_like(b), (20 * N, 36, 20, 4)
     gamma, dx, dgamma, dbeta = np.ones(C, np.float32), np.empty_like(x), np.empty(C, "f4"), np.empty(C, "f4")
-    with on(host_device(order=order_of_threads, seed=seed)):
+    with on(host_device(BUILD, order_of_threads, seed)):
         conv2d.conv2d_apply_dw(geo, N, x, dy, dw, db, np.float32, 1, 1)
         sizes, arrays = (N, L, C, G), (x, gamma, gamma, x[::-1].copy(), dx, dgamma, dbeta)
         group_norm.norm_apply_back(*sizes, *arrays, np.float32, 1, 1, 1e-5, "silu")
@@ -279,7 +284,7 @@ EBM_EXPORT(probe)
 
 
 def probe(source, dtype, order, args, threads=256):
-    with on(host_device(sources={"probe.cu": source})):
+    with on(host_device(BUILD, sources={"probe.cu": source})):
         launch(Kernel("probe.cu", "probe", build_defines(np.dtype(dtype).name, order)), 1, threads, args)
 
 
@@ -422,7 +427,8 @@ def test_layers__do_not_depend_on_the_grid(monkeypatch):
 def test_conv2d__reads_beyond_two_to_the_31_numbers():
     W, C = 2**30, 3  # 3.2e9 numbers, of which two pixels are read: the memory is reserved, not used
     try:
-        memory = mmap.mmap(-1, W * C * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0))
+        reserve = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        memory = mmap.mmap(-1, W * C * 4, flags=reserve)
     except OSError:
         pytest.skip("this machine reserves no 13 GB of addresses")
     x = np.frombuffer(memory, np.float32).reshape(1, 1, W, C)
@@ -441,7 +447,8 @@ def test_conv2d__reads_beyond_two_to_the_31_numbers():
 PLACES = """
 #include "conv2d.cuh"
 extern "C" __global__ void probe(i64* out, i64 m) {
-  const Gather f = forward_gather(nullptr, nullptr, nullptr, nullptr, 4, 40000, 40000, 2, 1, 1, 1, 1, 40000, 40000, 0, 0);
+  const Jet* none = nullptr;
+  const Gather f = forward_gather(none, nullptr, nullptr, nullptr, 4, 40000, 40000, 2, 1, 1, 1, 1, 40000, 40000, 0, 0);
   const Pixel at = pixel_at(f, m);
   out[0] = gather_pixels(f), out[1] = at.src, out[2] = at.out, out[3] = at.y, out[4] = at.x;
   const Gather g = back_gather(nullptr, nullptr, nullptr, 0, 4, 40000, 40000, 2, 2, 2, 1, 2, 20000, 20000, 0, 0, 3);
@@ -466,18 +473,26 @@ def test_geometry__refuses_filters_that_an_int_cannot_count():
         conv2d.geometry(1, 1, 2**15, 1, 1, 2**15, 1, "SAME")
 
 
-def test_problems_above__run_every_kernel():
-    before = launched()
+def run_the_problems_above():
     for case in CONVS:
-        geo, N, x, _, dy, _, w, b, _ = conv_problem(case, np.float32, 0)
-        conv2d.conv2d_apply(geo, N, x, w, b, dy.copy(), np.float32, 0)
-        conv2d.conv2d_apply_dx(geo, N, dy, w, x.copy(), np.float32, 0, False)
-        conv2d.conv2d_apply_dw(geo, N, x, dy, w.copy(), b.copy(), np.float32, 0, 0)
+        for order in (0, 1):
+            geo, N, x, _, dy, _, w, b, _ = conv_problem(case, np.float32, order)
+            conv2d.conv2d_apply(geo, N, x, w, b, dy.copy(), np.float32, order)
+            conv2d.conv2d_apply_dx(geo, N, dy, w, x.copy(), np.float32, order, False)
+            conv2d.conv2d_apply_dw(geo, N, x, dy, w.copy(), b.copy(), np.float32, order, order)
     for N, L, C, G in NORMS.values():
-        x, gamma = np.ones((N, L, C), np.float32), np.ones(C, np.float32)
-        group_norm.norm_apply(N, L, C, G, x, gamma, gamma, x.copy(), np.float32, 0, 1e-3, None)
-        args = (x, gamma, gamma, x, x.copy(), gamma.copy(), gamma.copy(), np.float32, 0, 0, 1e-3, None)
-        group_norm.norm_apply_back(N, L, C, G, *args)
+        for order in (0, 1):
+            x, gamma = np.ones((N, L, C, order + 1), np.float32), np.ones(C, np.float32)
+            group_norm.norm_apply(N, L, C, G, x, gamma, gamma, x.copy(), np.float32, order, 1e-3, "tanh")
+            args = (x, gamma, gamma, x, x.copy(), gamma.copy(), gamma.copy(), np.float32, order, order, 1e-3, "tanh")
+            group_norm.norm_apply_back(N, L, C, G, *args)
+
+
+@pytest.mark.parametrize("build", sorted({BUILD, "race"}))
+def test_problems_above__run_every_kernel_and_race_in_none(build):
+    before = launched()
+    with on(host_device(build)):
+        run_the_problems_above()
     after = launched()
     files = ("conv2d.cu", "conv2d_dw.cu", "group_norm.cu", "tree.cu")
     idle = [n for f in files for n in kernel_names(f) if after.get((f, n), 0) == before.get((f, n), 0)]
