@@ -8,8 +8,15 @@ CPU by the verification kit's host build, and compiled for each supported archit
 from typing import Any
 
 from ..checks import missing
+from .conv_energy import ConvEnergy
+from .deep_conv_energy import DeepConvEnergy
+from .mlp_energy import MLPEnergy
 
-__all__: list[str] = []
+__all__ = [
+    "ConvEnergy",
+    "DeepConvEnergy",
+    "MLPEnergy",
+]
 
 
 def __getattr__(name: str) -> Any:
