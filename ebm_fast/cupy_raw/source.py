@@ -20,6 +20,8 @@ from ebm_ref.contracts import DTypeError, RangeError
 REALS = {"float32": "float", "float64": "double"}
 ORDERS = {  # the .cu files and the jet orders in which each is built
     "noise.cu": (0,),
+    "langevin.cu": (0,),
+    "buffer.cu": (0,),
 }
 
 

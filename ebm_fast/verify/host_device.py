@@ -1,0 +1,206 @@
+"""A device on NumPy arrays: each launch runs the CUDA source, compiled for the CPU, thread by thread."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ebm_fast.cupy_raw.device import Size3
+from ebm_fast.cupy_raw.source import Kernel, sources
+from ebm_ref.contracts import BackendError, DTypeError, RangeError, check_choice
+
+from .host_compile import BUILDS, compile_library
+
+ORDERS = {"forward": 0, "reverse": 1, "random": 2}
+ROTATION = ("forward", "reverse", "random")
+MARGIN = 256  # poisoned bytes on each side of an array of the fast build
+SECONDS = 120.0  # of one launch, before it counts as hanging
+_lock = threading.Lock()  # the runtime runs one launch at a time
+_launched: dict[tuple[str, str], int] = {}
+
+
+class LaunchError(BackendError):
+    """A launch that breaks CUDA's rules: which kernel, which block and thread, which line."""
+
+
+class _Launch(ctypes.Structure):
+    _fields_ = [
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared", ctypes.c_ulonglong),
+        ("order", ctypes.c_uint),
+        ("seed", ctypes.c_uint),
+        ("arrays", ctypes.c_int),
+        ("array", ctypes.POINTER(ctypes.c_size_t)),
+        ("report", ctypes.c_char_p),
+        ("report_size", ctypes.c_ulonglong),
+        ("seconds", ctypes.c_double),
+    ]
+
+
+@dataclass
+class HostDevice:
+    """The device of one build. order: rotate takes forward, reverse and random in turn, launch by launch."""
+
+    build: str = "fast"
+    order: str = "rotate"
+    seed: int = 0
+    extra: Mapping[str, str] = field(default_factory=dict)  # more CUDA sources than the backend's own
+    seconds: float = SECONDS
+    launches: Any = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        check_choice("build", self.build, tuple(BUILDS))
+        check_choice("order", self.order, ("rotate", *ORDERS))
+
+    def array(self, name: str, x: Any) -> np.ndarray:
+        """`x` itself where it is C contiguous, else a copy. DTypeError where it is no NumPy array."""
+        if not isinstance(x, np.ndarray):
+            raise DTypeError(f"{name}: expected a NumPy array, found {type(x).__name__}")
+        return (
+            x
+            if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
+            else np.array(x, x.dtype.newbyteorder("="))
+        )
+
+    def empty(self, shape: tuple[int, ...] | int, dtype: Any) -> np.ndarray:
+        """A new array full of 0xFF: NaN, or -1."""
+        kind = np.dtype(dtype)
+        size = prod(shape) if isinstance(shape, tuple) else shape
+        if self.build != "fast":  # the other builds see what leaves an array
+            return np.full(size * kind.itemsize, 0xFF, np.uint8).view(kind).reshape(shape)
+        whole = np.full(size * kind.itemsize + 3 * MARGIN, 0xFF, np.uint8)
+        start = MARGIN + -(whole.ctypes.data + MARGIN) % 128
+        return whole[start : start + size * kind.itemsize].view(kind).reshape(shape)
+
+    def put(self, x: np.ndarray) -> np.ndarray:
+        """A copy of `x`."""
+        made = self.empty(x.shape, x.dtype)
+        made[...] = x
+        return made
+
+    def get(self, x: np.ndarray) -> np.ndarray:
+        """A copy of `x`."""
+        return np.array(x)
+
+    def address(self, x: np.ndarray) -> int:
+        return x.ctypes.data
+
+    def repeat(self, times: int, body: Callable[[], None]) -> None:
+        """`body()`, `times` times over."""
+        for _ in range(times):
+            body()
+
+    def launch(self, kernel: Kernel, grid: Size3, block: Size3, args: Sequence[Any], shared: int) -> None:
+        """One launch. Raises DTypeError (an argument is not what the kernel declares), LaunchError."""
+        entry, sign = _entry(kernel, self.build, *_extra(self.extra))
+        number = next(self.launches)
+        order = ROTATION[number % 3] if self.order == "rotate" else self.order
+        values, bounds = _block_of(kernel, sign, args)
+        pointers = (ctypes.c_void_p * max(1, len(values)))(*(ctypes.addressof(value) for value in values))
+        report = ctypes.create_string_buffer(4096)
+        how = _Launch()
+        how.grid[:], how.block[:] = grid, block
+        how.shared, how.order, how.seed = shared, ORDERS[order], (self.seed * 1_000_003 + number) & 0xFFFFFFFF
+        how.arrays = len(bounds) // 2
+        how.array = (ctypes.c_size_t * max(1, len(bounds)))(*bounds)
+        how.report, how.report_size = ctypes.cast(report, ctypes.c_char_p), len(report)
+        how.seconds = self.seconds
+        with _lock:
+            failed = entry(ctypes.byref(how), pointers)
+            _launched[kernel.file, kernel.name] = _launched.get((kernel.file, kernel.name), 0) + 1
+        if failed:
+            why = report.value.decode("utf-8", "replace")
+            raise LaunchError(f"{kernel}: {why} [grid {grid}, block {block}, {order} order, {self.build} build]")
+        for place, x in enumerate(args):
+            if isinstance(x, np.ndarray):
+                _check_margin(kernel, place, x)
+
+
+def launched() -> dict[tuple[str, str], int]:
+    """How often each (file, kernel) ran in this process."""
+    return dict(_launched)
+
+
+def _extra(extra: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(extra.items()))
+
+
+@cache
+def _entry(kernel: Kernel, build: str, *extra: tuple[str, str]) -> tuple[Any, str]:
+    """The entry of a kernel and the letters of its parameters."""
+    path = compile_library(kernel.file, kernel.defines, build, sources() | dict(extra))
+    try:
+        library = _library(str(path))
+        entry = getattr(library, f"ebm_entry_{kernel.name}")
+    except AttributeError:
+        raise RangeError(f"kernel: {kernel.file} does not export {kernel.name}") from None
+    sign = getattr(library, f"ebm_sign_{kernel.name}")
+    sign.restype = ctypes.c_char_p
+    return entry, sign().decode()
+
+
+@cache
+def _library(path: str) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(path)
+    except OSError as error:
+        raise BackendError(f"{path} cannot be loaded: {error}") from error
+
+
+def _block_of(kernel: Kernel, sign: str, args: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """The arguments as memory that a void** can point to, and where the arrays among them begin and end."""
+    if len(sign) != 2 * len(args):
+        raise DTypeError(f"{kernel}: expected {len(sign) // 2} arguments, found {len(args)}")
+    values: list[Any] = []
+    bounds: list[int] = []
+    for place, x in enumerate(args):
+        pointer, kind = sign[2 * place] == "P", sign[2 * place + 1]
+        where = f"{kernel}: argument {place}"
+        if x is None or isinstance(x, np.ndarray):
+            if not pointer:
+                raise DTypeError(f"{where}: expected a number of type {kind!r}, found {_shown(x)}")
+            if x is not None and kind != "s" and np.dtype(kind) != x.dtype:
+                raise DTypeError(f"{where}: expected an array of {np.dtype(kind)}, found {_shown(x)}")
+            if x is not None and not x.flags.c_contiguous:
+                raise DTypeError(f"{where}: expected a contiguous array, found strides {x.strides}")
+            values.append(ctypes.c_void_p(None if x is None else x.ctypes.data))
+            if x is not None:
+                bounds += [x.ctypes.data, x.ctypes.data + x.nbytes]
+        elif isinstance(x, np.generic):
+            if pointer or (kind != "s" and np.dtype(kind) != x.dtype):
+                wanted = "an array" if pointer else f"a number of type {np.dtype(kind)}"
+                raise DTypeError(f"{where}: expected {wanted}, found {_shown(x)}")
+            values.append(ctypes.create_string_buffer(x.tobytes(), x.nbytes))
+        else:
+            raise DTypeError(f"{where}: expected an array, a NumPy scalar or None, found {_shown(x)}")
+    return values, bounds
+
+
+def _shown(x: Any) -> str:
+    return f"{type(x).__name__}{f' of {x.dtype}' if isinstance(x, np.ndarray) else ''}"
+
+
+def _check_margin(kernel: Kernel, place: int, x: np.ndarray) -> None:
+    """Raise where the poison around an array of `empty` was written over."""
+    whole = x
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    if whole.dtype != np.uint8 or whole is x or whole.ndim != 1:
+        return
+    start = MARGIN + -(whole.ctypes.data + MARGIN) % 128
+    end = whole.size - 3 * MARGIN + start
+    outside = np.flatnonzero(np.concatenate([whole[start - MARGIN : start], whole[end : end + MARGIN]]) != 0xFF)
+    if outside.size:
+        first = int(outside[0])
+        where = f"{MARGIN - first} bytes before it" if first < MARGIN else f"{first - MARGIN} bytes after its end"
+        whole[start - MARGIN : start] = whole[end : end + MARGIN] = 0xFF
+        raise LaunchError(f"{kernel}: argument {place}: a write outside the array of shape {x.shape}, {where}")
