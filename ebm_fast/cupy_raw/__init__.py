@@ -8,8 +8,22 @@ CPU by the verification kit's host build, and compiled for each supported archit
 from typing import Any
 
 from ..checks import missing
+from .buffer import buffer_draw, buffer_push
+from .langevin import langevin_jitter, langevin_step
+from .noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
 
-__all__: list[str] = []
+__all__ = [
+    "buffer_draw",
+    "buffer_push",
+    "langevin_jitter",
+    "langevin_step",
+    "noise_bits",
+    "noise_index",
+    "noise_normal",
+    "noise_permutation",
+    "noise_philox",
+    "noise_uniform",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,7 +30,7 @@ static __device__ __forceinline__ void row_sum(real (&v)[COUNT], real* shared) {
     for (int i = 0; i < COUNT; ++i) v[i] += __shfl_xor_sync(EBM_ALL_LANES, v[i], apart);
   }
   if (blockDim.x <= 32) {
-    __syncwarp();
+    __syncwarp(EBM_ALL_LANES);  // what a lane has read is read before another writes it
     return;
   }
   const int warps = blockDim.x / 32, first = threadIdx.y * warps;
@@ -93,9 +93,9 @@ extern "C" __global__ void langevin_jitter(real* out, const real* x, const real*
   quad_store(out, q, size, vector, at);
 }
 
-extern "C" __global__ void langevin_begin(unsigned char* alive, u32* counter, i64 N, u32 step) {
+extern "C" __global__ void langevin_begin(bool* alive, u32* counter, i64 N, u32 step) {
   const i64 n = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (n < N) alive[n] = 1;
+  if (n < N) alive[n] = true;
   if (n == 0) {
     counter[0] = 0;
     counter[1] = step;
@@ -109,11 +109,11 @@ extern "C" __global__ void langevin_tick(u32* counter) {
 
 // t = box(x + sigma xi) where alive; a chain where that is not finite stops at x.   x, t: (N, D), apart
 extern "C" __global__ void __launch_bounds__(LANES) langevin_noise_first(
-    real* t, const real* x, const u32* chains, unsigned char* alive, const u32* counter, i64 N, i64 D, real sigma,
+    real* t, const real* x, const u32* chains, bool* alive, const u32* counter, i64 N, i64 D, real sigma,
     real low, real high, u32 k0, u32 k1, u32 stream) {
   EBM_SHARED(real, shared, 32 * ROW_SUMS);
   const i64 n = (i64)blockIdx.x * blockDim.y + threadIdx.y, row = n * D, quads = n < N ? (D + 3) / 4 : 0;
-  const bool live = n < N && alive[n] != 0;
+  const bool live = n < N && alive[n];
   const bool vector = D % 4 == 0 && ebm_aligned16(t) && ebm_aligned16(x);
   const u32 chain = live ? chains[n] : 0, step = counter[1];
   real bad[1] = {0};
@@ -134,7 +134,7 @@ extern "C" __global__ void __launch_bounds__(LANES) langevin_noise_first(
     for (i64 q = threadIdx.x; q < quads; q += blockDim.x) {
       quad_store(t + row, q, D, vector, quad_load(x + row, q, D, vector));
     }
-    if (threadIdx.x == 0) alive[n] = 0;
+    if (threadIdx.x == 0) alive[n] = false;
   }
 }
 
@@ -162,12 +162,12 @@ struct Mover {
 // energies[k, n] = E[n], grad_norms[k, n] = |g_n| for k = counter[0].
 // x, t, g: (N, D), of which t may be x itself   E, chains, alive: (N,)   energies, grad_norms: (K, N)
 extern "C" __global__ void __launch_bounds__(LANES) langevin_update(
-    real* x, const real* t, const real* g, const real* E, const u32* chains, unsigned char* alive, real* energies,
+    real* x, const real* t, const real* g, const real* E, const u32* chains, bool* alive, real* energies,
     real* grad_norms, const u32* counter, i64 N, i64 D, real eta, real sigma, real clip, real clip_norm, real low,
     real high, u32 k0, u32 k1, u32 stream, int draw) {
   EBM_SHARED(real, shared, 32 * ROW_SUMS);
   const i64 n = (i64)blockIdx.x * blockDim.y + threadIdx.y, row = n * D, quads = n < N ? (D + 3) / 4 : 0;
-  const bool live = n < N && alive[n] != 0;
+  const bool live = n < N && alive[n];
   const bool vector = D % 4 == 0 && ebm_aligned16(x) && ebm_aligned16(t) && ebm_aligned16(g);
   Squares plain = {0, 0, 0}, clipped = {0, 0, 0};
   Real4 slope = {{0, 0, 0, 0}};  // of the thread's last quad
@@ -207,7 +207,7 @@ extern "C" __global__ void __launch_bounds__(LANES) langevin_update(
   }
   row_sum(bad, shared);
   if (bad[0] != 0) {
-    if (live && threadIdx.x == 0) alive[n] = 0;
+    if (live && threadIdx.x == 0) alive[n] = false;
     return;
   }
   for (i64 q = threadIdx.x; q < last; q += blockDim.x) {

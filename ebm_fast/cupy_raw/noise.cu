@@ -5,14 +5,9 @@
 // Launch: threads x over blocks of four, threads y over chains, blocks likewise (both grid-stride). Deterministic.
 #include "philox.cuh"
 
-// For every block q of every chain n that this thread makes.
-#define EACH_BLOCK(n, q, N, D)                                                                         \
-  for (i64 n = (i64)blockIdx.y * blockDim.y + threadIdx.y; n < N; n += (i64)gridDim.y * blockDim.y) \
-    for (i64 q = (i64)blockIdx.x * blockDim.x + threadIdx.x; 4 * q < D; q += (i64)gridDim.x * blockDim.x)
-
 // out[n, d] = word d mod 4 of philox((d / 4, chains[n], step, stream), (k0, k1)).   out: (N, D)
 extern "C" __global__ void noise_bits(u32* out, const u32* chains, i64 N, i64 D, u32 k0, u32 k1, u32 step, u32 stream) {
-  EACH_BLOCK(n, q, N, D) {
+  EACH_QUAD(n, q, N, D) {
     const PhiloxWords r = philox((u32)q, chains[n], step, stream, k0, k1);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
@@ -25,7 +20,7 @@ extern "C" __global__ void noise_bits(u32* out, const u32* chains, i64 N, i64 D,
 extern "C" __global__ void noise_uniform(real* out, const u32* chains, i64 N, i64 D, u32 k0, u32 k1, u32 step,
                                          u32 stream) {
   const bool vector = D % 4 == 0 && ebm_aligned16(out);
-  EACH_BLOCK(n, q, N, D) {
+  EACH_QUAD(n, q, N, D) {
     const PhiloxWords r = philox((u32)q, chains[n], step, stream, k0, k1);
     Real4 u;
 #pragma unroll
@@ -38,7 +33,7 @@ extern "C" __global__ void noise_uniform(real* out, const u32* chains, i64 N, i6
 extern "C" __global__ void noise_normal(real* out, const u32* chains, i64 N, i64 D, u32 k0, u32 k1, u32 step,
                                         u32 stream) {
   const bool vector = D % 4 == 0 && ebm_aligned16(out);
-  EACH_BLOCK(n, q, N, D) {
+  EACH_QUAD(n, q, N, D) {
     quad_store(out + n * D, q, D, vector, philox_normals(philox((u32)q, chains[n], step, stream, k0, k1)));
   }
 }
@@ -59,8 +54,22 @@ extern "C" __global__ void noise_index(i64* out, const u32* bits, i64 size, u64 
   if (i < size) out[i] = philox_index(bits[i], n);
 }
 
+// keys[i] = (words[i], i): no two are equal, so any sort of them is the stable sort of the words.
+extern "C" __global__ void noise_keys(u64* keys, const u32* words, i64 size) {
+  const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < size) keys[i] = (u64)words[i] << 32 | (u64)i;
+}
+
+// out[i] = the place in keys[i].
+extern "C" __global__ void noise_places(i64* out, const u64* keys, i64 size) {
+  const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < size) out[i] = (i64)(keys[i] & 0xffffffffu);
+}
+
 EBM_EXPORT(noise_bits)
 EBM_EXPORT(noise_uniform)
 EBM_EXPORT(noise_normal)
 EBM_EXPORT(noise_philox)
 EBM_EXPORT(noise_index)
+EBM_EXPORT(noise_keys)
+EBM_EXPORT(noise_places)

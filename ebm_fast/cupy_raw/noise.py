@@ -81,8 +81,15 @@ def noise_permutation(seed: int, stream: int, step: int, n: int) -> Any:
 
     Returns (n,) int64. Raises RangeError, DTypeError.
     """
+    check_count("n", n, low=0, high=2**32)
+    dev, size = current(), np.int64(n)
     words = noise_bits(seed, stream, step, np.zeros(1, np.int64), n)
-    return np.argsort(words.reshape(n), kind="stable")  # NumPy's protocol: the array's own library sorts it
+    keys, out = dev.empty((int(n),), np.uint64), dev.empty((int(n),), np.int64)
+    grid = blocks(int(n), THREADS)
+    launch(kernel(FILE, "noise_keys", np.float32), grid, THREADS, (keys, words, size))
+    keys = np.sort(keys)  # NumPy's protocol: the array's own library sorts it
+    launch(kernel(FILE, "noise_places", np.float32), grid, THREADS, (out, keys, size))
+    return out
 
 
 # --------------------------------------------------------------------------------------- shared
@@ -119,16 +126,20 @@ def word_array(name: str, bits: Any, shape: tuple[int, ...] | None = None) -> An
     return bits
 
 
+def quad_grid(N: int, D: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(grid, block) of EACH_QUAD: threads x over the quads of a row, threads y over rows."""
+    quads = max(blocks(D, 4), 1)
+    lanes = min(THREADS, 1 << (quads - 1).bit_length())
+    rows = THREADS // lanes
+    return (blocks(quads, lanes), min(blocks(N, rows), GRID[1])), (lanes, rows)
+
+
 def fill(name: str, seed: int, stream: int, step: int, chains: Any, D: int, build: Any, dtype: Any) -> Any:
     """(N, D) numbers of `dtype` by the kernel `name`."""
     check_address(seed, stream, step)
     check_count("D", D, low=0, high=2**34)
     ids = chain_ids(chains)
     out = current().empty((ids.shape[0], int(D)), dtype)
-    quads, N = blocks(int(D), 4), ids.shape[0]
-    lanes = min(THREADS, 1 << max(quads - 1, 0).bit_length())
-    rows = THREADS // lanes
-    grid = (blocks(quads, lanes), min(blocks(N, rows), GRID[1]))
-    args = (out, ids, np.int64(N), np.int64(D), *key_words(seed), np.uint32(step), np.uint32(stream))
-    launch(kernel(FILE, name, build), grid, (lanes, rows), args)
+    args = (out, ids, np.int64(ids.shape[0]), np.int64(D), *key_words(seed), np.uint32(step), np.uint32(stream))
+    launch(kernel(FILE, name, build), *quad_grid(ids.shape[0], int(D)), args)
     return out

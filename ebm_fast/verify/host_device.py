@@ -68,7 +68,7 @@ class HostDevice:
         return (
             x
             if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
-            else np.array(x, x.dtype.newbyteorder("="))
+            else np.array(x, x.dtype.newbyteorder("="), order="C")
         )
 
     def empty(self, shape: tuple[int, ...] | int, dtype: Any) -> np.ndarray:
