@@ -9,12 +9,18 @@ from typing import Any
 
 from ..checks import missing
 from .buffer import buffer_draw, buffer_push
+from .conv2d import conv2d_backward, conv2d_forward
+from .group_norm import group_norm_backward, group_norm_forward
 from .langevin import langevin_jitter, langevin_step
 from .noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
 
 __all__ = [
     "buffer_draw",
     "buffer_push",
+    "conv2d_backward",
+    "conv2d_forward",
+    "group_norm_backward",
+    "group_norm_forward",
     "langevin_jitter",
     "langevin_step",
     "noise_bits",

@@ -66,7 +66,7 @@ CHAIN_FN int chain_round(int size) { return (size + 15) / 16 * 16; }
 // x0, x: (N, D)   energies, norms: (K, N)   alive: (N,)   ids: (N,)
 extern "C" __global__ void __launch_bounds__(CHAIN_THREADS) chain_run(
     const int* table, int ints, const real* params, const real* x0, real* x, real* energies, real* norms,
-    unsigned char* alive, const u32* ids, i64 N, int K, int each, real eta, real sigma, real clip, real clip_norm,
+    unsigned char* alive, const u32* ids, i64 N, i64 K, int each, real eta, real sigma, real clip, real clip_norm,
     real low, real high, u32 k0, u32 k1, u32 step, u32 stream, int noise_first) {
   EBM_DYN_SHARED(unsigned char, shared);
   int* const own = reinterpret_cast<int*>(shared);
@@ -102,15 +102,15 @@ extern "C" __global__ void __launch_bounds__(CHAIN_THREADS) chain_run(
   __syncthreads();
 
   const ChainUpdate update = {eta, sigma, clip, clip_norm, low, high, k0, k1, stream, noise_first != 0};
-  for (int k = 0; k < K; ++k) {
-    if (noise_first) chain_jitter(head, at, update, ids + first, step + k);
+  for (i64 k = 0; k < K; ++k) {
+    if (noise_first) chain_jitter(head, at, update, ids + first, step + (u32)k);
     for (int i = 0; i < head.ops; ++i) {
       chain_op(ops[i], at);
       __syncthreads();
     }
     chain_squares(head, at, update);
     __syncthreads();
-    chain_move(head, at, update, ids + first, step + k, energies + k * N + first, norms + k * N + first);
+    chain_move(head, at, update, ids + first, step + (u32)k, energies + k * N + first, norms + k * N + first);
     __syncthreads();
     chain_commit(head, at);
     __syncthreads();

@@ -22,6 +22,8 @@ from ebm_ref.specs import ConvSpec, MLPSpec
 
 from .activation import activation_code
 
+# The table starts with these numbers, in the order of struct ChainHead in chain_op.cuh.
+HEAD = ("ops", "x", "at", "E", "g", "C", "pitch", "D", "stride", "zeros", "slices", "each", "lanes")
 # One operation is a row of these numbers, in the order of struct ChainOp in chain_op.cuh. KINDS: its `kind`.
 FIELDS = (
     "kind", "src", "src_pitch", "src_h", "src_w", "dst", "dst_pitch", "dst_h", "dst_w", "C", "O", "kernel", "stride",
@@ -34,6 +36,7 @@ NONE = -1  # an offset that is not there
 QUAD_LANES = 8  # lanes of a warp along output channels, at most: 8 quads, 32 channels
 THIN = 8  # outputs below which a dense layer splits its sum over threads instead
 PARTS = 16  # pieces of such a sum, at most
+SLICES = 8  # pieces of a chain that the update deals to warps, at most
 
 
 @dataclass
@@ -189,9 +192,27 @@ class Plan:
         self.stride = 4 * (top // 4 | 1)  # an odd number of quads, for layers of which a chain is one row
         return self
 
+    @property
+    def slices(self) -> int:
+        """Pieces into which the update cuts a chain: 32 quads each, or an eighth of them."""
+        return min(SLICES, -(-self.quads // 32))
+
+    @property
+    def quads(self) -> int:
+        return -(-self.x.pixels * self.x.C // 4)
+
     def table(self) -> np.ndarray:
-        """The operations as rows of FIELDS, int32."""
-        rows = [[place(op.get(name, 0)) for name in FIELDS] for op in self.ops]
+        """HEAD, then a row of FIELDS for each operation, int32."""
+        each = -(-self.quads // self.slices)
+        lanes = min(32, 1 << (each - 1).bit_length())
+        head = (len(self.ops), self.x, self.at, self.E, self.g, self.x.C, self.x.pitch, self.x.pixels * self.x.C,
+                self.stride, self.zeros, self.slices, each, lanes)  # fmt: skip
+        rows = [place(op.get(name, 0)) for op in self.ops for name in FIELDS]
+        return np.array([*map(place, head), *rows], np.int32)
+
+    def recipe(self) -> np.ndarray:
+        """How chain_pack fills the packed parameters: (taps, C, O, turned, padded, to) of each, int32."""
+        rows = [(p.taps, p.C, p.O, int(p.turned), p.padded, p.offset) for p in self.packed.values()]
         return np.array(rows, np.int32)
 
 

@@ -53,10 +53,10 @@ class Geometry:
 def geometry(H: int, W: int, C: int, R: int, S: int, O: int, stride: int, padding: str) -> Geometry:
     """SAME: P = ceil(H / stride), the odd pixel of padding after; VALID: P = ceil((H - R + 1) / stride), no padding.
 
-    Raises RangeError where the filters have 2^31 numbers or more.
+    Raises RangeError where the filters have 2^30 numbers or more.
     """
-    if R * S * C * O >= 2**31:
-        raise RangeError(f"w: expected fewer than 2^31 numbers, found {R}x{S}x{C}x{O}")
+    if R * S * C * O >= 2**30:
+        raise RangeError(f"w: expected fewer than 2^30 numbers, found {R}x{S}x{C}x{O}")
     stride = min(stride, max(H, W))  # beyond the image a longer stride changes nothing
     P, top = _extent(H, R, stride, padding)
     Q, left = _extent(W, S, stride, padding)
@@ -114,7 +114,7 @@ def conv2d_apply_dw(
     size, split = (depth + 1) * columns, depth * columns
     dev, chunks = current(), max(blocks(N, CHUNK), 1)
     if columns <= NARROW:
-        tile, threads, pixels, width = "thin", 64, 256, 4
+        tile, threads, pixels, width = "thin", 32, 128, 4
     else:
         tile, threads, pixels, width = ("short", 64, 16, 64) if depth <= SLIM else ("wide", 256, 64, 64)
     partial = kernel("conv2d_dw.cu", f"conv2d_backward_dw_{tile}", dtype, order)

@@ -40,6 +40,15 @@ JET_FN Jet jet(real a) {
   return y;
 }
 
+// a_k; k is the same for a whole launch.
+JET_FN real coefficient(Jet a, int k) {
+#if EBM_ORDER == 1
+  return k == 0 ? a.c[0] : a.c[1];
+#else
+  return a.c[0];
+#endif
+}
+
 // f(a) from f(a_0) and f'(a_0).
 JET_FN Jet jet_chain(Jet a, real f, real slope) {
   Jet y;
