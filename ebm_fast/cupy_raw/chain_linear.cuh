@@ -131,12 +131,12 @@ CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTa
   ChainTaps ahead = {op, task, 0, 0}, tap = {op, task, 0, 0};
   int ahead_quad = 0, ahead_weights = ahead.weights(), quad = 0, stage = 0, fill = 0;
   const real* x[4] = {at.zeros, at.zeros, at.zeros, at.zeros};
-  __syncwarp();  // every lane has read the last task's weights
+  __syncwarp(EBM_ALL_LANES);  // every lane has read the last task's weights
 #pragma unroll 1
   for (int step = 1 - STAGES; step < steps; ++step) {
     if (step >= 0) {
       ebm_cp_async_wait<STAGES - 2>();
-      __syncwarp();  // the step's weights are there for all lanes, and the stage filled next has been read by all
+      __syncwarp(EBM_ALL_LANES);  // the step's weights are there for all lanes, and the stage filled next has been read by all
     }
     if (step + STAGES - 1 < steps) {
       fetch.begin(at, fill, ahead_weights);
