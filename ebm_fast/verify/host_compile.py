@@ -34,7 +34,7 @@ BUILDS = {  # flags for the kernel's file, for the runtime's files and for the l
     "race": (("-O1", "-fsanitize=thread", "-DEBM_HOST_RACE"), ("-O2", "-DEBM_HOST_RACE"), ()),
     "asan": (ASAN, ASAN, ("-fsanitize=address,undefined",)),
 }
-RUNTIME = {"fast": ("runtime.cpp",), "race": ("runtime.cpp",), "asan": ("runtime.cpp",)}
+RUNTIME = {"fast": ("runtime.cpp",), "race": ("runtime.cpp", "race.cpp", "lint.cpp"), "asan": ("runtime.cpp",)}
 
 
 def compile_library(file: str, defines: tuple[tuple[str, str], ...], build: str, sources: Mapping[str, str]) -> Path:

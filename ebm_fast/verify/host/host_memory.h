@@ -10,8 +10,8 @@
 
 #define EBM_SHARED(T, name, n)                                                        \
   static ebm_host::SharedSlot ebm_slot_##name;                                        \
-  T(&name)[n] = *static_cast<T(*)[n]>(ebm_host::shared_array(&ebm_slot_##name, #name, sizeof(T[n])))
-#define EBM_DYN_SHARED(T, name) T* const name = static_cast<T*>(ebm_host::dynamic_shared())
+  T(&name)[n] = *static_cast<T(*)[n]>(ebm_host::shared_array(&ebm_slot_##name, #name, sizeof(T[n]), sizeof(T)))
+#define EBM_DYN_SHARED(T, name) T* const name = static_cast<T*>(ebm_host::dynamic_shared(sizeof(T)))
 
 #define ebm_load4(p) ebm_host::load4(EBM_PLACE, p)
 #define ebm_store4(p, v) ebm_host::store4(EBM_PLACE, p, v)
