@@ -11,14 +11,14 @@
 // (counter = (k, step + k)), so that one recorded step can be replayed K times; x' is judged before it is written,
 // so a chain that stops needs no copy of its last state.
 // Elements: a step reads x, xi, g and writes x'; an update reads t, g and writes x, each once while D <= 4096
-// (2048 in double). Longer rows have more quads than threads: a thread keeps its last quad and computes the others twice.
+// (1024 in double). Longer rows have more quads than threads: a thread keeps its last quad and computes the others twice.
 // Per quad of noise about 80 integer operations and 2 log, sqrt and sincospi.
 // Launch: threads x over the quads of one sample, threads y over samples, blocks along x over samples.
 // Deterministic: a sample's sums depend on D alone, not on N, the grid or the order of the blocks.
 #include "langevin.cuh"
 
 #define ROW_SUMS 6
-#define LANES (sizeof(real) == 4 ? 1024 : 512)  // threads of a block at most: doubles take twice the registers
+#define LANES (sizeof(real) == 4 ? 1024 : 256)  // threads of a block at most: doubles take twice the registers
 
 // v[0..COUNT) summed over the threads x of each y, the same bits in all of them. blockDim.x: a power of two up to
 // 32, or a multiple of 32; shared: ROW_SUMS numbers a warp.
@@ -169,6 +169,7 @@ extern "C" __global__ void __launch_bounds__(LANES) langevin_update(
   const i64 n = (i64)blockIdx.x * blockDim.y + threadIdx.y, row = n * D, quads = n < N ? (D + 3) / 4 : 0;
   const bool live = n < N && alive[n];
   const bool vector = D % 4 == 0 && ebm_aligned16(x) && ebm_aligned16(t) && ebm_aligned16(g);
+  const bool cut = langevin_finite(clip_norm);
   Squares plain = {0, 0, 0}, clipped = {0, 0, 0};
   Real4 slope = {{0, 0, 0, 0}};  // of the thread's last quad
   for (i64 q = threadIdx.x; q < quads; q += blockDim.x) {
@@ -176,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(LANES) langevin_update(
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       squares_add(plain, slope.c[j]);
-      squares_add(clipped, langevin_clip(slope.c[j], clip));
+      if (cut) squares_add(clipped, langevin_clip(slope.c[j], clip));
     }
   }
   real sums[ROW_SUMS] = {plain.large, plain.middle, plain.small, clipped.large, clipped.middle, clipped.small};

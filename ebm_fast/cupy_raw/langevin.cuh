@@ -62,8 +62,17 @@ static __device__ __forceinline__ bool squares_finite(const Squares& s) { return
 
 // The square root of the three sums together; a sum that another one outweighs beyond every digit is left out.
 static __device__ __forceinline__ real squares_norm(const Squares& s) {
-  if (!squares_finite(s)) return sqrt(s.large + s.middle);  // NaN or infinity
-  if (s.large > 0) return sqrt(s.large + s.middle * SQUARES_DOWN * SQUARES_DOWN) * SQUARES_UP;
-  if (s.middle > 0) return sqrt(s.middle + s.small * SQUARES_DOWN * SQUARES_DOWN);
-  return sqrt(s.small) * SQUARES_DOWN;
+  real sum = s.large + s.middle, unit = 1;  // as it stands where it is NaN or infinity
+  if (squares_finite(s)) {
+    if (s.large > 0) {
+      sum = s.large + s.middle * SQUARES_DOWN * SQUARES_DOWN;
+      unit = SQUARES_UP;
+    } else if (s.middle > 0) {
+      sum = s.middle + s.small * SQUARES_DOWN * SQUARES_DOWN;
+    } else {
+      sum = s.small;
+      unit = SQUARES_DOWN;
+    }
+  }
+  return sqrt(sum) * unit;
 }

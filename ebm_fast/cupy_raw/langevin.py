@@ -20,7 +20,7 @@ from .source import kernel
 
 FILE = "langevin.cu"
 THREADS = 256  # of a block, where one sample needs no more
-LANES = {np.dtype(np.float32): 1024, np.dtype(np.float64): 512}  # threads of a block at most, as the kernels are bound
+LANES = {np.dtype(np.float32): 1024, np.dtype(np.float64): 256}  # threads of a block at most, as the kernels are bound
 SIZE = 2**31 - THREADS  # samples at most: a thread's sample must have a block
 
 
