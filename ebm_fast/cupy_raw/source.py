@@ -23,6 +23,7 @@ ORDERS = {  # the .cu files and the jet orders in which each is built
     "langevin.cu": (0,),
     "chain.cu": (0,),
     "buffer.cu": (0,),
+    "layers.cu": (0, 1),
     "conv2d.cu": (0, 1),
     "conv2d_dw.cu": (0, 1),
     "group_norm.cu": (0, 1),

@@ -12,7 +12,8 @@ import numpy as np
 import ebm_ref
 from ebm_ref.contracts import Array, SmoothnessError
 
-ENERGIES = {"conv_energy": "ConvEnergy", "mlp_energy": "MLPEnergy", "quadratic_energy": "QuadraticEnergy"}
+NETWORKS = {"conv_energy": "ConvEnergy", "mlp_energy": "MLPEnergy", "deep_conv_energy": "DeepConvEnergy"}
+ENERGIES = NETWORKS | {"quadratic_energy": "QuadraticEnergy"}
 LAYOUTS = ("C", "F", "strided", "reversed", "inside")
 OUTPUTS = {
     "buffer_draw": ("x0", "idx", "restart"),
@@ -105,7 +106,7 @@ class Case:
 
     def run(self, fn: Callable[..., Any], module: ModuleType = ebm_ref) -> Outputs:
         """What `fn` returns for this case, each output under its name, as NumPy arrays."""
-        if self.function in ("conv_energy", "mlp_energy"):
+        if self.function in NETWORKS:
             outputs = run_energy(fn, self.options, **self.args)
         elif self.function == "langevin_run":
             args = self.args | {"energy": self.args["energy"].build(module)}
