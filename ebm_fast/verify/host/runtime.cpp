@@ -204,6 +204,7 @@ static void thread_end() {
   for (Pending& p : w.pending)
     if (p.mask >> lane & 1) fail(p.at, "%s waits for lane %d, which has left the kernel", p.what, lane);
   --b.live, --gang_live, --unfinished;
+  if (!b.live) race_block_end(b);
   if (b.live && (int)b.waiting.size() == b.live) open_block(b, nullptr);
   if (gang_live && (int)gang_waiting.size() == gang_live) open_gang(nullptr);
   self->fiber = nullptr;
@@ -475,7 +476,7 @@ static void start_block(Block& b, uint64_t linear, unsigned int rank) {
   b.number = ++block_number;
   b.linear = (unsigned)linear;
   b.rank = rank;
-  b.epoch = 0;
+  b.epoch = b.remote = 0;
   const int n = (int)(s.x * s.y * s.z);
   b.live = n;
   b.waiting.clear();
