@@ -8,7 +8,6 @@ CPU by the verification kit's host build, and compiled for each supported archit
 from typing import Any
 
 from ..checks import missing
-<<<<<<< HEAD
 from .buffer import buffer_draw, buffer_push
 from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
@@ -18,17 +17,11 @@ from .langevin import langevin_jitter, langevin_step
 from .langevin_run import langevin_run
 from .mlp_energy import MLPEnergy
 from .noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
-=======
-from .conv_energy import ConvEnergy
-from .deep_conv_energy import DeepConvEnergy
-from .mlp_energy import MLPEnergy
->>>>>>> hG
 
 __all__ = [
     "ConvEnergy",
     "DeepConvEnergy",
     "MLPEnergy",
-<<<<<<< HEAD
     "buffer_draw",
     "buffer_push",
     "conv2d_backward",
@@ -44,8 +37,6 @@ __all__ = [
     "noise_permutation",
     "noise_philox",
     "noise_uniform",
-=======
->>>>>>> hG
 ]
 
 

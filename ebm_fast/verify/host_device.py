@@ -199,7 +199,8 @@ def _block_of(kernel: Kernel, sign: str, args: Sequence[Any]) -> tuple[list[Any]
         if x is None or isinstance(x, np.ndarray):
             if not pointer:
                 raise DTypeError(f"{where}: expected a number of type {kind!r}, found {_shown(x)}")
-            if x is not None and kind != "s" and np.dtype(kind) != x.dtype:
+            same = x is None or kind == "s" or np.dtype(kind) == x.dtype
+            if not same and not (kind == "B" and x.dtype == np.bool_):  # a flag is a byte that is 0 or 1
                 raise DTypeError(f"{where}: expected an array of {np.dtype(kind)}, found {_shown(x)}")
             if x is not None and not x.flags.c_contiguous:
                 raise DTypeError(f"{where}: expected a contiguous array, found strides {x.strides}")

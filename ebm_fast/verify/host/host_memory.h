@@ -18,6 +18,7 @@
 #define ebm_load4(p) ebm_host::load4(EBM_PLACE, p)
 #define ebm_store4(p, v) ebm_host::store4(EBM_PLACE, p, v)
 #define ebm_cp_async16(to, from) ebm_host::copy_later(EBM_PLACE, to, from, 16)
+#define ebm_cp_async16_l1(to, from) ebm_cp_async16(to, from)
 #define ebm_cp_async_commit() ebm_host::copy_commit()
 
 struct Real4 {
