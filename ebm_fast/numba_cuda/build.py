@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -36,18 +37,32 @@ def body(function: Any) -> Any:
     return function
 
 
-def typed(function: Any) -> Any:
-    """Compile for the CPU, as Numba types it, with every index checked."""
-    return numba.njit(error_model="numpy", nogil=True, boundscheck=True, no_cfunc_wrapper=True)(function)
-
-
-def plain(function: Any) -> Any:
+def identity(function: Any) -> Any:
     return function
 
 
-def link(function: Any, compiler: Callable[[Any], Any], own: dict[Any, Any], dtype: np.dtype, order: int) -> Any:
-    """`function` for one build: its floats of `dtype`, what it calls compiled, functions of `maths` by `own`."""
-    scope, bound, code = function.__globals__, {}, function.__code__
+@dataclass(frozen=True)
+class Machine:
+    """A compiler of functions that other functions call, and its own functions for those of `maths`."""
+
+    compile: Callable[[Any], Any]
+    maths: Callable[[np.dtype], dict[Any, Any]] = field(default=lambda dtype: {})
+
+
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "boundscheck": True, "no_cfunc_wrapper": True}
+TYPED = Machine(numba.njit(**OPTIONS, no_cpython_wrapper=True))
+PLAIN = Machine(identity)
+
+
+@cache
+def compiled(function: Any, machine: Machine, dtype: np.dtype, order: int) -> Any:
+    """`function` linked for one build and compiled by a machine."""
+    return machine.compile(link(function, machine, dtype, order))
+
+
+def link(function: Any, machine: Machine, dtype: np.dtype, order: int) -> Any:
+    """`function` for one build: its floats of `dtype`, what it calls compiled, functions of `maths` the machine's."""
+    scope, bound, own, code = function.__globals__, {}, machine.maths(dtype), function.__code__
     for name in {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}:
         value = scope.get(name)
         if name == "real":
@@ -55,7 +70,7 @@ def link(function: Any, compiler: Callable[[Any], Any], own: dict[Any, Any], dty
         elif name == "ORDER":
             bound[name] = order
         elif isinstance(value, FunctionType):
-            bound[name] = own[value] if value in own else compiler(link(value, compiler, own, dtype, order))
+            bound[name] = own[value] if value in own else compiled(value, machine, dtype, order)
         elif isinstance(value, float):
             bound[name] = dtype.type(value)
     code = code.replace(co_consts=tuple(retyped(value, dtype) for value in code.co_consts))
@@ -72,11 +87,11 @@ def retyped(value: Any, dtype: np.dtype) -> Any:
 @cache
 def typed_loop(function: Any, dtype: np.dtype, order: int) -> Any:
     """loop(threads, args): the body for each i of `threads`, one after another."""
-    inner = typed(link(function, typed, {}, dtype, order))
+    thread = compiled(function, TYPED, dtype, order)
 
-    @typed
+    @numba.njit(**OPTIONS)
     def loop(threads, args):
         for i in threads:
-            inner(i, *args)
+            thread(i, *args)
 
     return loop

@@ -18,7 +18,7 @@ from numba import config, cuda
 from ebm_ref.contracts import BackendError, DTypeError
 
 from ..extras import require
-from .build import link, plain
+from .build import PLAIN, Machine, compiled
 from .device import Typed
 from .maths import on_a_card
 
@@ -27,31 +27,25 @@ BLOCK = 256  # threads of a block
 BLOCKS = 1 << 16  # blocks of a launch, at most: a thread strides over the rest
 
 
-def device_function(function: Any) -> Any:
-    return cuda.jit(device=True)(function)
+ON_CARD = Machine(cuda.jit(device=True), lambda dtype: on_a_card(cuda.libdevice, dtype))
 
 
-def card_kernel(function: Any, dtype: np.dtype, order: int) -> Any:
-    """kernel(n, args), not compiled yet: a grid-stride loop over the body."""
-    inner = device_function(link(function, device_function, on_a_card(cuda.libdevice, dtype), dtype, order))
-    return grid_stride(inner)
-
-
-def grid_stride(inner: Any) -> Any:
-    """Threads i, i + threads, ... below n."""
+def grid_stride(thread: Any) -> Any:
+    """kernel(n, args): thread(i, *args) for i of this thread, and every so many after it, below n."""
 
     def kernel(n, args):
         i = cuda.grid(1)
         while i < n:
-            inner(i, *args)
+            thread(i, *args)
             i += cuda.gridsize(1)
 
     return kernel
 
 
 @cache
-def jitted(function: Any, dtype: np.dtype, order: int) -> Any:
-    return cuda.jit(card_kernel(function, dtype, order))
+def card_kernel(function: Any, dtype: np.dtype, order: int) -> Any:
+    """The kernel of one build of a body, compiled when it is launched."""
+    return cuda.jit(grid_stride(compiled(function, ON_CARD, dtype, order)))
 
 
 class Card:
@@ -88,7 +82,7 @@ class Card:
         cupy = self.cupy
         seen = tuple(cuda.as_cuda_array(a, sync=False) if isinstance(a, cupy.ndarray) else a for a in args)
         blocks = min(-(-n // BLOCK), BLOCKS)
-        jitted(body, dtype, order)[blocks, BLOCK, stream](n, seen)
+        card_kernel(body, dtype, order)[blocks, BLOCK, stream](n, seen)
 
 
 class Simulated(Typed):
@@ -97,7 +91,7 @@ class Simulated(Typed):
     GRID = (2, 16)  # blocks, threads of a block: few, so that the grid-stride loop turns
 
     def launch(self, body: Any, dtype: np.dtype, order: int, n: int, args: Sequence[Any]) -> None:
-        kernel = cuda.jit(grid_stride(link(body, plain, {}, dtype, order)))
+        kernel = cuda.jit(grid_stride(compiled(body, PLAIN, dtype, order)))
         kernel[self.GRID](n, tuple(args))
 
 

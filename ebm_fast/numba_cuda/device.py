@@ -1,8 +1,8 @@
 """Where the kernels run: a CUDA card, or the CPU in Numba's types.
 
-    with on(Typed()): ...    every function of this backend called inside runs there
-    current()                the device in use; the card where nothing else was said
-    launch(body, dtype, n, *args)     n threads of a body, i = 0..n-1, in no order that may matter
+with on(Typed()): ...    every function of this backend called inside runs there
+current()                the device in use; the card where nothing else was said
+launch(body, dtype, n, *args)     n threads of a body, i = 0..n-1, in no order that may matter
 """
 
 from __future__ import annotations

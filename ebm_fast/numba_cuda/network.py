@@ -72,9 +72,7 @@ class Pass:
         self.tape.append(x)
         y, J = current().empty(x.shape, x.dtype), x.shape[-1]
         T = x.size // J
-        launch(
-            activation_y, x.dtype, T, ACTIVATIONS.index(kind), x.reshape(T, J), y.reshape(T, J), order=self.order
-        )
+        launch(activation_y, x.dtype, T, ACTIVATIONS.index(kind), x.reshape(T, J), y.reshape(T, J), order=self.order)
         return y
 
     def act_back(self, kind: str, dy: Any) -> Any:
