@@ -8,7 +8,9 @@
 //   sizes and places  a size is an int, the place of an element an i64: N * D may pass 2^31
 //   tails             every kernel guards them: no size needs to divide another
 //   headers           none: what is used beyond the language is a CUDA builtin that host.h knows, or defined here
-//   end of a file     EBM_EXPORT(kernel) for each kernel, which is extern "C" __global__ void
+//   end of a file     EBM_EXPORT(kernel) for each kernel, which is extern "C" __global__ void; one that uses a wrapper of
+//                     cluster.cuh is EBM_CLUSTER(n) too and says EBM_EXPORT(kernel, n)
+//   16 bytes at once  ebm_load4 and ebm_store4, after ebm_aligned16: a cast to float4 hides the access from the checks
 // Defines: EBM_REAL (float or double), and where a file says so EBM_ORDER (0 or 1, the order of its jets).
 #pragma once
 
@@ -25,8 +27,38 @@ typedef unsigned long long u64;
 #define EBM_DYN_SHARED(T, name)                                            \
   extern __shared__ __align__(16) unsigned char ebm_dynamic_shared[];     \
   T* const name = reinterpret_cast<T*>(ebm_dynamic_shared)
-#define EBM_EXPORT(kernel)
+#define EBM_EXPORT(...)
+#define EBM_CLUSTER(n) __cluster_dims__(n, 1, 1)
+
+// Four reals moved at once: p is a multiple of 16 bytes, which the caller has seen to (ebm_aligned16).
+struct Real4 {
+  real c[4];
+};
+static __device__ __forceinline__ Real4 ebm_load4(const real* p) {
+  Real4 v;
+  if (sizeof(real) == 4) {
+    const float4 a = *reinterpret_cast<const float4*>(p);
+    v.c[0] = a.x, v.c[1] = a.y, v.c[2] = a.z, v.c[3] = a.w;
+  } else {
+    const double2 a = *reinterpret_cast<const double2*>(p), b = *reinterpret_cast<const double2*>(p + 2);
+    v.c[0] = a.x, v.c[1] = a.y, v.c[2] = b.x, v.c[3] = b.y;
+  }
+  return v;
+}
+static __device__ __forceinline__ void ebm_store4(real* p, Real4 v) {
+  if (sizeof(real) == 4) {
+    *reinterpret_cast<float4*>(p) = make_float4(v.c[0], v.c[1], v.c[2], v.c[3]);
+  } else {
+    *reinterpret_cast<double2*>(p) = make_double2(v.c[0], v.c[1]);
+    *reinterpret_cast<double2*>(p + 2) = make_double2(v.c[2], v.c[3]);
+  }
+}
 
 #endif
+
+// Whether p is a multiple of 16 bytes, as ebm_load4, ebm_store4 and ebm_cp_async16 need it.
+static __device__ __forceinline__ bool ebm_aligned16(const void* p) {
+  return (reinterpret_cast<u64>(p) & 15) == 0;
+}
 
 static const u32 EBM_ALL_LANES = 0xffffffffu;
