@@ -34,11 +34,13 @@ def why_not(name: str) -> str | None:
     """Why backend `name` cannot run here, in words; None when it can. Imports no library."""
     check_choice("backend", name, BACKENDS)
     on_a_card = name in ON_A_CARD and not (name == "numba_cuda" and simulated())
+    why = find_driver().why if on_a_card else None
+    if why is not None:  # first: no library would mend it
+        return f"{name} needs a CUDA card: {why}"
     for module, library, extra in NEEDS.get(name, ()) + (CUPY,) * on_a_card:
         if not _installed(module):
             return f'{name} needs {library}, which is not installed: pip install "ebm-oracle[{extra}]"'
-    why = find_driver().why if on_a_card else None
-    return None if why is None else f"{name} needs a CUDA card: {why}"
+    return None
 
 
 def simulated() -> bool:
