@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 NO_DEVICE = 100
+NO_CARD = "the NVIDIA driver finds no card"
 COMPUTE_CAPABILITY = (75, 76)  # the attributes of major and minor
 
 
@@ -47,7 +48,7 @@ def find_driver() -> Driver:
     cards = ()
     if status == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0:
         cards = tuple(_card(cuda, ordinal) for ordinal in range(count.value))
-    return Driver(newest, cards, None if cards else "the NVIDIA driver finds no card")
+    return Driver(newest, cards, None if cards else NO_CARD)
 
 
 def _card(cuda: ctypes.CDLL, ordinal: int) -> Card:
