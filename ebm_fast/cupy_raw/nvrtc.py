@@ -103,7 +103,7 @@ def load() -> ModuleType:
     except MissingExtraError as error:
         raise BackendError(
             "NVRTC, which compiles the CUDA kernels, is reached through cuda-bindings, which is not installed: "
-            'pip install "ebm-oracle[cuda13]"'
+            'pip install "ebm-oracle[cuda13]", or without a card "ebm-oracle[gate]"'
         ) from error
     try:
         nvrtc.nvrtcVersion()
