@@ -77,7 +77,18 @@ def every_kernel(context: Context, path: str, tool: str, backend: str) -> None:
 
 def run(context: Context, path: str, tool: str, module: list[str]) -> Sanitized:
     """One module under one tool; its whole output is kept among the run's files."""
-    command = [path, "--tool", tool, "--error-exitcode", str(FOUND), sys.executable, "-m", *module]
+    command = [
+        path,
+        "--tool",
+        tool,
+        "--target-processes",
+        "all",
+        "--error-exitcode",
+        str(FOUND),
+        sys.executable,
+        "-m",
+        *module,
+    ]
     limit = max(1.0, min(TIMEOUT, context.left() - 2))
     try:
         done = subprocess.run(
