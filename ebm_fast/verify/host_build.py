@@ -19,7 +19,7 @@ from typing import Any
 
 from ebm_fast import cupy_raw
 from ebm_fast.checks import missing
-from ebm_fast.cupy_raw.device import Device, on
+from ebm_fast.cupy_raw.device import Device, in_use, on
 
 from .host_asan import run_in_asan as run_in_asan
 from .host_device import HostDevice
@@ -74,7 +74,11 @@ def run_here(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(fn)
     def call(*args: Any, **options: Any) -> Any:
-        with on(default_device()):
+        device = default_device()
+        if in_use() is device:  # called by another function of this module
+            return fn(*args, **options)
+        device.begin_call()
+        with on(device):
             return fn(*args, **options)
 
     return call

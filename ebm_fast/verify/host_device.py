@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,7 +58,9 @@ class HostDevice:
     extra: Mapping[str, str] = field(default_factory=dict)  # more CUDA sources than the backend's own
     seconds: float = SECONDS
     lint: Lint | None = None  # race build: where to add what warps ask of memory
-    launches: Any = field(default_factory=itertools.count)
+    number: int = 0  # of the next launch, for its order
+    calls: int = -1
+    total: int = 0
 
     made: dict[Kernel, _Made] = field(default_factory=dict)
 
@@ -109,11 +110,17 @@ class HostDevice:
         for _ in range(times):
             body()
 
+    def begin_call(self) -> None:
+        """The launches that follow are those of one call: each runs in another order than in the call before."""
+        self.calls += 1
+        self.number = self.calls
+
     def next_order(self) -> tuple[str, int]:
         """The order of the next launch, and its seed."""
-        number = next(self.launches)
-        order = ROTATION[_digits(number) % 3] if self.order == "rotate" else self.order
-        return order, (self.seed * 1_000_003 + number) & 0xFFFFFFFF
+        self.number += 1
+        self.total += 1
+        order = ROTATION[(self.number - 1) % 3] if self.order == "rotate" else self.order
+        return order, (self.seed * 1_000_003 + self.total) & 0xFFFFFFFF
 
     def launch(self, kernel: Kernel, grid: Size3, block: Size3, args: Sequence[Any], shared: int) -> None:
         """One launch. Raises DTypeError (an argument is not what the kernel declares), LaunchError."""
@@ -144,11 +151,6 @@ class HostDevice:
         for place, x in enumerate(args):
             if isinstance(x, np.ndarray):
                 _check_margin(kernel, place, x)
-
-
-def _digits(number: int) -> int:
-    """The sum of the digits to base 3: modulo 3 it never falls into step with how many launches a call makes."""
-    return number % 3 + _digits(number // 3) if number else 0
 
 
 def launched() -> dict[tuple[str, str], int]:
