@@ -21,9 +21,9 @@ from ebm_fast import cupy_raw
 from ebm_fast.checks import missing
 from ebm_fast.cupy_raw.device import Device, in_use, on
 
+from .host_arguments import LaunchError as LaunchError
 from .host_asan import run_in_asan as run_in_asan
 from .host_device import HostDevice
-from .host_device import LaunchError as LaunchError
 from .host_device import launched as launched
 from .host_report import Lint
 
