@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from ebm_fast.cupy_raw.source import builds
+from ebm_fast.driver import find_driver
 from ebm_ref.contracts import EbmError
 
-from .context import FAIL, SKIP, Context, Skip
-from .machine import find_card, no_card
+from .context import FAIL, SKIP, Context, Skip, no_card
 from .nets import NETS, Net, fixture
 from .plan import ROOT
 from .probe import find_tool
@@ -70,8 +70,7 @@ def architectures(context: Context) -> tuple[str, ...]:
         raise Skip("cuda-bindings is not installed, so NVRTC cannot be called")
     nvrtc = context.need("ebm_fast.cupy_raw.nvrtc")
     nvrtc.load()
-    card = find_card()
-    own = () if isinstance(card, str) else (nvrtc.arch_of(card.capability),)
+    own = tuple(nvrtc.arch_of(card.capability) for card in find_driver().cards[:1])
     return tuple(dict.fromkeys((*own, *((QUICK_ARCH,) if context.quick else nvrtc.ARCHS))))
 
 
@@ -129,11 +128,9 @@ def make_fixture(folder: Path, net: Net) -> dict[str, Any]:
 def smoke(context: Context) -> dict[str, Any]:
     """A few functions of the host build against the oracle."""
     find_tool("g++")
-    if importlib.util.find_spec("ebm_fast.verify.host_build") is None:
-        raise Skip("there is no host build")
     context.need("hypothesis")
     verify = context.need("ebm_fast.verify")
-    rows = verify.run([context.need("ebm_fast.verify.host_build")], functions=SMOKE, dtypes=("float32",), cases=3)
+    rows = verify.run(["host_build"], functions=SMOKE, dtypes=("float32",), cases=3)
     bad = [f"{row.function}: {row.why}" for row in rows if row.status == FAIL]
     if bad:
         raise AssertionError("; ".join(bad))

@@ -26,7 +26,7 @@ def table(context: Context) -> None:
 def card_lines(rows: list[Row]) -> list[str]:
     card = next((row for row in rows if row.get("stage") == "probe" and row["what"] == "card"), {})
     lines = [
-        f"card: {card['name']} (compute capability {'.'.join(map(str, card['capability']))}, CUDA {card['driver']})"
+        f"card: {card['name']} (compute capability {'.'.join(map(str, card['capability']))}, CUDA {'.'.join(map(str, card['cuda']))})"
         if "name" in card
         else f"card: {card.get('why', 'not asked')}"
     ]
