@@ -202,4 +202,6 @@ def test_measure__takes_the_better_of_two_medians():
     seen = []
     timed = measure(seen.append, HostClock(lambda: None), repeats=4)
     assert seen == list(range(3 + 8)) and timed.repeats == 4 and timed.seconds > 0
+    slow = measure(lambda i: None, SimpleNamespace(mark=lambda: 0.0, seconds=lambda a, b: 1.0), repeats=20)
+    assert slow.repeats == 7, "twenty calls of a second, twice, are more than a stage can give"
     assert (sets(10, 100), sets(0, 100), sets(1000, 10)) == (20, 64, 2)

@@ -119,6 +119,8 @@ def test_table__compares_ours_with_the_best_peer_of_its_class(tmp_path, capsys):
     where |= {"case": "CNN28-N128-K60", "floor_seconds": 1e-3, "floor_measured": True}
     mine = {"twin": "cupy_raw chain", "peer": None, "seconds": 2e-3, "error": 1e-6, "prediction": [1.5, 1.8]}
     append_row(tmp_path, where | mine)
+    card = {"stage": "probe", "what": "card", "status": "pass", "name": "A Card", "capability": [9, 0], "cuda": [13, 0]}
+    append_row(tmp_path, {"run": "now"} | card)
     for peer, seconds in (("jax", 6e-3), ("torch_graph", 4e-3), ("torch_graph_tf32", 1e-3)):
         append_row(
             tmp_path, where | mine | {"peer": peer, "peer_seconds": seconds, "peer_error": 2e-6, "prediction": None}
@@ -127,9 +129,10 @@ def test_table__compares_ours_with_the_best_peer_of_its_class(tmp_path, capsys):
     append_row(tmp_path, {"run": "before", "stage": "sanitize", "what": "memcheck", "status": "fail", "why": "old"})
     table(Context("table", "here", str(tmp_path), "now", time.time() + 9))
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "card: A Card, compute capability 9.0, driver for CUDA 13.0"
     (line,) = [line for line in lines if "cupy_raw chain" in line]
     assert "torch_graph 2.00x" in line and "1.5-1.8 1.1x over" in line and " 2.0 " in line
     assert any("jax" in line and "ours 3.00x" in line for line in lines)
     assert lines[-1] == "FAIL sanitize, racecheck: a race"
     assert not any("old" in line for line in lines)
-    assert len(read_rows(tmp_path)) == 6
+    assert len(read_rows(tmp_path)) == 7

@@ -66,9 +66,8 @@ def run_plan(
             outcome = Outcome(stage.name, SKIP, f"no time left of the {total:g} s", 0.0, 0)
         else:
             say(f"{stage.name}: {stage.what} (at most {limit:.0f} s)")
-            outcome = run_one(
-                Context(stage.name, stage.target, str(out), run, time.time() + limit, quick), limit, Path(caches.name)
-            )
+            context = Context(stage.name, stage.target, str(out), run, time.time() + limit, quick)
+            outcome = run_one(context, limit, Path(caches.name))
         append_row(out, {"run": run, "what": "end"} | vars(outcome))
         if stage.always and outcome.status == PASS:
             print(log_path(out, stage.name).read_text(), end="")
@@ -139,7 +138,7 @@ def log_path(out: Path, stage: str) -> Path:
 
 
 def environment(caches: Path) -> dict[str, str]:
-    """Of a stage: the source tree first, output unbuffered, the caches of torch, JAX and CuPy in a folder of the run."""
+    """Of a stage: the source tree first, output unbuffered, caches of torch, JAX and CuPy in a folder of the run."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return os.environ | {
         "PYTHONPATH": path,

@@ -79,7 +79,7 @@ class Timed:
 
 
 def measure(call: Callable[[int], Any], clock: Clock, repeats: int = REPEATS) -> Timed:
-    """Time call(i), i = 0, 1, ...: WARM untimed, then twice `repeats` timed ones, fewer where they would take minutes."""
+    """Time call(i), i = 0, 1, ...: WARM untimed, then twice `repeats` timed ones; fewer where MOST_SECONDS bind."""
     for i in range(WARM):
         start = clock.mark()
         call(i)
