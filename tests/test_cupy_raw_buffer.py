@@ -67,11 +67,14 @@ def test_buffer_push__fills_and_then_replaces(policy, filled):
 @pytest.mark.parametrize("ptr", [2**31 - 3, 2**32 - 3, 2**32 + 5, 2**40 + 1, 2**62 + 12345])
 @pytest.mark.parametrize("policy", ["fifo", "reservoir"])
 def test_buffer_push__counts_beyond_every_word(policy, ptr):
-    """Small words, so that some of the reservoir's samples are kept although 2^32 came before."""
+    """Small words, so that some of the reservoir's samples are kept although 2^32 came before; and words whose product
+    with the count, cut to 64 bits, would name a slot."""
     case = push_case(policy, 200, 50, (2,), np.float32, 7, ptr=ptr)
     if policy == "reservoir":
         most = max(1, 100 * 2**32 // ptr)
         case[-1]["bits"] = np.random.default_rng(8).integers(0, most + 1, 200).astype(np.uint32)
+        wraps = [2**64 // (ptr + n + 1) + 1 for n in range(0, 200, 2)]
+        case[-1]["bits"][::2] = np.minimum(wraps, 2**32 - 1)
     after = both(*case)
     assert not np.array_equal(after, case[0])
 

@@ -138,12 +138,42 @@ def test_langevin_update__stops_a_sick_chain_where_it_is(sick, order, D, place):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_langevin_update__leaves_stopped_chains_alone_for_good(order):
-    x0 = normals(5, (3, 6), np.float64)
-    x0[1] = 1e200
-    chain = follow(x0, 5, SGLD(1e-3, 0.01, order=order))
-    assert chain.alive.tolist() == [True, False, True] and np.array_equal(chain.x[1], x0[1])
-    assert np.isinf(chain.energies[:, 1]).all()
+def test_langevin_update__stops_a_chain_whose_infinite_slope_a_clip_hides(order):
+    x0 = normals(5, (3, 6), np.float32)
+    x0[1, 2] = 1e13  # its cube is no float32
+    chain = follow(x0, 1, SGLD(0.1, 0.01, clip=0.5, box=(-1e14, 1e14), order=order))
+    assert chain.alive.tolist() == [True, False, True]
+
+
+class OnceSick(Quartic):
+    """An energy that is NaN for chain 1 the second time it is asked."""
+
+    asked = 0
+
+    def energy_and_grad_x(self, theta, x):
+        E, g = super().energy_and_grad_x(theta, x)
+        self.asked += 1
+        E[1] = np.nan if self.asked == 2 else E[1]
+        return E, g
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_langevin_update__leaves_a_stopped_chain_alone_for_good(order):
+    """It neither moves nor lives again when all about it is finite again, and is still evaluated where it is."""
+    x0, update = normals(5, (3, 6), np.float64), SGLD(1e-3, 0.01, order=order)
+    with host():
+        chain = Chain(OnceSick((6,)), x0, 5, update)
+        states = []
+        for _ in range(5):
+            chain.one()
+            states.append(chain.x.copy())
+    want, info = ebm_ref.langevin_run(OnceSick((6,)), {}, x0, 5, update, SEED, stream=STREAM)
+    assert chain.alive.tolist() == info.alive.tolist() == [True, False, True]
+    np.testing.assert_allclose(states[-1], want, rtol=1e-12)
+    np.testing.assert_allclose(chain.energies, info.energy, rtol=1e-12)
+    np.testing.assert_allclose(chain.norms, info.grad_norm, rtol=1e-12)
+    assert all(np.array_equal(state[1], states[0][1]) for state in states)
+    assert not np.array_equal(states[4][0], states[3][0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
