@@ -66,9 +66,14 @@ def on(device: Device) -> Iterator[None]:
         _current.reset(token)
 
 
+def in_use() -> Device | None:
+    """The device that `on` put in use, or None."""
+    return _current.get()
+
+
 def current() -> Device:
     """The device in use. Raises BackendError where it would be a card and none can be used."""
-    device = _current.get()
+    device = in_use()
     if device is None:
         device = import_module(".card", __package__).card()  # card.py needs CuPy, which not every machine has
     return device
