@@ -34,6 +34,7 @@ def script(tmp_path, name, text):
     [
         ("echo '========= ERROR SUMMARY: 2 errors'; exit 9", "pass", ""),
         ("echo '========= ERROR SUMMARY: 0 errors'; exit 0", "fail", "not caught"),
+        ("echo '========= ERROR SUMMARY: 0 errors'; exit 9", "fail", "not caught"),
         ("echo '========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)'; exit 9", "pass", ""),
         ("echo 'Unable to attach: operation not permitted'; exit 1", "skip", "operation not permitted"),
     ],
