@@ -80,7 +80,8 @@ def argument_block(kernel: Kernel, sign: str, args: Sequence[Any]) -> tuple[list
             if not pointer:
                 raise DTypeError(f"{where}: expected a number of type {_type(kind)}, found {_shown(x)}")
             if x is not None:
-                if kind != "s" and np.dtype(kind) != x.dtype:
+                flag = kind == "B" and x.dtype == np.bool_  # a byte that is 0 or 1
+                if kind != "s" and np.dtype(kind) != x.dtype and not flag:
                     raise DTypeError(f"{where}: expected an array of {_type(kind)}, found {_shown(x)}")
                 if not x.flags.c_contiguous:
                     raise DTypeError(f"{where}: expected a contiguous array, found strides {x.strides}")

@@ -69,11 +69,9 @@ class HostDevice:
         """`x` itself where it is C contiguous, else a copy. DTypeError where it is no NumPy array."""
         if not isinstance(x, np.ndarray):
             raise DTypeError(f"{name}: expected a NumPy array, found {type(x).__name__}")
-        return (
-            x
-            if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
-            else np.array(x, x.dtype.newbyteorder("="))
-        )
+        if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+            return x
+        return np.array(x, x.dtype.newbyteorder("="), order="C")
 
     def empty(self, shape: tuple[int, ...] | int, dtype: Any) -> np.ndarray:
         """A new array full of 0xFF: NaN, or -1."""

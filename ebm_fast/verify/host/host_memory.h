@@ -18,6 +18,7 @@
 #define ebm_load4(...) ebm_host::load4(EBM_PLACE, __VA_ARGS__)
 #define ebm_store4(...) ebm_host::store4(EBM_PLACE, __VA_ARGS__)
 #define ebm_cp_async16(...) ebm_host::copy_later(EBM_PLACE, 16, __VA_ARGS__)
+#define ebm_cp_async16_l1(...) ebm_cp_async16(__VA_ARGS__)
 #define ebm_cp_async_commit() ebm_host::copy_commit()
 
 struct Real4 {

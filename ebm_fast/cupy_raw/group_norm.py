@@ -1,0 +1,130 @@
+"""Twin of `group_norm`: normalisation per sample and group, forwards and backwards.
+
+What differs: a group's sums are made by as many threads as it has numbers, 1 to 32 or a whole block, in an order that
+depends on the shape alone; the activation that follows in a network may be taken in the same pass; the backward pass
+computes mean and variance again instead of reading them back. Deterministic. Not yet measured on a GPU.
+
+The functions named `apply` trust their arguments; they serve the network energies and work on jets of `order`, whose
+arrays have one more axis of order + 1 numbers.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ebm_ref.contracts import RangeError, ShapeError, check_array, check_count, check_number
+
+from ..checks import check_like, check_same_dtype
+from .activation import activation_code
+from .device import blocks, current, launch
+from .source import kernel
+from .tree import CHUNK, MAX_Y, tree_sum
+
+THREADS = 256
+ALONE = 2048  # a group with more numbers than this has a whole block, one with fewer at most a warp
+MAX_BLOCKS = 2**20
+
+
+def team(numbers: int) -> int:
+    """How many threads share one group of so many numbers: a power of two up to 32, or a block."""
+    return THREADS if numbers > ALONE else min(32, 1 << (numbers - 1).bit_length())
+
+
+def norm_apply(
+    N: int, L: int, C: int, G: int, x: Any, gamma: Any, beta: Any, y: Any, dtype: Any, order: int, eps: float,
+    activation: str | None,
+) -> None:  # fmt: skip
+    """y = f(gamma (x - mean) / sqrt(var + eps) + beta), f the activation or, for None, the identity.
+
+    x, y: (N, L, C), jets of `order`, may be one array; gamma, beta: (C,), plain. Mean and var over L and C / G
+    channels.
+    """
+    lanes = team(L * (C // G))
+    args = (x, gamma, beta, y, *_sizes(N, L, C, G), np.dtype(dtype).type(eps))
+    args += (np.int32(activation_code(activation)), np.int32(lanes))
+    grid = min(blocks(N * G * lanes, THREADS), MAX_BLOCKS)
+    launch(kernel("group_norm.cu", "group_norm_forward", dtype, order), grid, THREADS, args)
+
+
+def norm_apply_back(
+    N: int, L: int, C: int, G: int, x: Any, gamma: Any, beta: Any, dy: Any, dx: Any, dgamma: Any, dbeta: Any,
+    dtype: Any, order: int, component: int, eps: float, activation: str | None,
+) -> None:  # fmt: skip
+    """dx, and where they are not None dgamma and dbeta (both: the coefficient `component`), of sum(dy * norm_apply).
+
+    x, dy, dx: (N, L, C), jets of `order`; dx may be dy but not x. gamma, beta, dgamma, dbeta: (C,), plain.
+    """
+    lanes, dev = team(L * (C // G)), current()
+    grid = min(blocks(N * G * lanes, THREADS), MAX_BLOCKS)
+    sizes, eps_ = _sizes(N, L, C, G), np.dtype(dtype).type(eps)
+    code = np.int32(activation_code(activation))
+    moments = None
+    if dgamma is not None:
+        moments = dev.empty((N * G, 2, order + 1), dtype)  # mean and 1 / sqrt(var + eps) of each group
+        args = (x, moments, *sizes, eps_, np.int32(lanes))
+        launch(kernel("group_norm.cu", "group_norm_moments", dtype, order), grid, THREADS, args)
+        samples = CHUNK if L < CHUNK * CHUNK else 1  # of one partial sum: as many as keep its block busy
+        chunks, columns = max(blocks(N, samples), 1), min(32, 1 << (C - 1).bit_length())
+        parts = dev.empty((chunks, 2 * C), dtype)
+        args = (x, gamma, beta, dy, moments, parts, *sizes, code, np.int32(component))
+        args += (np.int32(samples), np.int32(chunks), np.int32(columns))
+        params = kernel("group_norm.cu", "group_norm_backward_params", dtype, order)
+        launch(params, (min(chunks, MAX_BLOCKS), min(blocks(C, columns), MAX_Y)), THREADS, args)
+        tree_sum(parts, chunks, 2 * C, dgamma, dbeta, C, dtype)
+    args = (x, gamma, beta, dy, moments, dx, *sizes, eps_, code, np.int32(lanes))
+    launch(kernel("group_norm.cu", "group_norm_backward_dx", dtype, order), grid, THREADS, args)
+
+
+def _sizes(N: int, L: int, C: int, G: int) -> tuple[Any, ...]:
+    return np.int32(N), np.int64(L), np.int32(C), np.int32(G)
+
+
+# ------------------------------------------------------------------------------------------ public twins
+
+
+def check_norm(x: Any, gamma: Any, groups: Any, eps: Any) -> None:
+    """Raise unless x (N, ..., C) has `groups` groups of channels and gamma is (C,)."""
+    check_array("x", x)
+    if x.ndim < 2 or min(x.shape[1:]) < 1:
+        raise ShapeError(f"x: expected shape (N, ..., C), found {x.shape}")
+    check_array("gamma", gamma, shape=(x.shape[-1],))
+    check_same_dtype("gamma", gamma, x)
+    check_count("groups", groups, low=1)
+    check_number("eps", eps, low=0.0, open_low=True)
+    if x.shape[-1] % groups:
+        raise RangeError(f"groups: expected a divisor of C = {x.shape[-1]}, found {groups}")
+
+
+def group_norm_forward(x: Any, gamma: Any, beta: Any, groups: int, eps: float = 1e-5) -> Any:
+    """y = gamma (x - mean) / sqrt(var + eps) + beta.
+
+    x: (N, ..., C); gamma, beta: (C,); returns like x. Mean and biased variance of each sample and group, over
+    all axes but N and the C / groups channels of the group. Raises ShapeError, DTypeError, RangeError.
+    Wu & He 2018, eq. 1-7.
+    """
+    check_norm(x, gamma, groups, eps)
+    check_array("beta", beta, shape=gamma.shape)
+    check_same_dtype("beta", beta, x)
+    dev, (N, *pixels, C) = current(), x.shape
+    y = dev.empty(x.shape, x.dtype)
+    arrays = dev.array("x", x), dev.array("gamma", gamma), dev.array("beta", beta), y
+    norm_apply(N, prod(pixels), C, int(groups), *arrays, x.dtype, 0, eps, None)
+    return y
+
+
+def group_norm_backward(x: Any, gamma: Any, dy: Any, groups: int, eps: float = 1e-5) -> tuple[Any, Any, Any]:
+    """dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(var + eps), g = gamma dy; dgamma = sum dy xhat, dbeta = sum dy.
+
+    x, dy: (N, ..., C); gamma: (C,); returns like x, (C,), (C,). Raises ShapeError, DTypeError, RangeError.
+    """
+    check_norm(x, gamma, groups, eps)
+    check_like("dy", dy, x)
+    dev, (N, *pixels, C) = current(), x.shape
+    dx, dgamma, dbeta = (dev.empty(shape, x.dtype) for shape in (x.shape, gamma.shape, gamma.shape))
+    gamma = dev.array("gamma", gamma)
+    arrays = dev.array("x", x), gamma, gamma, dev.array("dy", dy), dx, dgamma, dbeta  # beta moves no derivative here
+    norm_apply_back(N, prod(pixels), C, int(groups), *arrays, x.dtype, 0, 0, eps, None)
+    return dx, dgamma, dbeta
