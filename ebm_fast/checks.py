@@ -21,7 +21,7 @@ from ebm_ref.contracts import (
     check_count,
 )
 
-ROOMS = ("ebm_ref", "ebm_fast.numba_cpu")
+ROOMS = ("ebm_ref", "ebm_fast.numba_cpu", "ebm_fast.numba_cuda", "ebm_fast.cupy_raw")
 WORD = 2**32 - 1  # the largest counter word
 
 
