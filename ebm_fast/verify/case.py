@@ -12,7 +12,8 @@ import numpy as np
 import ebm_ref
 from ebm_ref.contracts import Array, SmoothnessError
 
-ENERGIES = {"conv_energy": "ConvEnergy", "mlp_energy": "MLPEnergy", "quadratic_energy": "QuadraticEnergy"}
+NETWORKS = {"conv_energy": "ConvEnergy", "mlp_energy": "MLPEnergy", "deep_conv_energy": "DeepConvEnergy"}
+ENERGIES = NETWORKS | {"quadratic_energy": "QuadraticEnergy"}
 LAYOUTS = ("C", "F", "strided", "reversed", "inside")
 OUTPUTS = {
     "buffer_draw": ("x0", "idx", "restart"),
@@ -105,7 +106,7 @@ class Case:
 
     def run(self, fn: Callable[..., Any], module: ModuleType = ebm_ref) -> Outputs:
         """What `fn` returns for this case, each output under its name, as NumPy arrays."""
-        if self.function in ("conv_energy", "mlp_energy"):
+        if self.function in NETWORKS:
             outputs = run_energy(fn, self.options, **self.args)
         elif self.function == "langevin_run":
             args = self.args | {"energy": self.args["energy"].build(module)}
@@ -114,7 +115,8 @@ class Case:
             outputs["nonfinite"] = info.nonfinite
         elif self.function == "buffer_push":
             slots = self.args["slots"]  # written to, so a copy; with gaps where the original has other strides
-            slots = slots.copy() if slots.flags.c_contiguous else lay(slots, "strided")
+            whole = slots.flags.c_contiguous or getattr(fn, "writes_contiguous", False)  # a twin may refuse gaps
+            slots = slots.copy() if whole else lay(slots, "strided")
             filled, ptr = fn(slots, *list(self.args.values())[1:], **self.options)
             outputs = {"slots": slots, "filled": filled, "ptr": ptr}
         else:

@@ -2,6 +2,8 @@
 
     host_device(build, order, seed)   a device to put under the backend's launchers: `with on(host_device()): ...`
     set_build(name)                   the build in which this module's functions run; EBM_HOST_BUILD at the start
+    access_lint(fn)                   what the warps of fn's launches ask of memory, kernel by kernel
+    run_in_asan(argv)                 a Python of its own, in which the build asan can run
     launched()                        which kernels ran, so that a test can ask for all of them
 
 The launchers, the launch sizes and the .cu files are those of the card; the compiler is the host's, and threads are
@@ -18,8 +20,14 @@ from typing import Any
 from ebm_fast import cupy_raw
 from ebm_fast.checks import missing
 from ebm_fast.cupy_raw.device import Device, on
+from ebm_ref.contracts import BackendError
 
-from .host_device import HostDevice, LaunchError, launched
+from .host_asan import run_in_asan as run_in_asan
+from .host_compile import compiler
+from .host_device import HostDevice
+from .host_device import LaunchError as LaunchError
+from .host_device import launched as launched
+from .host_report import Lint
 
 __all__ = list(cupy_raw.__all__)
 _device: HostDevice | None = None
@@ -40,6 +48,33 @@ def set_build(name: str) -> None:
     """Run this module's functions in build `name`. Raises RangeError."""
     global _device
     _device = HostDevice(name)
+
+
+def build() -> str:
+    """The build in which this module's functions run."""
+    return default_device().build
+
+
+def why_not() -> str | None:
+    """Why CUDA sources cannot be compiled for this CPU, in words; None when they can."""
+    try:
+        compiler()
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+def access_lint(fn: Callable[[], Any], sources: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """What each kernel that `fn()` launches asks of memory, per request of a warp.
+
+    Returns kernel -> {"global": {requests, sectors, ideal}, "shared": {requests, passes, ideal}, "lines": [...]}:
+    the mean of 32-byte sectors a global request moves and of passes over the banks a shared one takes, and the fewest
+    possible; in "lines" the same for each line of the source that loads or stores.
+    """
+    lint = Lint()
+    with on(HostDevice("race", "forward", 0, sources or {}, lint=lint)):
+        fn()
+    return lint.result()
 
 
 def default_device() -> HostDevice:

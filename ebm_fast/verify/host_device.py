@@ -17,7 +17,9 @@ from ebm_fast.cupy_raw.device import Size3
 from ebm_fast.cupy_raw.source import Kernel, sources
 from ebm_ref.contracts import BackendError, DTypeError, RangeError, check_choice
 
+from .host_asan import inside
 from .host_compile import BUILDS, compile_library
+from .host_report import Lint, parameters_of, readable
 
 ORDERS = {"forward": 0, "reverse": 1, "random": 2}
 ROTATION = ("forward", "reverse", "random")
@@ -56,11 +58,17 @@ class HostDevice:
     seed: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)  # more CUDA sources than the backend's own
     seconds: float = SECONDS
+    lint: Lint | None = None  # race build: where to add what warps ask of memory
     launches: Any = field(default_factory=itertools.count)
+
+    made: dict[Kernel, _Made] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_choice("build", self.build, tuple(BUILDS))
         check_choice("order", self.order, ("rotate", *ORDERS))
+        if self.build == "asan" and not inside():
+            raise BackendError("build: asan runs only in a process that host_asan.run_in_asan starts")
+        self.sources = sources() | dict(self.extra)
 
     def array(self, name: str, x: Any) -> np.ndarray:
         """`x` itself where it is C contiguous, else a copy. DTypeError where it is no NumPy array."""
@@ -103,7 +111,10 @@ class HostDevice:
 
     def launch(self, kernel: Kernel, grid: Size3, block: Size3, args: Sequence[Any], shared: int) -> None:
         """One launch. Raises DTypeError (an argument is not what the kernel declares), LaunchError."""
-        entry, sign = _entry(kernel, self.build, *_extra(self.extra))
+        made = self.made.get(kernel)
+        if made is None:
+            made = self.made[kernel] = _make(kernel, self.build, self.sources)
+        sign = made.sign
         number = next(self.launches)
         order = ROTATION[_digits(number) % 3] if self.order == "rotate" else self.order
         values, bounds = _block_of(kernel, sign, args)
@@ -115,12 +126,15 @@ class HostDevice:
         how.arrays = len(bounds) // 4
         how.array = (ctypes.c_size_t * max(1, len(bounds)))(*bounds)
         how.report, how.report_size = ctypes.cast(report, ctypes.c_char_p), len(report)
-        how.seconds = self.seconds
+        how.seconds, how.lint = self.seconds, self.lint is not None
         with _lock:
-            failed = entry(ctypes.byref(how), pointers)
+            failed = made.entry(ctypes.byref(how), pointers)
+            if self.lint is not None and not failed:
+                self.lint.add(kernel.name, _lint_text(made.library), made.library._name)
             _launched[kernel.file, kernel.name] = _launched.get((kernel.file, kernel.name), 0) + 1
         if failed:
-            why = report.value.decode("utf-8", "replace")
+            names = parameters_of(kernel.name, self.sources[kernel.file])
+            why = readable(report.value.decode("utf-8", "replace"), made.library._name, names)
             raise LaunchError(f"{kernel}: {why} [grid {grid}, block {block}, {order} order, {self.build} build]")
         for place, x in enumerate(args):
             if isinstance(x, np.ndarray):
@@ -137,22 +151,32 @@ def launched() -> dict[tuple[str, str], int]:
     return dict(_launched)
 
 
-def _extra(extra: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(extra.items()))
+@dataclass(frozen=True)
+class _Made:
+    """A kernel that can be launched; sign: two letters for each parameter."""
+
+    library: ctypes.CDLL
+    entry: Any
+    sign: str
 
 
-@cache
-def _entry(kernel: Kernel, build: str, *extra: tuple[str, str]) -> tuple[Any, str]:
-    """The entry of a kernel and the letters of its parameters."""
-    path = compile_library(kernel.file, kernel.defines, build, sources() | dict(extra))
+def _make(kernel: Kernel, build: str, texts: Mapping[str, str]) -> _Made:
+    library = _library(str(compile_library(kernel.file, kernel.defines, build, texts)))
     try:
-        library = _library(str(path))
-        entry = getattr(library, f"ebm_entry_{kernel.name}")
+        entry, sign = library[f"ebm_entry_{kernel.name}"], library[f"ebm_sign_{kernel.name}"]
     except AttributeError:
         raise RangeError(f"kernel: {kernel.file} does not export {kernel.name}") from None
-    sign = getattr(library, f"ebm_sign_{kernel.name}")
     sign.restype = ctypes.c_char_p
-    return entry, sign().decode()
+    return _Made(library, entry, sign().decode())
+
+
+def _lint_text(library: ctypes.CDLL) -> str:
+    size = 1 << 16
+    while True:
+        text = ctypes.create_string_buffer(size)
+        if not library.ebm_lint(text, ctypes.c_ulonglong(size)):
+            return text.value.decode()
+        size *= 2
 
 
 @cache
@@ -175,7 +199,8 @@ def _block_of(kernel: Kernel, sign: str, args: Sequence[Any]) -> tuple[list[Any]
         if x is None or isinstance(x, np.ndarray):
             if not pointer:
                 raise DTypeError(f"{where}: expected a number of type {kind!r}, found {_shown(x)}")
-            if x is not None and kind != "s" and np.dtype(kind) != x.dtype:
+            same = x is None or kind == "s" or np.dtype(kind) == x.dtype
+            if not same and not (kind == "B" and x.dtype == np.bool_):  # a flag is a byte that is 0 or 1
                 raise DTypeError(f"{where}: expected an array of {np.dtype(kind)}, found {_shown(x)}")
             if x is not None and not x.flags.c_contiguous:
                 raise DTypeError(f"{where}: expected a contiguous array, found strides {x.strides}")
@@ -207,9 +232,12 @@ def _start(whole: np.ndarray) -> int:
 
 def _check_margin(kernel: Kernel, place: int, x: np.ndarray) -> None:
     """Raise where the margins around an array of `empty` were written to."""
-    if not isinstance(x.base, _Memory):
+    owner: Any = x
+    while isinstance(owner, np.ndarray) and not isinstance(owner, _Memory):
+        owner = owner.base
+    if not isinstance(owner, _Memory):
         return
-    whole = np.asarray(x.base)
+    whole = np.asarray(owner)
     start = _start(whole)
     end = whole.size - 3 * MARGIN + start
     before, after = whole[start - MARGIN : start], whole[end : end + MARGIN]

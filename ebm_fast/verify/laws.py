@@ -419,6 +419,7 @@ LAWS: dict[str, tuple[Callable[[Trial], None], ...]] = {
     "group_norm_backward": (group_norm_is_adjoint,),
     "conv_energy": (samples_are_their_own, gradients_are_slopes),
     "mlp_energy": (samples_are_their_own, gradients_are_slopes),
+    "deep_conv_energy": (samples_are_their_own, gradients_are_slopes),
 }
 CD_NEEDS = ("noise_normal", "langevin_run")
 

@@ -117,4 +117,5 @@ MAGNITUDES: dict[str, Callable[[Case, Outputs, bool], Magnitudes]] = {
     "group_norm_backward": of_group_norm_backward,
     "conv_energy": of_network,
     "mlp_energy": of_network,
+    "deep_conv_energy": of_network,
 }

@@ -12,7 +12,7 @@ from ebm_ref.contracts import Array
 
 from .case import Case, Outputs, export
 
-NETWORKS = ("langevin_run", "conv_energy", "mlp_energy")
+NETWORKS = ("langevin_run", "conv_energy", "mlp_energy", "deep_conv_energy")
 NORM_EPS = 1e-5  # of the norms inside a network
 ORDERS = {
     "energy": 0,
@@ -43,12 +43,19 @@ def has_lone_group(spec: Any) -> bool:
     if not hasattr(spec, "channels"):
         return bool(spec.layer_norm and 1 in spec.hidden)
     size_h, size_w = spec.shape[:2]
-    cut = spec.kernel - 1 if spec.padding == "VALID" else 0
-    for i, (size, stride) in enumerate(zip(spec.channels, spec.strides, strict=True)):
+    cut = spec.kernel - 1 if getattr(spec, "padding", "SAME") == "VALID" else 0
+    for size, stride in norm_sizes(spec):
         size_h, size_w = (-(-(length - cut) // stride) for length in (size_h, size_w))
-        if size_h * size_w * size == spec.groups(i):
+        if size_h * size_w * size == min(spec.max_groups, size):
             return True
     return False
+
+
+def norm_sizes(spec: Any) -> list[tuple[int, int]]:
+    """(channels, stride of the convolution before it) of each map that a network of convolutions normalises."""
+    if hasattr(spec, "strides"):
+        return list(zip(spec.channels, spec.strides, strict=True))
+    return [(spec.channels[0], spec.stem_stride), *((size, stride) for _, size, stride in spec.block_sizes())]
 
 
 def of_network(case: Case, want: Outputs, single: bool) -> dict[str, tuple[Array, int]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ebm_ref.contracts import Array, RangeError, Stream
-from ebm_ref.specs import ACTIVATIONS, PADDINGS, POOLS, SGLD, ULA, ConvSpec, MLPSpec
+from ebm_ref.specs import ACTIVATIONS, PADDINGS, POOLS, SGLD, ULA, ConvSpec, DeepConvSpec, MLPSpec
 
 from ..extras import require
 from .case import LAYOUTS, Case, EnergyOf, lay
@@ -258,13 +258,11 @@ def group_norm_backward(draw: Draw) -> Case:
 
 def conv_fields(draw: Draw) -> dict[str, Any]:
     """Fields of a ConvSpec; where VALID leaves no map to convolve, the padding is SAME."""
-    max_groups, blocks = draw.choice((32, 1, 2, 4)), draw.choice((1, 2, 3))
-    channels = [draw.choice((4, 1, 2, 3, 6, 8, 17)) for _ in range(blocks)]
-    channels = [size if size <= max_groups else size - size % max_groups for size in channels]
+    max_groups, channels = draw_channels(draw, draw.choice((1, 2, 3)))
     shape = (draw.choice((4, 1, 7, 8, 9, 13)), draw.choice((4, 3, 5, 8, 16)), draw.choice((1, 2, 3)))
     fields = {
         "shape": shape,
-        "channels": tuple(channels),
+        "channels": channels,
         "strides": tuple(draw.choice((1, 2, 1, 3)) for _ in channels),
         "kernel": draw.choice((3, 1, 2, 5)),
         "padding": draw.choice(PADDINGS),
@@ -280,6 +278,27 @@ def conv_fields(draw: Draw) -> dict[str, Any]:
     return fields
 
 
+def draw_channels(draw: Draw, count: int) -> tuple[int, tuple[int, ...]]:
+    """(max_groups, so many channel counts that its groups divide)."""
+    max_groups = draw.choice((32, 1, 2, 4))
+    channels = [draw.choice((4, 1, 2, 3, 6, 8, 17)) for _ in range(count)]
+    return max_groups, tuple(size if size <= max_groups else size - size % max_groups for size in channels)
+
+
+def deep_conv_fields(draw: Draw) -> dict[str, Any]:
+    """Fields of a DeepConvSpec: skips that are the input, and skips that convolve for stride or channels."""
+    max_groups, channels = draw_channels(draw, draw.choice((1, 2, 3)))
+    return {
+        "shape": (draw.choice((4, 1, 7, 9)), draw.choice((4, 3, 5, 8)), draw.choice((1, 2, 3))),
+        "channels": channels,
+        "blocks": tuple(draw.choice((1, 2)) for _ in channels),
+        "stem_stride": draw.choice((1, 2, 3)),
+        "activation": draw.choice(ACTIVATIONS),
+        "pool": draw.choice(POOLS),
+        "max_groups": max_groups,
+    }
+
+
 def mlp_fields(draw: Draw) -> dict[str, Any]:
     """Fields of an MLPSpec."""
     return {
@@ -290,9 +309,12 @@ def mlp_fields(draw: Draw) -> dict[str, Any]:
     }
 
 
+SPECS = {"conv_energy": ConvSpec, "mlp_energy": MLPSpec, "deep_conv_energy": DeepConvSpec}
+
+
 def draw_theta(draw: Draw, kind: str, fields: dict[str, Any]) -> dict[str, Array]:
     """Weights of the size that an initialisation gives; gains around 1, biases around 0, or exactly so."""
-    spec = MLPSpec(**fields) if kind == "mlp_energy" else ConvSpec(**fields)
+    spec = SPECS[kind](**fields)
     spread, layout = draw.choice((0.3, 0.0)), draw.choice(LAYOUTS)
     theta = {}
     for name, shape in spec.theta_shapes().items():
@@ -325,6 +347,10 @@ def mlp_energy(draw: Draw) -> Case:
     return energy_case(draw, "mlp_energy", mlp_fields(draw))
 
 
+def deep_conv_energy(draw: Draw) -> Case:
+    return energy_case(draw, "deep_conv_energy", deep_conv_fields(draw))
+
+
 # -------------------------------------------------------------------------------------- the table
 
 PROBLEMS: dict[str, Callable[[Draw], Case]] = {
@@ -344,6 +370,7 @@ PROBLEMS: dict[str, Callable[[Draw], Case]] = {
         group_norm_backward,
         conv_energy,
         mlp_energy,
+        deep_conv_energy,
     )
 }
 

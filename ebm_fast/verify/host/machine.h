@@ -60,7 +60,9 @@ struct Block {
   unsigned long long number;  // unlike any other block's
   unsigned int linear, rank;  // its place in the grid and in its gang
   int live;
-  unsigned int epoch;  // barriers passed so far
+  unsigned int epoch;   // barriers passed so far
+  unsigned int remote;  // race build: the gang's epoch, and 1, in which another block last touched its shared memory
+  uint32_t remote_pc;   // where
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   std::vector<Thread*> waiting;
@@ -82,6 +84,7 @@ void race_end();
 void race_new_shared(SharedArray& a);
 void race_free_shared(SharedArray& a);
 void race_new_warp(Warp& w);
+void race_block_end(Block& b);
 void race_sync_warp(Warp& w, unsigned int mask);
 void race_copy(const Copy& c, bool arrived, void* pc);
 void lint_begin();
@@ -92,6 +95,7 @@ static inline void race_end() {}
 static inline void race_new_shared(SharedArray&) {}
 static inline void race_free_shared(SharedArray&) {}
 static inline void race_new_warp(Warp&) {}
+static inline void race_block_end(Block&) {}
 static inline void race_sync_warp(Warp&, unsigned int) {}
 static inline void race_copy(const Copy&, bool, void*) {}
 #endif

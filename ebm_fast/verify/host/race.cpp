@@ -85,6 +85,11 @@ static bool ordered(const Record& r) {
   return b.warps[(size_t)t->linear / 32].clock[(size_t)(32 * (t->linear % 32) + r.thread % 32)] > r.clock;
 }
 
+void race_block_end(Block& b) {
+  if (b.remote == gang_epoch + 1)
+    fail(nullptr, "the block leaves, and no cluster barrier since another block touched its shared memory at @%x@", b.remote_pc);
+}
+
 static Record record(uint16_t flags, uint32_t pc) {
   const Thread* t = now;
   const Block& b = *t->block;
@@ -167,10 +172,11 @@ static void touch(const char* p, size_t bytes, Access kind, uint16_t flags, uint
       return look_all(p, bytes, kind, flags, pc, &g, nullptr, nullptr);
     }
   for (size_t i = 0; i < gang.size(); ++i) {
-    const Block& b = gang[(i + now->block->rank) % gang.size()];  // its own first
+    Block& b = gang[(i + now->block->rank) % gang.size()];  // its own first
     for (const SharedArray& s : b.shared)
       if (p >= s.memory && p + bytes <= s.memory + s.bytes) {
         if (b.live == 0) fail(nullptr, "%s, at @%x@, after that block has left: a cluster barrier is missing", name_of(nullptr, &s, &b).name, pc);
+        if (&b != now->block) b.remote = gang_epoch + 1, b.remote_pc = pc;
         if (how->lint) lint_add(p, bytes, true, kind != LOAD, pc);
         return look_all(p, bytes, kind, flags, pc, nullptr, &s, &b);
       }

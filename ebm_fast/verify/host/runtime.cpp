@@ -178,7 +178,7 @@ static void wait_here() {
   if (ready_from < ready.size() && (fresh.empty() || how->order != 2 || random_below(2))) {
     Thread* t = take_ready();
     enter(t);
-    if (t != self) context_switch(mine->context, t->fiber->context);  // its own turn came first: it is already here
+    if (t != self) context_switch(mine->context, t->fiber->context);
   } else if (!fresh.empty()) {
     Thread* t = fresh.back();
     fresh.pop_back();
@@ -204,6 +204,7 @@ static void thread_end() {
   for (Pending& p : w.pending)
     if (p.mask >> lane & 1) fail(p.at, "%s waits for lane %d, which has left the kernel", p.what, lane);
   --b.live, --gang_live, --unfinished;
+  if (!b.live) race_block_end(b);
   if (b.live && (int)b.waiting.size() == b.live) open_block(b, nullptr);
   if (gang_live && (int)gang_waiting.size() == gang_live) open_gang(nullptr);
   self->fiber = nullptr;
@@ -475,7 +476,7 @@ static void start_block(Block& b, uint64_t linear, unsigned int rank) {
   b.number = ++block_number;
   b.linear = (unsigned)linear;
   b.rank = rank;
-  b.epoch = 0;
+  b.epoch = b.remote = 0;
   const int n = (int)(s.x * s.y * s.z);
   b.live = n;
   b.waiting.clear();
