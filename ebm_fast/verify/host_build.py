@@ -19,13 +19,13 @@ from typing import Any
 
 from ebm_fast import cupy_raw
 from ebm_fast.checks import missing
-from ebm_fast.cupy_raw.device import Device, on
+from ebm_fast.cupy_raw.device import Device, in_use, on
 from ebm_ref.contracts import BackendError
 
+from .host_arguments import LaunchError as LaunchError
 from .host_asan import run_in_asan as run_in_asan
 from .host_compile import compiler
 from .host_device import HostDevice
-from .host_device import LaunchError as LaunchError
 from .host_device import launched as launched
 from .host_report import Lint
 
@@ -85,32 +85,36 @@ def default_device() -> HostDevice:
     return _device
 
 
-def _here(fn: Callable[..., Any]) -> Callable[..., Any]:
+def run_here(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn`, run on this module's device."""
 
     @wraps(fn)
     def call(*args: Any, **options: Any) -> Any:
-        with on(default_device()):
+        device = default_device()
+        if in_use() is device:  # called by another function of this module
+            return fn(*args, **options)
+        device.begin_call()
+        with on(device):
             return fn(*args, **options)
 
     return call
 
 
-def _twin(x: Any) -> Any:
+def twin_of(x: Any) -> Any:
     """A function run here; a class whose methods run here; anything else as it is."""
     if not isinstance(x, type):
-        return _here(x) if callable(x) else x
+        return run_here(x) if callable(x) else x
     names = {name for base in x.__mro__ if base is not object for name in vars(base) if not name.startswith("_")}
     space: dict[str, Any] = {"__doc__": x.__doc__, "__module__": __name__, "__qualname__": x.__qualname__}
     for name in sorted(names):
         raw = next(vars(base)[name] for base in x.__mro__ if name in vars(base))
         if callable(raw) and not isinstance(raw, type):
-            space[name] = _here(raw)
+            space[name] = run_here(raw)
     return type(x)(x.__name__, (x,), space)
 
 
 for _name in cupy_raw.__all__:
-    globals()[_name] = _twin(getattr(cupy_raw, _name))
+    globals()[_name] = twin_of(getattr(cupy_raw, _name))
 
 
 def __getattr__(name: str) -> Any:
