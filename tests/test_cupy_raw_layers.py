@@ -84,6 +84,20 @@ def test_gradients_of_parameters__do_not_depend_on_grid_or_memory(monkeypatch):
     assert both_grads("forward", 0) == want
 
 
+@pytest.mark.parametrize(("N", "slabs"), ((8 * 40 - 3, 3), (8 * 300 - 3, 2)))
+def test_conv2d_apply_dw__gives_the_same_bits_slab_by_slab(N, slabs, monkeypatch):
+    geo, rng = conv2d.geometry(1, 1, 2, 1, 1, 5, 1, "SAME"), np.random.default_rng(8)
+    x, dy = rng.standard_normal((N, 2)).astype(np.float32), rng.standard_normal((N, 5)).astype(np.float32)
+    found = []
+    for memory in (tree.SLAB_BYTES, 0):
+        monkeypatch.setattr(tree, "SLAB_BYTES", memory)
+        dw, db, chunks = empty((2, 5), np.float32), empty(5, np.float32), -(-N // tree.CHUNK)
+        conv2d.conv2d_apply_dw(geo, N, x, dy, dw, db, np.float32, 0, 0)
+        found.append((dw.tobytes(), db.tobytes(), -(-chunks // tree.slab_chunks(chunks, 15, 4))))
+    assert found[0][:2] == found[1][:2] and (found[0][2], found[1][2]) == (1, slabs)
+    assert np.allclose(dw, x.T @ dy, atol=1e-3)
+
+
 def test_slab_chunks__bounds_the_memory_by_whole_subtrees():
     assert tree.slab_chunks(5, 10, 4) == 5
     slab = tree.slab_chunks(10_000, 10**6, 4)  # 40 GB of partial sums at once
