@@ -2,6 +2,8 @@
 
     host_device(build, order, seed)   a device to put under the backend's launchers: `with on(host_device()): ...`
     set_build(name)                   the build in which this module's functions run; EBM_HOST_BUILD at the start
+    access_lint(fn)                   what the warps of fn's launches ask of memory, kernel by kernel
+    run_in_asan(argv)                 a Python of its own, in which the build asan can run
     launched()                        which kernels ran, so that a test can ask for all of them
 
 The launchers, the launch sizes and the .cu files are those of the card; the compiler is the host's, and threads are
@@ -19,7 +21,11 @@ from ebm_fast import cupy_raw
 from ebm_fast.checks import missing
 from ebm_fast.cupy_raw.device import Device, on
 
-from .host_device import HostDevice, LaunchError, launched
+from .host_asan import run_in_asan as run_in_asan
+from .host_device import HostDevice
+from .host_device import LaunchError as LaunchError
+from .host_device import launched as launched
+from .host_report import Lint
 
 __all__ = list(cupy_raw.__all__)
 _device: HostDevice | None = None
@@ -42,6 +48,19 @@ def set_build(name: str) -> None:
     _device = HostDevice(name)
 
 
+def access_lint(fn: Callable[[], Any], sources: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """What each kernel that `fn()` launches asks of memory, per request of a warp.
+
+    Returns kernel -> {"global": {requests, sectors, ideal}, "shared": {requests, passes, ideal}, "lines": [...]}:
+    the mean of 32-byte sectors a global request moves and of passes over the banks a shared one takes, and the fewest
+    possible; in "lines" the same for each line of the source that loads or stores.
+    """
+    lint = Lint()
+    with on(HostDevice("race", "forward", 0, sources or {}, lint=lint)):
+        fn()
+    return lint.result()
+
+
 def default_device() -> HostDevice:
     """The device of this module's functions."""
     global _device
@@ -50,7 +69,7 @@ def default_device() -> HostDevice:
     return _device
 
 
-def _here(fn: Callable[..., Any]) -> Callable[..., Any]:
+def run_here(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn`, run on this module's device."""
 
     @wraps(fn)
@@ -61,21 +80,21 @@ def _here(fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _twin(x: Any) -> Any:
+def twin_of(x: Any) -> Any:
     """A function run here; a class whose methods run here; anything else as it is."""
     if not isinstance(x, type):
-        return _here(x) if callable(x) else x
+        return run_here(x) if callable(x) else x
     names = {name for base in x.__mro__ if base is not object for name in vars(base) if not name.startswith("_")}
     space: dict[str, Any] = {"__doc__": x.__doc__, "__module__": __name__, "__qualname__": x.__qualname__}
     for name in sorted(names):
         raw = next(vars(base)[name] for base in x.__mro__ if name in vars(base))
         if callable(raw) and not isinstance(raw, type):
-            space[name] = _here(raw)
+            space[name] = run_here(raw)
     return type(x)(x.__name__, (x,), space)
 
 
 for _name in cupy_raw.__all__:
-    globals()[_name] = _twin(getattr(cupy_raw, _name))
+    globals()[_name] = twin_of(getattr(cupy_raw, _name))
 
 
 def __getattr__(name: str) -> Any:

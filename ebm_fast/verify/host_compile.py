@@ -24,6 +24,8 @@ from pathlib import Path
 
 from ebm_ref.contracts import BackendError, RangeError
 
+from .host_report import plain_environment
+
 COMPILERS = ("c++", "g++", "clang++")
 COMMON = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-g1", "-Wall", "-Wno-unknown-pragmas", "-DEBM_HOST")
 FAST = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
@@ -34,7 +36,7 @@ BUILDS = {  # flags for the kernel's file, for the runtime's files and for the l
     "race": (("-O1", "-fsanitize=thread", "-DEBM_HOST_RACE"), ("-O2", "-DEBM_HOST_RACE"), ()),
     "asan": (ASAN, ASAN, ("-fsanitize=address,undefined",)),
 }
-RUNTIME = {"fast": ("runtime.cpp",), "race": ("runtime.cpp",), "asan": ("runtime.cpp",)}
+RUNTIME = {"fast": ("runtime.cpp",), "race": ("runtime.cpp", "race.cpp", "lint.cpp"), "asan": ("runtime.cpp",)}
 
 
 def compile_library(file: str, defines: tuple[tuple[str, str], ...], build: str, sources: Mapping[str, str]) -> Path:
@@ -83,7 +85,7 @@ def runtime_object(part: str, line: tuple[str, ...], build: str) -> Path:
 
 
 def call(folder: str, *arguments: str) -> None:
-    done = subprocess.run([compiler(), *arguments], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([compiler(), *arguments], cwd=folder, capture_output=True, text=True, env=plain_environment())
     if done.returncode:
         raise BackendError(f"{compiler()} {' '.join(arguments)}\n{done.stderr}")
 
@@ -120,7 +122,7 @@ def compiler() -> str:
 
 @cache
 def compiler_version() -> str:
-    done = subprocess.run([compiler(), "--version"], capture_output=True, text=True)
+    done = subprocess.run([compiler(), "--version"], capture_output=True, text=True, env=plain_environment())
     return compiler() + done.stdout
 
 
@@ -139,7 +141,7 @@ def vectors() -> tuple[str, ...]:
 
 @cache
 def cache_folder() -> Path:
-    """Where libraries are kept: XDG_CACHE_HOME, or ~/.cache, or a folder of this process where neither can be written."""
+    """Where libraries are kept: XDG_CACHE_HOME or ~/.cache; a new one where that cannot be written."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "ebm-oracle" / "host"
     try:

@@ -6,6 +6,7 @@
 #if defined(__x86_64__) && defined(__ELF__)
 
 extern "C" void ebm_host_switch(void** from, void* to);
+#ifdef EBM_FIBERS_HERE  // in one file of the runtime
 __asm__(
     ".text\n"
     ".hidden ebm_host_switch\n"
@@ -18,6 +19,7 @@ __asm__(
     "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
     "  ret\n"
     ".size ebm_host_switch, .-ebm_host_switch\n");
+#endif
 
 struct Context {
   void* stack = nullptr;

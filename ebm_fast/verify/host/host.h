@@ -42,7 +42,7 @@ struct Entry;
 template <class... P, void (*kernel)(P...)>
 struct Entry<kernel> {
   template <size_t... I>
-  static void call(void** args, std::index_sequence<I...>) {
+  static EBM_UNSEEN void call(void** args, std::index_sequence<I...>) {
     kernel(*static_cast<std::remove_cv_t<P>*>(args[I])...);
   }
   static void body(void** args) { call(args, std::index_sequence_for<P...>()); }

@@ -8,10 +8,12 @@
 #define EBM_UNSEEN inline
 #endif
 
+#define EBM_INLINED __attribute__((always_inline))  // so that the line of a report is the kernel's
+
 #define EBM_SHARED(T, name, n)                                                        \
   static ebm_host::SharedSlot ebm_slot_##name;                                        \
-  T(&name)[n] = *static_cast<T(*)[n]>(ebm_host::shared_array(&ebm_slot_##name, #name, sizeof(T[n])))
-#define EBM_DYN_SHARED(T, name) T* const name = static_cast<T*>(ebm_host::dynamic_shared())
+  T(&name)[n] = *static_cast<T(*)[n]>(ebm_host::shared_array(&ebm_slot_##name, #name, sizeof(T[n]), sizeof(T)))
+#define EBM_DYN_SHARED(T, name) T* const name = static_cast<T*>(ebm_host::dynamic_shared(sizeof(T)))
 
 #define ebm_load4(p) ebm_host::load4(EBM_PLACE, p)
 #define ebm_store4(p, v) ebm_host::store4(EBM_PLACE, p, v)
@@ -68,7 +70,7 @@ static inline T __ldg(const T* p) {
 
 #define EBM_ATOMIC(name, result)                                   \
   template <class T>                                               \
-  static inline T name(T* p, std::common_type_t<T> v) {            \
+  static inline EBM_INLINED T name(T* p, std::common_type_t<T> v) { \
     return ebm_host::atomic(p, [v](T old) { return (T)(result); }); \
   }
 EBM_ATOMIC(atomicAdd, old + v)
@@ -81,6 +83,6 @@ EBM_ATOMIC(atomicOr, old | v)
 EBM_ATOMIC(atomicXor, old ^ v)
 #undef EBM_ATOMIC
 template <class T>
-static inline T atomicCAS(T* p, std::common_type_t<T> compare, std::common_type_t<T> v) {
+static inline EBM_INLINED T atomicCAS(T* p, std::common_type_t<T> compare, std::common_type_t<T> v) {
   return ebm_host::atomic(p, [=](T old) { return old == compare ? (T)v : old; });
 }

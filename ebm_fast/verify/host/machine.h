@@ -14,6 +14,8 @@ struct Fiber {
   char* low;
 };
 
+struct Cell;
+
 struct Copy {  // a cp.async under way
   void* to;
   const void* from;
@@ -26,7 +28,6 @@ struct Thread {
   Block* block;
   Fiber* fiber;
   const Place* waits;   // for a barrier, or null
-  unsigned int epochs;  // warp operations that ended so far
   unsigned int groups;  // of cp.async that were committed
   std::vector<Copy> copies;
 };
@@ -42,6 +43,7 @@ struct Pending {  // a warp operation that some lanes have come to
 struct Warp {
   unsigned int live;
   std::vector<Pending> pending;
+  std::vector<unsigned int> clock;  // race build: [l][m], the time of lane m that lane l has heard of by __syncwarp
 };
 
 struct SharedArray {
@@ -49,14 +51,18 @@ struct SharedArray {
   const char* name;
   char* memory;
   size_t bytes;
+  size_t grain;  // bytes of a cell
+  Cell* cells;   // race build
 };
 
 struct Block {
   uint3 id;
   unsigned long long number;  // unlike any other block's
-  unsigned int rank;          // in its gang
+  unsigned int linear, rank;  // its place in the grid and in its gang
   int live;
-  unsigned int epoch;  // barriers passed so far
+  unsigned int epoch;   // barriers passed so far
+  unsigned int remote;  // race build: the gang's epoch, and 1, in which another block last touched its shared memory
+  uint32_t remote_pc;   // where
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   std::vector<Thread*> waiting;
@@ -68,8 +74,30 @@ extern const char* kernel_name;
 extern Thread* now;
 extern std::vector<Block> gang;
 extern unsigned int gang_epoch;
-extern unsigned long long launches;
+static const size_t STACK = 256 << 10;  // bytes of a fiber's stack
 
-void describe(const Thread* t, char* text, size_t size);
+bool on_a_stack(const void* p);
+
+#ifdef EBM_HOST_RACE  // race.cpp
+void race_begin();
+void race_end();
+void race_new_shared(SharedArray& a);
+void race_free_shared(SharedArray& a);
+void race_new_warp(Warp& w);
+void race_block_end(Block& b);
+void race_sync_warp(Warp& w, unsigned int mask);
+void race_copy(const Copy& c, bool arrived, void* pc);
+void lint_begin();
+void lint_add(const void* p, size_t bytes, bool shared, bool store, uint32_t pc);
+#else
+static inline void race_begin() {}
+static inline void race_end() {}
+static inline void race_new_shared(SharedArray&) {}
+static inline void race_free_shared(SharedArray&) {}
+static inline void race_new_warp(Warp&) {}
+static inline void race_block_end(Block&) {}
+static inline void race_sync_warp(Warp&, unsigned int) {}
+static inline void race_copy(const Copy&, bool, void*) {}
+#endif
 
 }  // namespace ebm_host

@@ -6,7 +6,11 @@
 // last lane of the mask to arrive does the whole operation. Threads, and blocks, run forward, in reverse or in a
 // random order. Shared memory is allocated for each block, filled with 0xFF (NaN), and looked over at the block's
 // end: a write just outside it is an error. Whatever is wrong ends the launch with a report.
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdarg>
@@ -14,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#define EBM_FIBERS_HERE
 #include "machine.h"
 
 uint3 threadIdx, blockIdx;
@@ -30,10 +35,9 @@ const char* kernel_name;
 Thread* now;
 std::vector<Block> gang;
 unsigned int gang_epoch;
-unsigned long long launches;
 
-static const size_t STACK = 256 << 10, STAGGER = 64;
-#if defined(__SANITIZE_ADDRESS__) || defined(EBM_HOST_RACE)
+static const size_t STAGGER = 64;
+#if defined(__SANITIZE_ADDRESS__)
 static const size_t MARGIN = 0;  // the sanitiser sees what leaves an allocation
 #else
 static const size_t MARGIN = 256;
@@ -69,7 +73,7 @@ static void arrange(std::vector<T>& list) {
 
 // ------------------------------------------------------------------------------------------ reports
 
-void describe(const Thread* t, char* text, size_t size) {
+static void describe(const Thread* t, char* text, size_t size) {
   snprintf(text, size, "thread (%u, %u, %u) of block (%u, %u, %u)", t->id.x, t->id.y, t->id.z, t->block->id.x,
            t->block->id.y, t->block->id.z);
 }
@@ -128,11 +132,23 @@ static void fiber_main() {
   }
 }
 
+struct Area {
+  char *low, *high;
+};
+static std::vector<Area> areas;  // of stacks
+
+bool on_a_stack(const void* p) {
+  for (const Area& a : areas)
+    if (p >= a.low && p < a.high) return true;
+  return false;
+}
+
 static Fiber* new_fiber() {
   if (idle.empty()) {
     const size_t many = 64;
     void* area = mmap(nullptr, many * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (area == MAP_FAILED) fail(nullptr, "out of memory for the stacks of threads");
+    areas.push_back({static_cast<char*>(area), static_cast<char*>(area) + many * STACK});
     for (size_t i = 0; i < many; ++i) {
       Fiber* f = new Fiber;
       f->low = static_cast<char*>(area) + i * STACK;
@@ -188,6 +204,7 @@ static void thread_end() {
   for (Pending& p : w.pending)
     if (p.mask >> lane & 1) fail(p.at, "%s waits for lane %d, which has left the kernel", p.what, lane);
   --b.live, --gang_live, --unfinished;
+  if (!b.live) race_block_end(b);
   if (b.live && (int)b.waiting.size() == b.live) open_block(b, nullptr);
   if (gang_live && (int)gang_waiting.size() == gang_live) open_gang(nullptr);
   self->fiber = nullptr;
@@ -290,7 +307,7 @@ void warp(const Place* at, const char* what, unsigned int mask, void* mine, Coll
   if (mask & ~w.live) fail(at, "%s: the mask 0x%08x names lanes that have left or never were: 0x%08x", what, mask, mask & ~w.live);
   Pending* found = nullptr;
   for (Pending& p : w.pending) {
-    if (p.mask == mask && p.what == what && !(p.come >> lane & 1)) {
+    if (p.mask == mask && !strcmp(p.what, what) && !(p.come >> lane & 1)) {
       found = &p;
     } else if (p.mask & mask) {
       fail(at, "%s with mask 0x%08x, while others of these lanes wait in %s with mask 0x%08x at %s:%d", what, mask, p.what,
@@ -312,22 +329,29 @@ void warp(const Place* at, const char* what, unsigned int mask, void* mine, Coll
   *found = w.pending.back();
   w.pending.pop_back();
   all(done.lane, mask);
+  // a shuffle exchanges registers; only __syncwarp orders what lanes do to memory
+  if (!strcmp(what, "__syncwarp")) race_sync_warp(w, mask);
   for (int l = 0; l < 32; ++l)
-    if (mask >> l & 1) {
-      ++done.thread[l]->epochs;
-      if (done.thread[l] != self) ready.push_back(done.thread[l]);
-    }
+    if (mask >> l & 1 && done.thread[l] != self) ready.push_back(done.thread[l]);
 }
 
 // --------------------------------------------------------------------------------------------- memory
 
 static char* new_memory(size_t bytes) {
-  char* raw = static_cast<char*>(aligned_alloc(128, (bytes + 2 * MARGIN + 127) & ~(size_t)127));
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 128, bytes + 2 * MARGIN)) fail(nullptr, "out of memory for %zu bytes of shared memory", bytes);
+  char* raw = static_cast<char*>(memory);
   memset(raw, 0xFF, bytes + 2 * MARGIN);
   return raw + MARGIN;
 }
 
-void* shared_array(SharedSlot* slot, const char* name, size_t bytes) {
+static void* add_shared(Block& b, SharedArray a) {
+  race_new_shared(a);
+  b.shared.push_back(a);
+  return a.memory;
+}
+
+void* shared_array(SharedSlot* slot, const char* name, size_t bytes, size_t each) {
   Block& b = *now->block;
   if (slot->block == b.number) return slot->memory;
   for (SharedArray& a : b.shared)
@@ -335,18 +359,16 @@ void* shared_array(SharedSlot* slot, const char* name, size_t bytes) {
       *slot = {b.number, a.memory};
       return a.memory;
     }
-  b.shared.push_back({slot, name, new_memory(bytes), bytes});
-  *slot = {b.number, b.shared.back().memory};
+  *slot = {b.number, add_shared(b, {slot, name, new_memory(bytes), bytes, each, nullptr})};
   return slot->memory;
 }
 
-void* dynamic_shared() {
+void* dynamic_shared(size_t each) {
   Block& b = *now->block;
   for (SharedArray& a : b.shared)
     if (!a.slot) return a.memory;
   if (!how->shared) fail(nullptr, "EBM_DYN_SHARED in a launch without dynamic shared memory");
-  b.shared.push_back({nullptr, "dynamic shared memory", new_memory(how->shared), how->shared});
-  return b.shared.back().memory;
+  return add_shared(b, {nullptr, "dynamic shared memory", new_memory(how->shared), how->shared, each, nullptr});
 }
 
 void* gang_shared(const Place* at, void* mine, unsigned int rank) {
@@ -371,6 +393,7 @@ static void free_shared(Block& b) {
         failed = true;
       }
     }
+    race_free_shared(a);
     free(a.memory - MARGIN);
   }
   b.shared.clear();
@@ -382,7 +405,10 @@ void misaligned(const Place* at, const void* p, unsigned int to) {
 
 void copy_later(const Place* at, void* to, const void* from, unsigned int bytes) {
   if ((uintptr_t)to % bytes || (uintptr_t)from % bytes) misaligned(at, (uintptr_t)to % bytes ? to : from, bytes);
-  now->copies.push_back({to, from, bytes, now->groups});
+  const Copy c = {to, from, bytes, now->groups};
+  race_copy(c, false, __builtin_return_address(0));
+  memset(to, 0xFF, bytes);  // the card may write from now on
+  now->copies.push_back(c);
 }
 
 void copy_commit() { ++now->groups; }
@@ -391,11 +417,56 @@ void copy_wait(unsigned int left) {
   std::vector<Copy>& copies = now->copies;
   size_t kept = 0;
   for (const Copy& c : copies) {
-    if (c.group + left < now->groups) memcpy(c.to, c.from, c.bytes);
-    else copies[kept++] = c;
+    if (c.group + left < now->groups) {
+      race_copy(c, true, __builtin_return_address(0));
+      memcpy(c.to, c.from, c.bytes);
+    } else {
+      copies[kept++] = c;
+    }
   }
   copies.resize(kept);
 }
+
+// ------------------------------------------------------------------------------------------- watchdog
+
+#ifdef __linux__
+static const int ALARM = SIGRTMAX - 5;
+
+static void on_alarm(int) { fail(nullptr, "still running after %g seconds", how->seconds); }
+
+struct Watchdog {  // counts the time of this thread alone, so a busy machine does not matter
+  timer_t timer;
+  struct sigaction before;
+  bool set;
+  explicit Watchdog(double seconds) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_alarm;
+    action.sa_flags = SA_NODEFER;  // on_alarm never returns
+    struct sigevent event;
+    memset(&event, 0, sizeof event);
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    event.sigev_signo = ALARM;
+    set = seconds > 0 && !sigaction(ALARM, &action, &before) && !timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer);
+    if (!set) return;
+    struct itimerspec when;
+    memset(&when, 0, sizeof when);
+    when.it_value.tv_sec = (time_t)seconds;
+    when.it_value.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9);
+    timer_settime(timer, 0, &when, nullptr);
+  }
+  ~Watchdog() {
+    if (!set) return;
+    timer_delete(timer);
+    sigaction(ALARM, &before, nullptr);
+  }
+};
+#else
+struct Watchdog {
+  explicit Watchdog(double) {}
+};
+#endif
 
 // --------------------------------------------------------------------------------------------- launch
 
@@ -403,8 +474,9 @@ static void start_block(Block& b, uint64_t linear, unsigned int rank) {
   const dim3 g = gridDim, s = blockDim;
   b.id = {(unsigned)(linear % g.x), (unsigned)(linear / g.x % g.y), (unsigned)(linear / g.x / g.y)};
   b.number = ++block_number;
+  b.linear = (unsigned)linear;
   b.rank = rank;
-  b.epoch = 0;
+  b.epoch = b.remote = 0;
   const int n = (int)(s.x * s.y * s.z);
   b.live = n;
   b.waiting.clear();
@@ -417,12 +489,12 @@ static void start_block(Block& b, uint64_t linear, unsigned int rank) {
       t.id = {(unsigned)i % s.x, (unsigned)i / s.x % s.y, (unsigned)i / s.x / s.y};
     }
   }
-  for (Warp& w : b.warps) w.live = 0, w.pending.clear();
+  for (Warp& w : b.warps) w.live = 0, w.pending.clear(), race_new_warp(w);
   for (Thread& t : b.threads) {
     t.block = &b;
     t.waits = nullptr;
     t.fiber = nullptr;
-    t.epochs = t.groups = 0;
+    t.groups = 0;
     t.copies.clear();
     b.warps[(size_t)t.linear >> 5].live |= 1u << (t.linear & 31);
   }
@@ -454,7 +526,6 @@ int launch(const Launch* asked, Body kernel, void** args, const char* name, int 
   arguments = args;
   failed = false;
   dice = asked->seed;
-  ++launches;
   votes[0] = votes[1] = 0;
   gridDim = dim3(asked->grid[0], asked->grid[1], asked->grid[2]);
   blockDim = dim3(asked->block[0], asked->block[1], asked->block[2]);
@@ -465,6 +536,7 @@ int launch(const Launch* asked, Body kernel, void** args, const char* name, int 
     return 1;
   }
   gang.assign(many, Block{});
+  race_begin();
   const uint64_t gangs = total / many;
   std::vector<uint64_t> turn;
   if (asked->order == 2) {
@@ -472,10 +544,12 @@ int launch(const Launch* asked, Body kernel, void** args, const char* name, int 
     for (uint64_t i = 0; i < gangs; ++i) turn[i] = i;
     arrange(turn);
   }
+  Watchdog watchdog(asked->seconds);
   for (uint64_t i = 0; i < gangs && !failed; ++i) {
     run_gang((asked->order == 0 ? i : asked->order == 1 ? gangs - 1 - i : turn[i]) * many, many);
     for (Block& b : gang) free_shared(b);
   }
+  race_end();
   if (failed) {
     idle = fibers;  // whatever they did is abandoned
     fresh.clear();

@@ -31,11 +31,12 @@ struct Launch {  // filled in by host_build.py
   unsigned long long shared;
   unsigned int order;  // 0 forward, 1 reverse, 2 random
   unsigned int seed;
-  int arrays;               // how many entries in `array`
-  const uintptr_t* array;   // begin, end, begin, end, ...: the arrays among the arguments
+  int arrays;              // how many entries in `array`
+  const uintptr_t* array;  // place among the arguments, begin, end, bytes of an element; and so on
   char* report;             // what went wrong
   unsigned long long report_size;
   double seconds;  // limit of one launch
+  int lint;        // race build: also count sectors and bank passes
 };
 
 using Body = void (*)(void** args);
@@ -48,8 +49,8 @@ void gang_barrier(const Place* at);
 // The last lane of `mask` to arrive runs `all`, which reads and writes what each lane deposited.
 void warp(const Place* at, const char* what, unsigned int mask, void* mine, Collective all);
 unsigned int active_lanes();
-void* shared_array(SharedSlot* slot, const char* name, size_t bytes);
-void* dynamic_shared();
+void* shared_array(SharedSlot* slot, const char* name, size_t bytes, size_t each);
+void* dynamic_shared(size_t each);
 void* gang_shared(const Place* at, void* mine, unsigned int rank);  // the same array in block `rank` of the gang
 unsigned int gang_rank();
 unsigned int gang_size();
