@@ -8,14 +8,20 @@ CPU by the verification kit's host build, and compiled for each supported archit
 from typing import Any
 
 from ..checks import missing
+from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
 from .deep_conv_energy import DeepConvEnergy
+from .group_norm import group_norm_backward, group_norm_forward
 from .mlp_energy import MLPEnergy
 
 __all__ = [
     "ConvEnergy",
     "DeepConvEnergy",
     "MLPEnergy",
+    "conv2d_backward",
+    "conv2d_forward",
+    "group_norm_backward",
+    "group_norm_forward",
 ]
 
 
