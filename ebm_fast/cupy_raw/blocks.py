@@ -5,9 +5,9 @@
     Residual   y = f(body(x) + skip(x))
     Pool       y = mean or sum over the pixels of x
 
-A pass goes forward block by block, each into its own array y, and back again from last to first. On the way back an array
-that is not read any more takes the cotangent: `backward` is handed dy, which may lie in the block's y, and writes dx,
-which may lie over x, for whatever reads x (the gradient of a filter) is launched before what writes dx. So no block
+A pass goes forward block by block, each into its own array y, and back again from last to first. On the way back an
+array that is not read any more takes the cotangent: `backward` is handed dy, which may lie in the block's y, and writes
+dx, which may lie over x, for whatever reads x (the gradient of a filter) is launched before what writes dx. So no block
 needs scratch, and no pass allocates but for the sums over samples of parameter gradients.
 """
 
@@ -98,7 +98,9 @@ class Affine:
     Keeps h = conv2d(x) + b; the way back computes the norm and the slope of f again from it.
     """
 
-    def __init__(self, batch: Batch, conv: str, geo: Geometry, norm: str | None, G: int, activation: str | None) -> None:
+    def __init__(
+        self, batch: Batch, conv: str, geo: Geometry, norm: str | None, G: int, activation: str | None
+    ) -> None:
         self.conv, self.norm, self.G, self.activation = Conv(conv, geo), norm, G, activation
         self.L, self.C = geo.P * geo.Q, geo.O
         self.h, self.y = (batch.empty(geo.P, geo.Q, geo.O) for _ in range(2))
