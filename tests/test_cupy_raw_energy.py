@@ -1,4 +1,4 @@
-"""Energies of cupy_raw, run by the host build: real sizes, order of threads, batches, workspaces. The rest is the kit's."""
+"""Energies of cupy_raw on the host build: real sizes, order of threads, batches, workspaces. The rest is the kit's."""
 
 from pathlib import Path
 
