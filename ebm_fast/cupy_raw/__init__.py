@@ -8,20 +8,35 @@ CPU by the verification kit's host build, and compiled for each supported archit
 from typing import Any
 
 from ..checks import missing
+from .buffer import buffer_draw, buffer_push
 from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
 from .deep_conv_energy import DeepConvEnergy
 from .group_norm import group_norm_backward, group_norm_forward
+from .langevin import langevin_jitter, langevin_step
+from .langevin_run import langevin_run
 from .mlp_energy import MLPEnergy
+from .noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
 
 __all__ = [
     "ConvEnergy",
     "DeepConvEnergy",
     "MLPEnergy",
+    "buffer_draw",
+    "buffer_push",
     "conv2d_backward",
     "conv2d_forward",
     "group_norm_backward",
     "group_norm_forward",
+    "langevin_jitter",
+    "langevin_run",
+    "langevin_step",
+    "noise_bits",
+    "noise_index",
+    "noise_normal",
+    "noise_permutation",
+    "noise_philox",
+    "noise_uniform",
 ]
 
 

@@ -20,6 +20,9 @@ from ebm_ref.contracts import DTypeError, RangeError
 REALS = {"float32": "float", "float64": "double"}
 ORDERS = {  # the .cu files and the jet orders in which each is built
     "noise.cu": (0,),
+    "langevin.cu": (0,),
+    "chain.cu": (0,),
+    "buffer.cu": (0,),
     "layers.cu": (0, 1),
     "conv2d.cu": (0, 1),
     "conv2d_dw.cu": (0, 1),

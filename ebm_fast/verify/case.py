@@ -115,7 +115,8 @@ class Case:
             outputs["nonfinite"] = info.nonfinite
         elif self.function == "buffer_push":
             slots = self.args["slots"]  # written to, so a copy; with gaps where the original has other strides
-            slots = slots.copy() if slots.flags.c_contiguous else lay(slots, "strided")
+            whole = slots.flags.c_contiguous or getattr(fn, "writes_contiguous", False)  # a twin may refuse gaps
+            slots = slots.copy() if whole else lay(slots, "strided")
             filled, ptr = fn(slots, *list(self.args.values())[1:], **self.options)
             outputs = {"slots": slots, "filled": filled, "ptr": ptr}
         else:

@@ -34,9 +34,10 @@ extern "C" __global__ void load_misaligned(real* y, const real* x) {
   ebm_store4(y + 4 * threadIdx.x, ebm_load4(x + 4 * threadIdx.x + 1));
 }
 
-// The copy is read with no wait after it.
+// The copy is read with no wait after it; the same numbers happen to lie there already.
 extern "C" __global__ void copy_early(float* y, const float* x) {
   EBM_SHARED(float, s, 128);
+  for (int j = 0; j < 4; ++j) s[4 * threadIdx.x + j] = x[4 * threadIdx.x + j];
   ebm_cp_async16(s + 4 * threadIdx.x, x + 4 * threadIdx.x);
   ebm_cp_async_commit();
   for (int j = 0; j < 4; ++j) y[4 * threadIdx.x + j] = s[4 * threadIdx.x + j];
@@ -58,6 +59,12 @@ extern "C" __global__ void copy_one_stage_early(float* y, const float* x) {
 // A shift by 32 or more has no value.
 extern "C" __global__ void shift_too_far(int* y, const int* x) { y[threadIdx.x] = 1 << x[threadIdx.x]; }
 
+// y[1] comes from y[0], which no launch has written.
+extern "C" __global__ void global_unwritten(real* y) {
+  if (threadIdx.x == 0) y[1] = y[0];
+}
+
+EBM_EXPORT(global_unwritten)
 EBM_EXPORT(read_past)
 EBM_EXPORT(write_past)
 EBM_EXPORT(shared_write_past)

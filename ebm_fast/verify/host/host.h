@@ -31,6 +31,7 @@ constexpr char code() {  // host_build.py compares it with what it is handed
   using U = std::remove_cv_t<T>;
   if (std::is_same_v<U, float>) return 'f';
   if (std::is_same_v<U, double>) return 'd';
+  if (std::is_same_v<U, bool>) return '?';
   if (std::is_integral_v<U> && std::is_signed_v<U>) return "?bh?i???q"[sizeof(U)];
   if (std::is_integral_v<U>) return "?BH?I???Q"[sizeof(U)];
   return 's';

@@ -1,0 +1,30 @@
+// Four neighbouring elements of one sample, as one access of 16 bytes (32 in double) where that is allowed.
+//
+// Quad q of a row of D elements holds elements 4 q .. 4 q + 3; past the end of the row it reads 0 and writes nothing.
+// vector: D is a multiple of 4 and every row starts at a multiple of 16 bytes.
+#pragma once
+#include "cuda.cuh"
+
+static __device__ __forceinline__ Real4 quad_load(const real* row, i64 q, i64 D, bool vector) {
+  if (vector) return ebm_load4(row + 4 * q);
+  Real4 quad;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) quad.c[j] = 4 * q + j < D ? row[4 * q + j] : (real)0;
+  return quad;
+}
+
+static __device__ __forceinline__ void quad_store(real* row, i64 q, i64 D, bool vector, const Real4& quad) {
+  if (vector) {
+    ebm_store4(row + 4 * q, quad);
+    return;
+  }
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    if (4 * q + j < D) row[4 * q + j] = quad.c[j];
+  }
+}
+
+// For every quad q of every row n that this thread has; quad 0 of a row is there even where D = 0.
+#define EACH_QUAD(n, q, N, D)                                                                        \
+  for (i64 n = (i64)blockIdx.y * blockDim.y + threadIdx.y; n < N; n += (i64)gridDim.y * blockDim.y) \
+    for (i64 q = (i64)blockIdx.x * blockDim.x + threadIdx.x; q == 0 || 4 * q < D; q += (i64)gridDim.x * blockDim.x)
