@@ -30,7 +30,12 @@ def test_noise_philox__is_the_known_answer(words):
 
 def test_noise_philox__refuses_what_the_oracle_refuses():
     good = np.zeros((2, 4), np.uint32), np.zeros(2, np.uint32)
-    for bad in ((good[0].astype(int), good[1]), (good[0][:, :3], good[1]), (good[0], good[1][:1]), (list(good[0]), good[1])):
+    for bad in (
+        (good[0].astype(int), good[1]),
+        (good[0][:, :3], good[1]),
+        (good[0], good[1][:1]),
+        (list(good[0]), good[1]),
+    ):
         with host(), pytest.raises((DTypeError, ShapeError)) as found:
             cupy_raw.noise_philox(*bad)
         with pytest.raises(found.type):

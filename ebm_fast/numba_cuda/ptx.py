@@ -1,8 +1,8 @@
 """The PTX of every kernel, compiled without a card: what the compiler made of a body, to be read and held to rules.
 
-    builds()       every build that the public functions launch: body, real type, jet order, types of the arguments
-    ptx(build)     its PTX for a compute capability
-    misuse(build)  what of it no kernel should hold: double precision in a float32 build, a local stack, an atomic
+builds()       every build that the public functions launch: body, real type, jet order, types of the arguments
+ptx(build)     its PTX for a compute capability
+misuse(build)  what of it no kernel should hold: double precision in a float32 build, a local stack, an atomic
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from ebm_fast.cupy_raw.device import Device, in_use, on
 from ebm_ref.contracts import BackendError
 
 from .host_arguments import LaunchError as LaunchError
+from .host_asan import inside as inside_asan  # noqa: F401 - part of what this module offers
 from .host_asan import run_in_asan as run_in_asan
 from .host_compile import compiler
 from .host_device import HostDevice

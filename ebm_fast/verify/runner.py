@@ -28,7 +28,7 @@ FUNCTIONS = (*PROBLEMS, "cd_step")  # cd_step is the oracle's own, run on the fu
 TWINS = (*ebm_fast.BACKENDS, "naive", "host_build")
 DTYPES = ("float32", "float64")
 UNCHECKED = ("naive",)  # reads the equations and checks no input
-CASES = {"host_build": 200}  # cases drawn for each function and dtype where nothing else is asked for
+CASES = {"fast": 200, "race": 60}  # by build: cases drawn for each function and dtype where nothing else is asked for
 FEW = 25
 GPU_BACKENDS = ("numba_cuda", "cupy_raw")
 
@@ -66,7 +66,7 @@ def run(
     """Every function x twin x dtype, as rows; what a twin does not export, or cannot run here, is a skipped row.
 
     twins: names among TWINS, or modules; None = all. functions: among FUNCTIONS; None = all. cases: drawn for each
-    function and dtype; None = 200 for host_build, 25 for the others. tell: called with each row as it is made.
+    function and dtype; None = 200 for host_build (race: 60, asan: 25), 25 for the others. tell: called with each row as it is made.
     Without a card numba_cuda is its typed build: the same bodies, compiled for the CPU.
     Raises RangeError (names, cases), MissingExtraError.
     """
@@ -81,7 +81,7 @@ def run(
     rows = []
     for twin in TWINS if twins is None else twins:
         for name in FUNCTIONS if functions is None else functions:
-            some = CASES.get(label_of(twin), FEW) if cases is None else cases
+            some = CASES.get(build_of(twin), FEW) if cases is None else cases
             for row in rows_of(twin, name, dtypes_of(name, dtypes), some, seed):
                 rows.append(row)
                 tell(row)
