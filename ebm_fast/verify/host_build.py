@@ -69,7 +69,7 @@ def default_device() -> HostDevice:
     return _device
 
 
-def _here(fn: Callable[..., Any]) -> Callable[..., Any]:
+def run_here(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn`, run on this module's device."""
 
     @wraps(fn)
@@ -80,21 +80,21 @@ def _here(fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _twin(x: Any) -> Any:
+def twin_of(x: Any) -> Any:
     """A function run here; a class whose methods run here; anything else as it is."""
     if not isinstance(x, type):
-        return _here(x) if callable(x) else x
+        return run_here(x) if callable(x) else x
     names = {name for base in x.__mro__ if base is not object for name in vars(base) if not name.startswith("_")}
     space: dict[str, Any] = {"__doc__": x.__doc__, "__module__": __name__, "__qualname__": x.__qualname__}
     for name in sorted(names):
         raw = next(vars(base)[name] for base in x.__mro__ if name in vars(base))
         if callable(raw) and not isinstance(raw, type):
-            space[name] = _here(raw)
+            space[name] = run_here(raw)
     return type(x)(x.__name__, (x,), space)
 
 
 for _name in cupy_raw.__all__:
-    globals()[_name] = _twin(getattr(cupy_raw, _name))
+    globals()[_name] = twin_of(getattr(cupy_raw, _name))
 
 
 def __getattr__(name: str) -> Any:

@@ -109,20 +109,25 @@ class HostDevice:
         for _ in range(times):
             body()
 
+    def next_order(self) -> tuple[str, int]:
+        """The order of the next launch, and its seed."""
+        number = next(self.launches)
+        order = ROTATION[_digits(number) % 3] if self.order == "rotate" else self.order
+        return order, (self.seed * 1_000_003 + number) & 0xFFFFFFFF
+
     def launch(self, kernel: Kernel, grid: Size3, block: Size3, args: Sequence[Any], shared: int) -> None:
         """One launch. Raises DTypeError (an argument is not what the kernel declares), LaunchError."""
         made = self.made.get(kernel)
         if made is None:
             made = self.made[kernel] = _make(kernel, self.build, self.sources)
         sign = made.sign
-        number = next(self.launches)
-        order = ROTATION[_digits(number) % 3] if self.order == "rotate" else self.order
+        order, seed = self.next_order()
         values, bounds = _block_of(kernel, sign, args)
         pointers = (ctypes.c_void_p * max(1, len(values)))(*(ctypes.addressof(value) for value in values))
         report = ctypes.create_string_buffer(4096)
         how = _Launch()
         how.grid[:], how.block[:] = grid, block
-        how.shared, how.order, how.seed = shared, ORDERS[order], (self.seed * 1_000_003 + number) & 0xFFFFFFFF
+        how.shared, how.order, how.seed = shared, ORDERS[order], seed
         how.arrays = len(bounds) // 4
         how.array = (ctypes.c_size_t * max(1, len(bounds)))(*bounds)
         how.report, how.report_size = ctypes.cast(report, ctypes.c_char_p), len(report)

@@ -178,7 +178,7 @@ static void wait_here() {
   if (ready_from < ready.size() && (fresh.empty() || how->order != 2 || random_below(2))) {
     Thread* t = take_ready();
     enter(t);
-    context_switch(mine->context, t->fiber->context);
+    if (t != self) context_switch(mine->context, t->fiber->context);
   } else if (!fresh.empty()) {
     Thread* t = fresh.back();
     fresh.pop_back();
