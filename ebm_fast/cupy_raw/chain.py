@@ -21,7 +21,7 @@ from .source import kernel
 
 FILE = "chain.cu"
 THREADS = 256
-WARPS, STAGES, RING = THREADS // 32, 6, 4 * 32  # the warps' rings of weights, as in chain_linear.cuh
+WARPS, STAGES, RING = THREADS // 32, 3, 8 * 32  # the warps' rings of weights, as in chain_linear.cuh
 PACKS = 8  # parameters that one launch of chain_pack takes
 CHAINS = 64  # of a block, at most: beyond, weights are read rarely enough
 PROCESSORS = 132  # blocks that run side by side on the reference card; only speed depends on it

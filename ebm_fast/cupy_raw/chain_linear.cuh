@@ -6,8 +6,8 @@
 // in class r0 the taps are r0, r0 + stride, ..., and no product with a zero between the strides is ever made.
 //
 // Tile of a thread: 4 rows (pixels of any chain) by 4 output channels, 16 sums in registers. Lanes of a warp: up to 8
-// along output channels, the others along rows: 16 rows by 32 channels where there are that many. A step is four
-// input channels of one tap: 4 reads of 16 bytes of x and 4 of w for 64 multiply-adds. x comes from shared memory, where
+// along output channels, the others along rows: 16 rows by 32 channels where there are that many. A step is eight
+// input channels of one tap: 8 reads of 16 bytes of x and 8 of w for 128 multiply-adds. x comes from shared memory, where
 // a row is an odd number of quads long, so that the rows of a warp lie in different banks. w comes from global memory
 // (the second-level cache holds it) through a ring of STAGES steps that each warp fills for itself with cp.async, STAGES - 1
 // steps ahead, in place of registers or a barrier of the block; warps that take the same weights for other rows run
@@ -20,7 +20,7 @@
 #pragma once
 #include "chain_op.cuh"
 
-enum { STAGES = 6, RING = 4 * 32 };  // steps on their way to a warp, and the numbers of one
+enum { STEP = 8, STAGES = 3, RING = STEP * 32 };  // channels of a step, steps on their way, numbers of a step
 
 // One axis of a class of outputs: output start + i step reads input first + i * apart + j * turn for tap tap0 + j * tap_step.
 struct ChainAxis {
@@ -34,6 +34,11 @@ CHAIN_FN ChainAxis chain_axis(bool back, int size, int kernel, int stride, int b
   const int taps = r0 < kernel ? (kernel - r0 + stride - 1) / stride : 0;
   return {count, start, stride, (start + before - r0) / stride, 1, -1, r0, stride, taps};
 }
+
+// Where a lane works: which quad of output channels, which row. Lanes 2 i and 2 i + 1 share weights, lanes i and i + 2 share
+// x: reads of 16 bytes by half a warp then come to no more than 128 different bytes, one pass through the banks.
+CHAIN_FN int chain_quad(const ChainOp& op, int lane) { return lane / 2 % op.lanes; }
+CHAIN_FN int chain_row(const ChainOp& op, int lane) { return lane % 2 + lane / (2 * op.lanes) * 2; }
 
 struct ChainTask {
   ChainAxis h, w;
@@ -98,74 +103,71 @@ struct ChainRows {
   }
 };
 
-// What a lane copies of the weights of a step, four channels by the channels of the warp: every 32nd piece of 16 bytes.
-struct ChainFetch {
-  int pieces, from, from_apart, to;
+// The weights on their way to a warp. A lane copies every 32nd piece of 16 bytes of a step: STEP channels, or what is left
+// of the tap's whole quads, by the channels of the warp.
+struct ChainRing {
+  const ChainOp& op;
+  const ChainBlock& at;
+  ChainTaps ahead;     // the tap of the next step to be fetched
+  const real* source;  // the lane's first piece of that step
+  int left;            // channels of that tap which are still to be fetched
+  int row, row_apart, from, apart, advance, fill, stage;
 
-  __device__ __forceinline__ ChainFetch(const ChainOp& op, int lane) {
+  __device__ __forceinline__ ChainRing(const ChainOp& op, const ChainBlock& at, const ChainTask& task, int lane)
+      : op(op), at(at), ahead{op, task, 0, 0}, left(op.C / 4 * 4), fill(0), stage(0) {
     const int each = 16 / sizeof(real), per_row = 4 * op.lanes / each;
-    pieces = (4 * per_row - lane + 31) / 32;
-    from = lane / per_row * op.padded + lane % per_row * each;
-    from_apart = 32 / per_row * op.padded;
-    to = lane * each;
-  }
-  // Begin to copy the step whose first channel's weights lie at `weights`.
-  __device__ __forceinline__ void begin(const ChainBlock& at, int stage, int weights) const {
+    row = lane / per_row;  // channel of the lane's first piece; the next piece lies row_apart channels on
+    row_apart = 32 / per_row;
+    from = row * op.padded + lane % per_row * each;
+    apart = row_apart * op.padded;
+    advance = STEP * op.padded;
+    source = at.params + ahead.weights() + from;
+    __syncwarp(EBM_ALL_LANES);  // every lane has read the last task's weights
 #pragma unroll
-    for (int i = 0; i < (int)sizeof(real) / 4; ++i) {
-      if (i < pieces) {
-        ebm_cp_async16_l1(at.ring + stage * RING + to + i * 32 * (16 / (int)sizeof(real)),
-                          at.params + weights + from + i * from_apart);
+    for (int i = 0; i < STAGES - 1; ++i) fetch();
+  }
+  // Begin to copy one more step, if there is one.
+  __device__ __forceinline__ void fetch() {
+    if (ahead.left()) {
+      const int each = 16 / sizeof(real), lane = threadIdx.x % 32;
+      real* const to = at.ring + fill * RING + lane * each;
+#pragma unroll
+      for (int i = 0; i < STEP * (int)sizeof(real) / 16; ++i) {
+        if (row + i * row_apart < min((int)STEP, left)) ebm_cp_async16_l1(to + i * 32 * each, source + i * apart);
+      }
+      fill = fill == STAGES - 1 ? 0 : fill + 1;
+      left -= STEP;
+      source += advance;
+      if (left <= 0) {
+        left = op.C / 4 * 4;
+        ahead.next();
+        source = at.params + ahead.weights() + from;
       }
     }
+    ebm_cp_async_commit();
+  }
+  // The weights of the next step, and a fetch of another one.
+  __device__ __forceinline__ const real* next() {
+    ebm_cp_async_wait<STAGES - 2>();
+    __syncwarp(EBM_ALL_LANES);  // the step is there for all lanes, and all have read the stage that is filled now
+    fetch();
+    const real* const step = at.ring + stage * RING;
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
+    return step;
   }
 };
 
-// sums += x w over whole quads of channels, through the ring.
-CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows, int lane,
-                          real (&sums)[4][4]) {
-  const int quads = op.C / 4, steps = task.h.taps * task.w.taps * quads, width = 4 * op.lanes;
-  if (steps == 0) return;
-  const int column = lane % op.lanes * 4, quad_apart = 4 * op.padded;
-  const ChainFetch fetch(op, lane);
-  ChainTaps ahead = {op, task, 0, 0}, tap = {op, task, 0, 0};
-  int ahead_quad = 0, ahead_weights = ahead.weights(), quad = 0, stage = 0, fill = 0;
-  const real* x[4] = {at.zeros, at.zeros, at.zeros, at.zeros};
-  __syncwarp(EBM_ALL_LANES);  // every lane has read the last task's weights
-#pragma unroll 1
-  for (int step = 1 - STAGES; step < steps; ++step) {
-    if (step >= 0) {
-      ebm_cp_async_wait<STAGES - 2>();
-      __syncwarp(EBM_ALL_LANES);  // the step's weights are there for all lanes, and the stage filled next has been read by all
-    }
-    if (step + STAGES - 1 < steps) {
-      fetch.begin(at, fill, ahead_weights);
-      ahead_weights += quad_apart;
-      if (++ahead_quad == quads) {
-        ahead_quad = 0;
-        ahead.next();
-        ahead_weights = ahead.weights();
-      }
-      if (++fill == STAGES) fill = 0;
-    }
-    ebm_cp_async_commit();
-    if (step < 0) continue;
-    if (quad == 0) {
+// sums += x w for the next `quads` quads of channels.
+template <int quads>
+CHAIN_FN void chain_step(const real* weights, int width, const real* (&x)[4], real (&sums)[4][4]) {
 #pragma unroll
-      for (int k = 0; k < 4; ++k) x[k] = rows.pixel(op, at, tap, k);
-      tap.next();
-      quad = quads;
-    }
-    --quad;
-    const real* const weights = at.ring + stage * RING + column;
-    if (++stage == STAGES) stage = 0;
+  for (int quad = 0; quad < quads; ++quad) {
     Real4 w[4];
 #pragma unroll
-    for (int c = 0; c < 4; ++c) w[c] = ebm_load4(weights + c * width);
+    for (int c = 0; c < 4; ++c) w[c] = ebm_load4(weights + (4 * quad + c) * width);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const Real4 value = ebm_load4(x[k]);
-      x[k] += 4;
+      const Real4 value = ebm_load4(x[k] + 4 * quad);
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
 #pragma unroll
@@ -173,12 +175,30 @@ CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTa
       }
     }
   }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) x[k] += 4 * quads;
+}
+
+// sums += x w over whole quads of channels, through the ring.
+CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows, int lane,
+                          real (&sums)[4][4]) {
+  const int steps = op.C / STEP, width = 4 * op.lanes, column = chain_quad(op, lane) * 4;
+  if (op.C < 4) return;
+  ChainRing ring(op, at, task, lane);
+  for (ChainTaps tap = {op, task, 0, 0}; tap.left(); tap.next()) {
+    const real* x[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) x[k] = rows.pixel(op, at, tap, k);
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) chain_step<STEP / 4>(ring.next() + column, width, x, sums);
+    if (op.C % STEP >= 4) chain_step<1>(ring.next() + column, width, x, sums);
+  }
 }
 
 // sums += x w over the channels that no whole quad holds.
 CHAIN_FN void chain_rest(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows, int lane,
                          real (&sums)[4][4]) {
-  const int first = op.C / 4 * 4, column = lane % op.lanes * 4;
+  const int first = op.C / 4 * 4, column = chain_quad(op, lane) * 4;
   if (first == op.C) return;
   for (ChainTaps tap = {op, task, 0, 0}; tap.left(); tap.next()) {
     const real* const weights = at.params + tap.weights() + column;
@@ -201,12 +221,12 @@ CHAIN_FN void chain_rest(const ChainOp& op, const ChainBlock& at, const ChainTas
 CHAIN_FN void chain_keep(const ChainOp& op, const ChainBlock& at, const ChainTask& task, int lane,
                          const real (&sums)[4][4]) {
   const int apart = 32 / op.lanes, pixels = task.h.count * task.w.count, rows = at.chains * pixels;
-  const int out = task.out + lane % op.lanes * 4;
+  const int out = task.out + chain_quad(op, lane) * 4;
   Real4 b = {{0, 0, 0, 0}};
   if (op.b >= 0) b = ebm_load4(at.params + op.b + out);
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    const int row = task.row + k * apart + lane / op.lanes;
+    const int row = task.row + k * apart + chain_row(op, lane);
     if (row >= rows || out >= op.O) continue;
     const int n = row / pixels, p = row % pixels / task.w.count, q = row % task.w.count;
     const int pixel = (task.h.start + p * task.h.step) * op.dst_w + task.w.start + q * task.w.step;
@@ -233,7 +253,7 @@ CHAIN_FN void chain_linear(const ChainOp& op, const ChainBlock& at) {
     const int turn = round % 2 == 0 ? warp : CHAIN_WARPS - 1 - warp;
     if (!chain_task(op, at.chains, round * CHAIN_WARPS + turn, task)) break;
     ChainRows rows;
-    rows.find(op, at, task, lane / op.lanes);
+    rows.find(op, at, task, chain_row(op, lane));
     real sums[4][4] = {};
     chain_quads(op, at, task, rows, lane, sums);
     chain_rest(op, at, task, rows, lane, sums);
