@@ -119,14 +119,30 @@ def test_chain__stops_what_is_not_finite_and_nothing_else(order):
     assert np.allclose(info.energy, oracle.energy, rtol=1e-4, equal_nan=True)
 
 
+def test_chain__stops_in_the_jitter_and_is_judged_where_it_was():
+    """Noise of 3e38 passes the largest float32 in some chains: these keep x, and E is taken there."""
+    energy, dtype = net("mlp_relu"), np.float32
+    theta, x0 = theta_of(energy, dtype), start_of(energy, 12, dtype)
+    update = SGLD(0.1, 3e38, order="noise_first")
+    got, info = run(energy, theta, x0, 1, update, 1, path="chain")
+    with np.errstate(all="ignore"):
+        wanted, oracle = ebm_ref.langevin_run(net("mlp_relu", ebm_ref), theta, x0, 1, update, 1)
+    judged = np.isfinite(oracle.energy[0])
+    assert judged.any() and np.array_equal(info.alive, oracle.alive)
+    assert np.array_equal(got[~info.alive], x0[~info.alive]) and np.allclose(got, wanted, rtol=1e-4)
+    assert np.allclose(info.energy, oracle.energy, rtol=1e-4, equal_nan=True)
+
+
 @pytest.mark.parametrize("name", ["odd", "residual", "strides", "mlp_norm"])
 @every_real
 def test_chain__runs_clean_in_the_race_build(name, dtype, monkeypatch):
     monkeypatch.setattr(chain, "PROCESSORS", 2)
     energy = net(name)
+    x0 = start_of(energy, 3, dtype)
+    x0[1] = np.finfo(dtype).max  # a chain that stops
     update = SGLD(0.1, 0.1, clip_norm=0.1, order="noise_first")
-    got, _ = run(energy, theta_of(energy, dtype), start_of(energy, 3, dtype), 2, update, 1, build="race")
-    assert np.isfinite(got).all()
+    got, info = run(energy, theta_of(energy, dtype), x0, 2, update, 1, build="race")
+    assert np.isfinite(got).all() and list(info.alive) == [True, False, True]
 
 
 def test_chain__says_what_does_not_fit():

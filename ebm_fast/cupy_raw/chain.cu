@@ -96,8 +96,10 @@ extern "C" __global__ void __launch_bounds__(CHAIN_THREADS) chain_run(
   const int D = head.D;
   for (int i = threadIdx.x; i < head.zeros; i += CHAIN_THREADS) zeros[i] = 0;
   for (int i = threadIdx.x; i < slices; i += CHAIN_THREADS) at.bad[i] = 0;
+#pragma unroll 1
   for (int i = threadIdx.x; i < at.chains * D; i += CHAIN_THREADS) {
-    at.memory[i / D * at.stride + head.x + chain_element(head, i % D)] = x0[first * D + i];
+    const int d = i % D, place = i / D * at.stride + head.x + d / head.C * head.pitch + d % head.C;
+    at.memory[place] = x0[first * D + i];
   }
   __syncthreads();
 
@@ -115,8 +117,10 @@ extern "C" __global__ void __launch_bounds__(CHAIN_THREADS) chain_run(
     chain_commit(head, at);
     __syncthreads();
   }
+#pragma unroll 1
   for (int i = threadIdx.x; i < at.chains * D; i += CHAIN_THREADS) {
-    x[first * D + i] = at.memory[i / D * at.stride + head.x + chain_element(head, i % D)];
+    const int d = i % D, place = i / D * at.stride + head.x + d / head.C * head.pitch + d % head.C;
+    x[first * D + i] = at.memory[place];
   }
   for (int n = threadIdx.x; n < at.chains; n += CHAIN_THREADS) alive[first + n] = chain_alive(head, at, n);
 }

@@ -42,15 +42,15 @@ def chain_bytes(P: Plan, chains: int, itemsize: int) -> int:
 
 def chains_per_block(P: Plan, N: int, dtype: Any) -> int:
     """As many chains as fit, but no more than spread N over the card. Raises RangeError where not one fits."""
-    itemsize = np.dtype(dtype).itemsize
+    itemsize, limit = np.dtype(dtype).itemsize, getattr(current(), "shared_limit", SHARED)  # the card's own, if known
     one = chain_bytes(P, 1, itemsize)
-    if one > SHARED:
+    if one > limit:
         raise RangeError(
             f"path: a chain of this network needs {one} bytes of shared memory in {np.dtype(dtype).name}, and a block "
-            f'has {SHARED}; path="layers" works'
+            f'has {limit}; path="layers" works'
         )
     want = max(1, min(CHAINS, blocks(N, PROCESSORS)))
-    return next(n for n in range(want, 0, -1) if chain_bytes(P, n, itemsize) <= SHARED)
+    return next(n for n in range(want, 0, -1) if chain_bytes(P, n, itemsize) <= limit)
 
 
 def chain_launch(

@@ -11,8 +11,8 @@
 // a row is an odd number of quads long, so that the rows of a warp lie in different banks. w comes from global memory
 // (the second-level cache holds it) through a ring of STAGES steps that each warp fills for itself with cp.async, STAGES - 1
 // steps ahead, in place of registers or a barrier of the block; warps that take the same weights for other rows run
-// close together and find them in the first-level cache. Channels beyond a multiple of four (images of 1 or 3) are read one
-// by one. The order of a sum is taps, then channels, four at a time, then the channels left over: it depends on the
+// close together and find them in the first-level cache. Channels beyond a multiple of four (images of 1 or 3) come
+// last, one by one, the weights of up to 24 of them at once. The order of a sum is taps, then channels, four at a time, then the channels left over: it depends on the
 // layer alone.
 //
 // Tasks are dealt to warps there and back again, classes with most taps first, so that a warp with long tasks gets
@@ -195,24 +195,42 @@ CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTa
   }
 }
 
-// sums += x w over the channels that no whole quad holds.
+// sums += x w over the channels that no whole quad holds, of all taps: as many rows of weights at once as the ring holds.
 CHAIN_FN void chain_rest(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows, int lane,
                          real (&sums)[4][4]) {
-  const int first = op.C / 4 * 4, column = chain_quad(op, lane) * 4;
-  if (first == op.C) return;
-  for (ChainTaps tap = {op, task, 0, 0}; tap.left(); tap.next()) {
-    const real* const weights = at.params + tap.weights() + column;
-    const real* x[4];
+  const int first = op.C / 4 * 4, rest = op.C - first, total = task.h.taps * task.w.taps * rest;
+  if (total == 0) return;
+  const int each = 16 / sizeof(real), width = 4 * op.lanes, per_row = width / each, column = chain_quad(op, lane) * 4;
+  ChainTaps tap = {op, task, 0, 0};
+  const real* x[4] = {at.zeros, at.zeros, at.zeros, at.zeros};
+  int c = first;
+  for (int begin = 0; begin < total; begin += STAGES * STEP) {
+    const int count = min((int)(STAGES * STEP), total - begin);
+    __syncwarp(EBM_ALL_LANES);  // every lane has read the rows before
+    for (int piece = lane; piece < count * per_row; piece += 32) {
+      const int number = begin + piece / per_row, place = number / rest;
+      const ChainTaps its = {op, task, place / task.w.taps, place % task.w.taps};
+      const int weights = its.weights() + (first + number % rest) * op.padded;
+      ebm_cp_async16_l1(at.ring + piece * each, at.params + weights + piece % per_row * each);
+    }
+    ebm_cp_async_commit();
+    ebm_cp_async_wait<0>();
+    __syncwarp(EBM_ALL_LANES);
+#pragma unroll 1
+    for (int i = 0; i < count; ++i) {
+      if (c == first) {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) x[k] = rows.pixel(op, at, tap, k);
-    for (int c = first; c < op.C; ++c) {
-      const Real4 w = ebm_load4(weights + c * op.padded);
+        for (int k = 0; k < 4; ++k) x[k] = rows.pixel(op, at, tap, k) + first;
+        tap.next();
+      }
+      const Real4 w = ebm_load4(at.ring + i * width + column);
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        const real value = x[k][c];
+        const real value = x[k][c - first];
 #pragma unroll
         for (int o = 0; o < 4; ++o) sums[k][o] += value * w.c[o];
       }
+      if (++c == op.C) c = first;
     }
   }
 }

@@ -44,10 +44,12 @@ CHAIN_FN void chain_norm(const ChainOp& op, const ChainBlock& at) {
     real* const y = at.memory + span.place + op.src;
     real sum = 0, square = 0;
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
+#pragma unroll 4
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) sum += y[p * op.src_pitch + c];
     }
     const real mean = chain_group_sum(op, sum) / count;
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
+#pragma unroll 4
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) {
         const real centred = y[p * op.src_pitch + c] - mean;
         square += centred * centred;
@@ -59,6 +61,7 @@ CHAIN_FN void chain_norm(const ChainOp& op, const ChainBlock& at) {
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
       if (span.lane_p == 0 && c % per_group == 0) at.memory[span.place + op.r + c / per_group] = r;
       const real gamma = at.params[op.gamma + c], beta = at.params[op.beta + c];
+#pragma unroll 1  // the activation's code is long
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) {
         const real x_hat = (y[p * op.src_pitch + c] - mean) * r;
         y[p * op.src_pitch + c] = x_hat;
@@ -81,6 +84,7 @@ CHAIN_FN void chain_norm_back(const ChainOp& op, const ChainBlock& at) {
     real sum = 0, along = 0;
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
       const real gamma = at.params[op.gamma + c], beta = at.params[op.beta + c];
+#pragma unroll 1  // the activation's code is long
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) {
         const real x_hat = y[p * op.src_pitch + c];
         const real e = da[p * op.dst_pitch + c] * activation_slope(op.code, gamma * x_hat + beta) * gamma;
@@ -93,6 +97,7 @@ CHAIN_FN void chain_norm_back(const ChainOp& op, const ChainBlock& at) {
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
       const real r = at.memory[span.place + op.r + c / per_group];
       const real gamma = at.params[op.gamma + c], beta = at.params[op.beta + c];
+#pragma unroll 1  // the activation's code is long
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) {
         const real x_hat = y[p * op.src_pitch + c];
         real e = da[p * op.dst_pitch + c];
