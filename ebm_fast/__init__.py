@@ -12,25 +12,46 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from types import ModuleType
 
 from ebm_ref.contracts import BackendError, check_choice
 
-BACKENDS = ("ebm_ref", "numba_cpu")
-MODULES = {"ebm_ref": "ebm_ref", "numba_cpu": "ebm_fast.numba_cpu"}
+from .driver import find_driver
+
+BACKENDS = ("ebm_ref", "numba_cpu", "numba_cuda", "cupy_raw")
+MODULES = {"ebm_ref": "ebm_ref"} | {name: f"ebm_fast.{name}" for name in BACKENDS[1:]}
+NEEDS = {  # what a backend imports: the module, the library's name, the extra that brings it
+    "numba_cpu": (("numba", "Numba", "cpu"),),
+    "numba_cuda": (("numba", "Numba", "cuda13"), ("numba_cuda", "numba-cuda", "cuda13")),
+    "cupy_raw": (("cuda.bindings", "cuda-bindings", "cuda13"),),
+}
+CUPY = ("cupy", "CuPy", "cuda13")
+ON_A_CARD = ("numba_cuda", "cupy_raw")
 
 
 def why_not(name: str) -> str | None:
-    """Why backend `name` cannot run here, in words; None when it can."""
+    """Why backend `name` cannot run here, in words; None when it can. Imports no library."""
     check_choice("backend", name, BACKENDS)
-    if name == "numba_cpu" and importlib.util.find_spec("numba") is None:
-        return 'numba_cpu needs Numba, which is not installed: pip install "ebm-oracle[cpu]"'
+    on_a_card = name in ON_A_CARD and not (name == "numba_cuda" and simulated())
+    why = find_driver().why if on_a_card else None
+    if why is not None:  # first: no library would mend it
+        return f"{name} needs a CUDA card: {why}"
+    for module, library, extra in NEEDS.get(name, ()) + (CUPY,) * on_a_card:
+        if not _installed(module):
+            return f'{name} needs {library}, which is not installed: pip install "ebm-oracle[{extra}]"'
     return None
 
 
-def backend(name: str = "auto") -> ModuleType:
-    """The module of backend `name`; "auto" is the fastest that can run here.
+def simulated() -> bool:
+    """Whether Numba's simulator stands in for the card of numba_cuda."""
+    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
 
+
+def backend(name: str = "auto") -> ModuleType:
+    """The module of backend `name`; "auto" is numba_cpu where it can run, else ebm_ref.
+
+    "auto" never picks a backend on a card: their arrays live there, and none is yet measured on a GPU.
     Raises RangeError for an unknown name, BackendError (with the reason) for one that cannot run.
     """
     check_choice("backend", name, ("auto", *BACKENDS))
@@ -40,3 +61,10 @@ def backend(name: str = "auto") -> ModuleType:
     if reason is not None:
         raise BackendError(reason)
     return importlib.import_module(MODULES[name])
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a parent package
+        return False

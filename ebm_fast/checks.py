@@ -21,7 +21,7 @@ from ebm_ref.contracts import (
     check_count,
 )
 
-ROOMS = ("ebm_ref", "ebm_fast.numba_cpu")
+ROOMS = ("ebm_ref", "ebm_fast.numba_cpu", "ebm_fast.numba_cuda", "ebm_fast.cupy_raw")
 WORD = 2**32 - 1  # the largest counter word
 
 
@@ -57,7 +57,7 @@ def check_chains(chains: Any, N: int | None = None) -> np.ndarray:
 
 def check_words(name: str, bits: Any, *, shape: tuple[int, ...] | None = None) -> None:
     """Raise unless `bits` is a uint32 array (of that shape)."""
-    if not isinstance(bits, np.ndarray) or bits.dtype != np.uint32:
+    if getattr(bits, "dtype", None) != np.uint32:
         raise DTypeError(f"{name}: expected a uint32 array, found {getattr(bits, 'dtype', type(bits).__name__)}")
     if shape is not None and bits.shape != shape:
         raise ShapeError(f"{name}: expected shape {shape}, found {bits.shape}")

@@ -29,6 +29,7 @@ def pytest_terminal_summary(terminalreporter):
             else:
                 ran[twin] += 1
                 failed[twin] += outcome == "failed"
+    show_budgets(terminalreporter)
     twins = sorted({*ran, *skipped})
     if twins:
         terminalreporter.section("twins")
@@ -38,6 +39,18 @@ def pytest_terminal_summary(terminalreporter):
         for reason, count in skipped.get(twin, {}).items():
             line += f", skipped {count}: {reason}"
         terminalreporter.write_line(line)
+
+
+def show_budgets(terminalreporter):
+    """The compile gate's table, where `-k budgets` asks for it."""
+    if "budgets" not in terminalreporter.config.option.keyword:
+        return
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            table = dict(getattr(report, "user_properties", ())).get("budgets")
+            if table is not None:
+                terminalreporter.section("budgets")
+                terminalreporter.write_line(table)
 
 
 @pytest.fixture(scope="session")

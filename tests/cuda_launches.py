@@ -97,6 +97,8 @@ def planted(dev, name):
         return run(dev, "planted_memory", name, 1, 32, numbers(256), out=(128,))
     if name == "shift_too_far":
         return run(dev, "planted_memory", name, 1, 64, ids, out=np.zeros(64, i32))
+    if name == "global_unwritten":
+        return run(dev, "planted_memory", name, 1, 32, out=(2,))
     if name == "no_barrier_before_next_tile":
         return run(dev, "planted_races", name, 1, 64, numbers(256), i32(4), out=(64,))
     if name == "blocks_read_and_write":

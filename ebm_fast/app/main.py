@@ -25,7 +25,8 @@ from .report import cell
 from .sampling import STARTS, evaluate_again, sample
 from .training import Interrupted, train_new, train_resume
 
-SHALLOW, DEEP = 25, 250  # cases drawn for each function, twin and dtype
+HOST_BUILDS = ("fast", "race", "asan")
+DEEP = 1000  # cases drawn for each function, twin and dtype
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,7 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = add_verb(verbs, "verify", "check every twin against the oracle")
     check.add_argument("--twin", nargs="+", metavar="NAME", help="backends to check; default all that can run here")
-    check.add_argument("--deep", action="store_true", help="more cases a function")
+    check.add_argument("--deep", action="store_true", help=f"{DEEP} cases a function instead of 25 (host_build: 200, race: 60)")
+    check.add_argument(
+        "--build",
+        choices=HOST_BUILDS,
+        help="of host_build, the CUDA C++ sources on this CPU: fast; race (races, bounds, unwritten reads); asan",
+    )
 
     add_verb(verbs, "doctor", "say what is installed, what can run, and what to install")
     return parser
@@ -166,9 +172,28 @@ def run_verify(options: argparse.Namespace) -> int:
     """Exit code 1 when a twin fails a check."""
     require("hypothesis", "verify")
     verify = import_module("ebm_fast.verify")
-    rows = verify.run(options.twin, cases=DEEP if options.deep else SHALLOW)
-    show(options, [asdict(row) for row in rows], lambda _: verify.format_rows(rows))
+    twins = options.twin
+    if options.build is not None:
+        twins = twins or ["host_build"]
+        if twins != ["host_build"]:
+            raise ConfigError(f"--build: expected no twin but host_build beside it, found {', '.join(twins)}")
+        if options.build == "asan" and not verify.host_build.inside_asan():
+            return verify_in_asan(verify.host_build, options)
+        verify.host_build.set_build(options.build)
+    tell = (lambda row: None) if options.json else lambda row: print(verify.format_row(row), flush=True)
+    rows = verify.run(twins, cases=DEEP if options.deep else None, tell=tell)
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows]))
     return int(any(row.status == "fail" for row in rows))
+
+
+def verify_in_asan(host_build: Any, options: argparse.Namespace) -> int:
+    """The same command in a process that began with the address sanitiser's libraries; 1 where it found something."""
+    flags = [flag for flag, given in (("--json", options.json), ("--deep", options.deep)) if given]
+    done = host_build.run_in_asan(["-m", "ebm_fast.app.main", "verify", "--build", "asan", *flags])
+    print(done.stdout, end="")
+    print(done.stderr, end="", file=sys.stderr)
+    return min(done.returncode, 1) if done.returncode >= 0 else 1
 
 
 VERBS = {"train": run_train, "sample": run_sample, "eval": run_eval, "verify": run_verify, "doctor": run_doctor}

@@ -98,7 +98,9 @@ class Affine:
     Keeps h = conv2d(x) + b; the way back computes the norm and the slope of f again from it.
     """
 
-    def __init__(self, batch: Batch, conv: str, geo: Geometry, norm: str | None, G: int, activation: str | None) -> None:
+    def __init__(
+        self, batch: Batch, conv: str, geo: Geometry, norm: str | None, G: int, activation: str | None
+    ) -> None:
         self.conv, self.norm, self.G, self.activation = Conv(conv, geo), norm, G, activation
         self.L, self.C = geo.P * geo.Q, geo.O
         self.h, self.y = (batch.empty(geo.P, geo.Q, geo.O) for _ in range(2))

@@ -46,3 +46,49 @@ JET_FN void tap_advance(Tap& tap, int by, int taps_x, int channels) {
 JET_FN bool on_image(int y, int height, int x, int width) {
   return (u32)y < (u32)height && (u32)x < (u32)width;
 }
+
+// One convolution forwards, or one class of pixels of its adjoint in x.
+struct Gather {
+  const Jet* src;   // (N, rows.size, cols.size, channels)
+  const real* w;    // (R, S, C, O)
+  const real* bias; // (columns,) or null
+  Jet* out;         // (N, rows.out_size, cols.out_size, columns)
+  int N, channels, columns, S;
+  i64 w_tap, w_channel, w_column;  // how far apart w's taps, channels and columns lie
+  Axis rows, cols;
+  bool add;
+};
+
+JET_FN i64 gather_pixels(const Gather& g) { return (i64)g.N * g.rows.pixels * g.cols.pixels; }
+
+JET_FN i64 filter_at(const Gather& g, const Tap& tap) {
+  const int r = g.rows.f0 + g.rows.fstep * tap.ty, s = g.cols.f0 + g.cols.fstep * tap.tx;
+  return ((i64)r * g.S + s) * g.w_tap + tap.c * g.w_channel;
+}
+
+struct Pixel {
+  i64 src, out;  // the sample's first source pixel, the output pixel
+  int y, x;      // source pixel under tap 0
+};
+
+JET_FN Pixel pixel_at(const Gather& g, i64 m) {
+  const int v = (int)(m % g.cols.pixels), u = (int)(m / g.cols.pixels % g.rows.pixels);
+  const i64 n = m / g.cols.pixels / g.rows.pixels;
+  const i64 row = n * g.rows.out_size + g.rows.out0 + (i64)g.rows.out_step * u;
+  return {n * g.rows.size * g.cols.size, row * g.cols.out_size + g.cols.out0 + (i64)g.cols.out_step * v,
+          g.rows.mul * u + g.rows.off, g.cols.mul * v + g.cols.off};
+}
+
+JET_FN Gather forward_gather(const Jet* x, const real* w, const real* b, Jet* y, int N, GEOMETRY) {
+  return {x, w, b, y, N, C, O, S, (i64)C * O, O, 1,
+          axis_forward(H, R, stride, P, top), axis_forward(W, S, stride, Q, left), false};
+}
+
+JET_FN Gather back_gather(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY, i64 cls) {
+  const int classes_x = stride < W ? stride : W;
+  return {dy, w, nullptr, dx, N, O, C, S, (i64)C * O, 1, O,
+          axis_back(H, R, stride, P, top, (int)(cls / classes_x)),
+          axis_back(W, S, stride, Q, left, (int)(cls % classes_x)), add != 0};
+}
+
+JET_FN i64 back_classes(int H, int W, int stride) { return (i64)(stride < H ? stride : H) * (stride < W ? stride : W); }

@@ -107,8 +107,8 @@ def conv2d_apply_dw(
 ) -> None:
     """dw = sum_{n,p,q} x' dy and db = sum_{n,p,q} dy, of both the coefficient `component`.
 
-    x: (N, H, W, C), dy: (N, P, Q, O), jets of `order`; dw: (R, S, C, O), db: (O,) or None: plain arrays. Chunks of CHUNK
-    samples, then a fixed tree of pairs over the chunks: repeatable to the bit, on any card.
+    x: (N, H, W, C), dy: (N, P, Q, O), jets of `order`; dw: (R, S, C, O), db: (O,) or None: plain arrays. Chunks of
+    CHUNK samples, then a fixed tree of pairs over the chunks: repeatable to the bit, on any card.
     """
     depth, columns = geo.R * geo.S * geo.C, geo.O
     size, split = (depth + 1) * columns, depth * columns

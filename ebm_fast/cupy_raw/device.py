@@ -10,7 +10,7 @@ argument for argument, the launch that a card gets.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Protocol
@@ -49,6 +49,9 @@ class Device(Protocol):
     def launch(self, kernel: Kernel, grid: Size3, block: Size3, args: Sequence[Any], shared: int) -> None:
         """One launch on the current stream. args: arrays of the device, NumPy scalars by value, None for null."""
 
+    def stream(self, stream: Any) -> AbstractContextManager[Any]:
+        """Launch what is called inside on the caller's stream. DTypeError where that is no stream."""
+
     def repeat(self, times: int, body: Callable[[], None]) -> None:
         """`body()`, which only launches, `times` times over; a card records it once and replays it as a graph."""
 
@@ -66,12 +69,22 @@ def on(device: Device) -> Iterator[None]:
         _current.reset(token)
 
 
+def in_use() -> Device | None:
+    """The device that `on` put in use, or None."""
+    return _current.get()
+
+
 def current() -> Device:
     """The device in use. Raises BackendError where it would be a card and none can be used."""
-    device = _current.get()
+    device = in_use()
     if device is None:
         device = import_module(".card", __package__).card()  # card.py needs CuPy, which not every machine has
     return device
+
+
+def stream_of(stream: Any) -> AbstractContextManager[Any]:
+    """Launch what is called inside on the caller's `stream`; None is the device's current one."""
+    return nullcontext() if stream is None else current().stream(stream)
 
 
 def launch(

@@ -21,7 +21,7 @@ from ..checks import check_like, check_same_dtype
 from .activation import activation_code
 from .device import blocks, current, launch
 from .source import kernel
-from .tree import CHUNK, MAX_Y, slab_chunks, tree_sum
+from .tree import CHUNK, MAX_Y, tree_sum
 
 THREADS = 256
 ALONE = 2048  # a group with more numbers than this has a whole block, one with fewer at most a warp
@@ -39,7 +39,8 @@ def norm_apply(
 ) -> None:  # fmt: skip
     """y = f(gamma (x - mean) / sqrt(var + eps) + beta), f the activation or, for None, the identity.
 
-    x, y: (N, L, C), jets of `order`, may be one array; gamma, beta: (C,), plain. Mean and var over L and C / G channels.
+    x, y: (N, L, C), jets of `order`, may be one array; gamma, beta: (C,), plain. Mean and var over L and C / G
+    channels.
     """
     lanes = team(L * (C // G))
     args = (x, gamma, beta, y, *_sizes(N, L, C, G), np.dtype(dtype).type(eps))

@@ -48,7 +48,11 @@ def langevin_step(
     update = SGLD(eta, sigma, clip, clip_norm, box)  # checks the numbers
     out = dev.empty(x.shape, x.dtype)
     N, D = rows(x)
-    launch(kernel(FILE, "langevin_step", x.dtype), *row_grid(N, D, x.dtype), (out, x, g, xi, N, D, *numbers(update, x.dtype)))
+    launch(
+        kernel(FILE, "langevin_step", x.dtype),
+        *row_grid(N, D, x.dtype),
+        (out, x, g, xi, N, D, *numbers(update, x.dtype)),
+    )
     return out
 
 

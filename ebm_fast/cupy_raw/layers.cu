@@ -1,11 +1,11 @@
 // The small steps of a network beside its convolutions and norms. Twins of ebm_ref.layers: pool, activations, residual;
 // and the seeds that turn numbers into jets.
 //
-// Each is a pass over memory: one thread an output number (or jet), neighbours in neighbouring threads; nothing is worth
-// a tile. A pool's sum is one thread's, pixel after pixel. Pool and sum are linear, so a jet is to them two more
-// channels, and order 0 serves both; an activation is built in both orders. What is overwritten in place is read by the
-// thread that writes it. Bytes: each array once. Launch: elements along x (grid-stride); pool_backward has samples along
-// y. Deterministic.
+// Each is a pass over memory, neighbours in neighbouring threads; nothing is worth a tile. A pool's sum is one thread's,
+// pixel after pixel. A pool is linear, so the coefficients of a jet are to it so many more channels, and it runs in order
+// 0 whatever the jets are. What is overwritten in place is read by the thread that writes it, and by no other. Bytes:
+// each array once. Launch: numbers, jets, or a pool's (n, c) along x (grid-stride); pool_backward has pixels along y.
+// Deterministic.
 #include "activation.cuh"
 
 JET_FN i64 first_element() { return blockIdx.x * (i64)blockDim.x + threadIdx.x; }
@@ -56,11 +56,12 @@ extern "C" __global__ void pool_forward(const real* x, real* y, i64 N, i64 L, in
 }
 
 // dx[n, l, c] = dy[n, c] / share.   dy: (N, C), dx: (N, L, C)
-extern "C" __global__ void pool_backward(const real* dy, real* dx, int N, i64 L, int C, real share) {
-  for (int n = blockIdx.y; n < N; n += gridDim.y) {
-    const real* slope = dy + (i64)n * C;
-    real* map = dx + (i64)n * L * C;
-    for (i64 i = first_element(); i < L * C; i += element_stride()) map[i] = slope[i % C] / share;
+extern "C" __global__ void pool_backward(const real* dy, real* dx, i64 N, i64 L, int C, real share) {
+  for (i64 i = first_element(); i < N * C; i += element_stride()) {
+    const i64 n = i / C;
+    real* pixel = dx + n * L * C + (i - n * C);
+    const real slope = dy[i] / share;
+    for (i64 l = blockIdx.y; l < L; l += gridDim.y) pixel[l * C] = slope;
   }
 }
 

@@ -15,12 +15,14 @@ from .device import blocks, launch
 from .source import kernel
 
 THREADS = 256
-MAX_BLOCKS, MAX_Y = 2**20, 65535
+PIXELS = 16  # that one thread of pool_backward fills, where there are so many
+MAX_BLOCKS, MAX_Y = 2**20, 65535  # loops stride over what is beyond
 
 
-def _over(name: str, n: int, args: tuple[Any, ...], dtype: Any, order: int) -> None:
-    """A kernel of layers.cu with one thread for each of n elements."""
-    launch(kernel("layers.cu", name, dtype, order), min(blocks(n, THREADS), MAX_BLOCKS), THREADS, args)
+def _over(name: str, n: int, args: tuple[Any, ...], dtype: Any, order: int, rows: int = 1) -> None:
+    """A kernel of layers.cu with one thread, in each of `rows` rows of blocks, for each of n elements."""
+    grid = min(blocks(n, THREADS), MAX_BLOCKS), rows
+    launch(kernel("layers.cu", name, dtype, order), grid, THREADS, args)
 
 
 def jet_seed(n: int, x: Any, v: Any, y: Any, dtype: Any, order: int) -> None:
@@ -51,16 +53,15 @@ def residual_sum(n: int, a: Any, b: Any, y: Any, activation: str | None, dtype: 
 def pool_apply(N: int, L: int, C: int, x: Any, y: Any, kind: str, dtype: Any, order: int) -> None:
     """y[n, c] = the mean or sum over L pixels of x[n, l, c]. x: (N, L, C), y: (N, C), jets."""
     width = C * (order + 1)
-    _over("pool_forward", N * width, (x, y, np.int64(N), *_pool(L, width, kind, dtype)), dtype, 0)
+    _over("pool_forward", N * width, (x, y, *_pool(N, L, width, kind, dtype)), dtype, 0)
 
 
 def pool_apply_back(N: int, L: int, C: int, dy: Any, dx: Any, kind: str, dtype: Any, order: int) -> None:
     """dx[n, l, c] = dy[n, c], over L for a mean. dy: (N, C), dx: (N, L, C), jets."""
     width = C * (order + 1)
-    grid = min(blocks(L * width, THREADS), MAX_BLOCKS), min(N, MAX_Y)
-    args = (dy, dx, np.int32(N), *_pool(L, width, kind, dtype))
-    launch(kernel("layers.cu", "pool_backward", dtype, 0), grid, THREADS, args)
+    rows = min(blocks(L, PIXELS), MAX_Y)
+    _over("pool_backward", N * width, (dy, dx, *_pool(N, L, width, kind, dtype)), dtype, 0, rows)
 
 
-def _pool(L: int, width: int, kind: str, dtype: Any) -> tuple[Any, ...]:
-    return np.int64(L), np.int32(width), np.dtype(dtype).type(L if kind == "mean" else 1)
+def _pool(N: int, L: int, width: int, kind: str, dtype: Any) -> tuple[Any, ...]:
+    return np.int64(N), np.int64(L), np.int32(width), np.dtype(dtype).type(L if kind == "mean" else 1)

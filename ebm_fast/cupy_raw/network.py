@@ -54,10 +54,7 @@ class Network:
     shape: tuple[int, ...]
     theta_shapes: Callable[[], Shapes]
     require_smooth: Callable[[str], None]
-
-    def layers(self, batch: Batch) -> list[Block]:
-        """The blocks between x and the last layer, which is called out, with their arrays."""
-        raise NotImplementedError
+    layers: Callable[[Batch], list[Block]]  # the blocks between x and the last layer, which is called out
 
     def workspace(self, N: int, dtype: Any, order: int = 0) -> Workspace:
         """Every array that a pass of N samples needs, on the current device."""

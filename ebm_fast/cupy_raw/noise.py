@@ -32,7 +32,9 @@ def noise_philox(counter: Any, key: Any) -> Any:
     if counter.ndim == 0 or counter.shape[-1] != 4 or key.shape != (2,):
         raise ShapeError(f"counter, key: expected (..., 4) and (2,), found {counter.shape} and {key.shape}")
     out, size = dev.empty(counter.shape, np.uint32), counter.size // 4
-    launch(kernel(FILE, "noise_philox", np.float32), blocks(size, THREADS), THREADS, (out, counter, key, np.int64(size)))
+    launch(
+        kernel(FILE, "noise_philox", np.float32), blocks(size, THREADS), THREADS, (out, counter, key, np.int64(size))
+    )
     return out
 
 

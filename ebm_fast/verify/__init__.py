@@ -10,10 +10,24 @@ case before it is reported. Nothing is written to disk.
 
 from __future__ import annotations
 
+from . import host_build
 from .close import Failure
 from .energy_check import check_energy
 from .problems import PROBLEMS
-from .rows import Report, Row, format_rows
+from .rows import Report, Row, format_row, format_rows
 from .runner import FUNCTIONS, TWINS, check, run
 
-__all__ = ["FUNCTIONS", "PROBLEMS", "TWINS", "Failure", "Report", "Row", "check", "check_energy", "format_rows", "run"]
+__all__ = [
+    "FUNCTIONS",
+    "PROBLEMS",
+    "TWINS",
+    "Failure",
+    "Report",
+    "Row",
+    "check",
+    "check_energy",
+    "format_row",
+    "format_rows",
+    "host_build",
+    "run",
+]

@@ -19,11 +19,14 @@ from typing import Any
 
 from ebm_fast import cupy_raw
 from ebm_fast.checks import missing
-from ebm_fast.cupy_raw.device import Device, on
+from ebm_fast.cupy_raw.device import Device, in_use, on
+from ebm_ref.contracts import BackendError
 
+from .host_arguments import LaunchError as LaunchError
+from .host_asan import inside as inside_asan  # noqa: F401 - part of what this module offers
 from .host_asan import run_in_asan as run_in_asan
+from .host_compile import compiler
 from .host_device import HostDevice
-from .host_device import LaunchError as LaunchError
 from .host_device import launched as launched
 from .host_report import Lint
 
@@ -46,6 +49,20 @@ def set_build(name: str) -> None:
     """Run this module's functions in build `name`. Raises RangeError."""
     global _device
     _device = HostDevice(name)
+
+
+def build() -> str:
+    """The build in which this module's functions run."""
+    return default_device().build
+
+
+def why_not() -> str | None:
+    """Why CUDA sources cannot be compiled for this CPU, in words; None when they can."""
+    try:
+        compiler()
+    except BackendError as error:
+        return str(error)
+    return None
 
 
 def access_lint(fn: Callable[[], Any], sources: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
@@ -74,7 +91,11 @@ def run_here(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(fn)
     def call(*args: Any, **options: Any) -> Any:
-        with on(default_device()):
+        device = default_device()
+        if in_use() is device:  # called by another function of this module
+            return fn(*args, **options)
+        device.begin_call()
+        with on(device):
             return fn(*args, **options)
 
     return call

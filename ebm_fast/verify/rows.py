@@ -13,7 +13,10 @@ STATUSES = ("pass", "fail", "skip")
 
 @dataclass(frozen=True)
 class Row:
-    """One function of one twin in one dtype: `worst` is the largest error over its budget, `why` says what failed."""
+    """One function of one twin in one dtype: `worst` is the largest error over its budget, `why` says what failed.
+
+    `build`: which build of the twin was judged, where there are several (fast, race, asan; typed, card).
+    """
 
     function: str
     twin: str
@@ -22,6 +25,7 @@ class Row:
     worst: float
     status: str
     why: str = ""
+    build: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,11 @@ class Report:
 
 def format_rows(rows: Sequence[Row]) -> str:
     """One line per function x twin x dtype; under it, indented, why it failed or was skipped."""
-    width = max((len(row.function) for row in rows), default=0)
-    wide = max((len(row.twin) for row in rows), default=0)
-    lines = []
-    for row in rows:
-        figures = "" if row.status == "skip" else f"  {row.cases:5d} cases  worst {row.worst:9.3g}"
-        lines.append(f"{row.status}  {row.function:{width}}  {row.twin:{wide}}  {row.dtype:7}{figures}".rstrip())
-        lines += [f"      {line}" for line in row.why.splitlines()]
-    return "\n".join(lines)
+    return "\n".join(format_row(row) for row in rows)
+
+
+def format_row(row: Row) -> str:
+    """`status  function  twin build  dtype  cases  worst`, and under it, indented, why it failed or was skipped."""
+    figures = "" if row.status == "skip" else f"  {row.cases:5d} cases  worst {row.worst:9.3g}"
+    line = f"{row.status}  {row.function:19}  {row.twin + ' ' * bool(row.build) + row.build:16}  {row.dtype:7}{figures}"
+    return "\n".join([line.rstrip(), *(f"      {why}" for why in row.why.splitlines())])

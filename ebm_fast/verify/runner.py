@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +14,10 @@ import ebm_fast
 import ebm_ref
 from ebm_ref.contracts import check_choice, check_count
 
-from . import naive
+from . import host_build, naive
 from .case import Case, export
 from .close import Failure
+from .host_facing import host_facing
 from .judge import judge, search
 from .laws import CD_NEEDS, check_cd
 from .misuse import check_misuse
@@ -22,9 +25,12 @@ from .problems import PROBLEMS
 from .rows import Report, Row
 
 FUNCTIONS = (*PROBLEMS, "cd_step")  # cd_step is the oracle's own, run on the functions of the twin
-TWINS = (*ebm_fast.BACKENDS, "naive")
+TWINS = (*ebm_fast.BACKENDS, "naive", "host_build")
 DTYPES = ("float32", "float64")
 UNCHECKED = ("naive",)  # reads the equations and checks no input
+CASES = {"fast": 200, "race": 60}  # by build: cases drawn for each function and dtype where nothing else is asked for
+FEW = 25
+GPU_BACKENDS = ("numba_cuda", "cupy_raw")
 
 
 def check(
@@ -53,15 +59,19 @@ def run(
     twins: Sequence[str | ModuleType] | None = None,
     functions: Sequence[str] | None = None,
     dtypes: Sequence[str] = DTYPES,
-    cases: int = 25,
+    cases: int | None = None,
     seed: int = 0,
+    tell: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """Every function x twin x dtype, as rows; what a twin does not export, or cannot run here, is a skipped row.
 
-    twins: names among TWINS, or modules; None = all. functions: among FUNCTIONS; None = all.
+    twins: names among TWINS, or modules; None = all. functions: among FUNCTIONS; None = all. cases: drawn for each
+    function and dtype; None = 200 for host_build (race: 60, asan: 25), 25 for the others. tell: called with each row as it is made.
+    Without a card numba_cuda is its typed build: the same bodies, compiled for the CPU.
     Raises RangeError (names, cases), MissingExtraError.
     """
-    check_count("cases", cases, low=1)
+    if cases is not None:
+        check_count("cases", cases, low=1)
     check_count("seed", seed, low=0)
     for name in functions or ():
         check_choice("functions", name, FUNCTIONS)
@@ -71,35 +81,69 @@ def run(
     rows = []
     for twin in TWINS if twins is None else twins:
         for name in FUNCTIONS if functions is None else functions:
-            rows += rows_of(twin, name, dtypes_of(name, dtypes), cases, seed)
+            some = CASES.get(build_of(twin), FEW) if cases is None else cases
+            for row in rows_of(twin, name, dtypes_of(name, dtypes), some, seed):
+                rows.append(row)
+                tell(row)
     return rows
 
 
 def rows_of(twin: str | ModuleType, name: str, dtypes: Sequence[str], cases: int, seed: int) -> list[Row]:
     """The rows of one function of one twin."""
-    label = twin if isinstance(twin, str) else twin.__name__.rpartition(".")[2]
+    label, build = label_of(twin), build_of(twin)
     needs = CD_NEEDS if name == "cd_step" else (export(name),)
-    why = ebm_fast.why_not(twin) if isinstance(twin, str) and twin != "naive" else None
+    why = why_not(twin) if isinstance(twin, str) else None
     if why is None:
         module = open_twin(twin)
         why = ", ".join(f"{label} has no {need}" for need in needs if not hasattr(module, need)) or None
     if why is not None:
-        return [Row(name, label, dtype, 0, 0.0, "skip", why) for dtype in dtypes]
+        return [Row(name, label, dtype, 0, 0.0, "skip", why, build) for dtype in dtypes]
     if name == "cd_step":
-        return [cd_row(module, label, dtype) for dtype in dtypes]
+        return [replace(cd_row(module, label, dtype), build=build) for dtype in dtypes]
     rows = [one(getattr(module, export(name)), module, name, label, dtype, cases, seed)[0] for dtype in dtypes]
     if label not in UNCHECKED and rows[0].status == "pass":
         try:
             check_misuse(name, getattr(module, export(name)), module)
         except Failure as failure:
             rows[0] = Row(name, label, rows[0].dtype, rows[0].cases, failure.ratio, "fail", str(failure))
-    return rows
+    return [replace(row, build=build) for row in rows]
+
+
+def label_of(twin: str | ModuleType) -> str:
+    """The twin's name in rows and reports."""
+    return twin if isinstance(twin, str) else twin.__name__.rpartition(".")[2]
+
+
+def build_of(twin: str | ModuleType) -> str:
+    """Which of a twin's builds is judged: host_build's fast, race or asan; a GPU backend's card, or what stands in."""
+    if twin == "host_build":
+        return host_build.build()
+    if twin in GPU_BACKENDS:
+        return "typed" if twin == "numba_cuda" and ebm_fast.why_not(twin) else "card"
+    return ""
+
+
+def why_not(twin: str) -> str | None:
+    """Why a twin cannot be judged here, in words; None when it can."""
+    if twin == "naive":
+        return None
+    if twin == "host_build":
+        return host_build.why_not()
+    if twin == "numba_cuda":
+        return ebm_fast.why_not("numba_cpu") and ebm_fast.why_not(twin)  # without a card its bodies need Numba alone
+    return ebm_fast.why_not(twin)
 
 
 def open_twin(twin: str | ModuleType) -> ModuleType:
+    """The module whose functions are judged; they take NumPy arrays."""
     if isinstance(twin, ModuleType):
         return twin
-    return naive if twin == "naive" else ebm_fast.backend(twin)
+    if twin in ("naive", "host_build"):
+        return naive if twin == "naive" else host_build
+    if twin == "numba_cuda" and ebm_fast.why_not(twin):
+        return import_module("ebm_fast.verify.numba_typed")
+    module = ebm_fast.backend(twin)
+    return host_facing(module) if twin in GPU_BACKENDS else module
 
 
 def dtypes_of(name: str, dtypes: Sequence[str]) -> tuple[str, ...]:

@@ -58,6 +58,12 @@ extern "C" __global__ void copy_one_stage_early(float* y, const float* x) {
 // A shift by 32 or more has no value.
 extern "C" __global__ void shift_too_far(int* y, const int* x) { y[threadIdx.x] = 1 << x[threadIdx.x]; }
 
+// y[1] comes from y[0], which no launch has written.
+extern "C" __global__ void global_unwritten(real* y) {
+  if (threadIdx.x == 0) y[1] = y[0];
+}
+
+EBM_EXPORT(global_unwritten)
 EBM_EXPORT(read_past)
 EBM_EXPORT(write_past)
 EBM_EXPORT(shared_write_past)

@@ -3,8 +3,9 @@
 // Each access is looked up among the arrays of the launch and the shared arrays of the blocks that run: outside of all
 // of them it is out of bounds. Inside, it is compared with the last write and the last reads of its words: two accesses
 // of different threads, one of them a write and not both atomic, must have between them a barrier of the block, a
-// __syncwarp that names both lanes, or a barrier of the cluster or grid. A shared word must be written before it is
-// read, and a word that cp.async fills must not be touched before the wait. One report ends the launch.
+// __syncwarp that names both lanes, or a barrier of the cluster or grid. A word, shared or of an array that was not
+// initialised, must be written before it is read, and one that cp.async fills must not be touched before the wait.
+// One report ends the launch.
 #include "race.h"
 
 #include <cstdio>
@@ -23,6 +24,7 @@ struct Global {
   size_t grain;
   int place;  // among the arguments
   Cell* cells;
+  char *first, *written;  // of its memory; written[p - first]: whether the byte at p was, or null: all were
 };
 static std::vector<Global> arrays;
 
@@ -32,8 +34,9 @@ static size_t grain_of(size_t each) { return each >= 4 ? 4 : each == 2 ? 2 : 1; 
 void race_begin() {
   arrays.clear();
   for (int i = 0; i < how->arrays; ++i) {
-    const uintptr_t* a = how->array + 4 * i;
-    Global g = {reinterpret_cast<char*>(a[1]), reinterpret_cast<char*>(a[2]), grain_of(a[3]), (int)a[0], nullptr};
+    const uintptr_t* a = how->array + 6 * i;
+    Global g = {reinterpret_cast<char*>(a[1]), reinterpret_cast<char*>(a[2]), grain_of(a[3]), (int)a[0], nullptr, reinterpret_cast<char*>(a[4]),
+                reinterpret_cast<char*>(a[5])};
     if (g.begin == g.end) continue;
     for (size_t j = 0; j < arrays.size();) {  // arrays that overlap become one
       Global& o = arrays[j];
@@ -142,11 +145,24 @@ static void look(Cell& c, size_t offset, Access kind, uint16_t flags, uint32_t p
   c.write = mine;
 }
 
+static bool is_poison(const char* p, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i)
+    if ((unsigned char)p[i] != 0xFF) return false;
+  return true;
+}
+
 static void look_all(const char* p, size_t bytes, Access kind, uint16_t flags, uint32_t pc, const Global* g, const SharedArray* s, const Block* owner) {
   const char* begin = g ? g->begin : s->memory;
   const size_t grain = g ? g->grain : s->grain;
   Cell* cells = g ? g->cells : s->cells;
   const size_t offset = (size_t)(p - begin);
+  if (g && g->written) {
+    char* flag = g->written + (p - g->first);
+    for (size_t i = 0; i < bytes && kind != STORE; i += grain)
+      if (!flag[i] && is_poison(p + i, grain < bytes ? grain : bytes))
+        fail(nullptr, "read of unwritten %s at byte %zu, at @%x@", name_of(g, s, owner).name, offset + i, pc);
+    if (kind != LOAD) memset(flag, 1, bytes);
+  }
   for (size_t i = offset / grain; i * grain < offset + bytes; ++i) look(cells[i], i * grain, kind, flags, pc, g, s, owner);
 }
 

@@ -1,0 +1,50 @@
+"""The readable GPU backend: one thread an output, the step between NumPy and CUDA C++.
+
+A twin takes the oracle's parameters under the oracle's names; its arrays are arrays on a CUDA card, of CuPy or of any
+library that speaks DLPack or `__cuda_array_interface__`, and its results are CuPy's. What one thread does is a plain
+Python function, which also runs on the CPU: `device.on(device.Typed())`. Not yet measured on a GPU.
+"""
+
+from typing import Any
+
+from ..checks import missing
+from .buffer import buffer_draw, buffer_push
+from .conv2d import conv2d_backward, conv2d_forward
+from .conv_energy import ConvEnergy
+from .group_norm import group_norm_backward, group_norm_forward
+from .langevin import langevin_jitter, langevin_run, langevin_step
+from .mlp_energy import MLPEnergy
+from .noise import (
+    noise_bits,
+    noise_index,
+    noise_normal,
+    noise_permutation,
+    noise_philox,
+    noise_uniform,
+)
+
+__all__ = [
+    "ConvEnergy",
+    "MLPEnergy",
+    "buffer_draw",
+    "buffer_push",
+    "conv2d_backward",
+    "conv2d_forward",
+    "group_norm_backward",
+    "group_norm_forward",
+    "langevin_jitter",
+    "langevin_run",
+    "langevin_step",
+    "noise_bits",
+    "noise_index",
+    "noise_normal",
+    "noise_permutation",
+    "noise_philox",
+    "noise_uniform",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"{__name__} has no {name}")
+    raise missing(name, __name__)

@@ -1,0 +1,50 @@
+"""The functions that each machine computes in its own way.
+
+Bodies call these. On a CPU they are what is written here, `math`'s, which Numba compiles in the type of the
+argument; on a card they are libdevice's, single or double: `math.cos` would bring in a slow path in double precision.
+
+    sincospi    (sin, cos)(pi t)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+PI = math.pi
+
+
+def exp(x):
+    return math.exp(x)
+
+
+def log(x):
+    return math.log(x)
+
+
+def log1p(x):
+    return math.log1p(x)
+
+
+def sqrt(x):
+    return math.sqrt(x)
+
+
+def tanh(x):
+    return math.tanh(x)
+
+
+def erf(x):
+    return math.erf(x)
+
+
+def sincospi(t):
+    return math.sin(PI * t), math.cos(PI * t)
+
+
+def on_a_card(libdevice: Any, dtype: np.dtype) -> dict[Any, Any]:
+    """Each function above and its counterpart among libdevice's."""
+    end = "f" if dtype == np.float32 else ""
+    return {f: getattr(libdevice, f.__name__ + end) for f in (exp, log, log1p, sqrt, tanh, erf, sincospi)}
