@@ -1,4 +1,6 @@
-"""The replay buffer in CUDA C++, on the CPU: what the kit's cases do not reach. Equality with the oracle is the kit's."""
+"""The replay buffer in CUDA C++, on the CPU: what the kit's cases do not reach. The kit holds it to the oracle."""
+
+import re
 
 import numpy as np
 import pytest
@@ -6,6 +8,9 @@ from cupy_host import DTYPES, host, moved, normals
 
 import ebm_ref
 from ebm_fast import cupy_raw
+from ebm_fast.cupy_raw.device import on
+from ebm_fast.cupy_raw.source import sources
+from ebm_fast.verify.host_build import host_device
 from ebm_ref.contracts import DTypeError, RangeError, ShapeError
 
 POLICIES = ("in_place", "fifo", "reservoir")
@@ -67,11 +72,14 @@ def test_buffer_push__fills_and_then_replaces(policy, filled):
 @pytest.mark.parametrize("ptr", [2**31 - 3, 2**32 - 3, 2**32 + 5, 2**40 + 1, 2**62 + 12345])
 @pytest.mark.parametrize("policy", ["fifo", "reservoir"])
 def test_buffer_push__counts_beyond_every_word(policy, ptr):
-    """Small words, so that some of the reservoir's samples are kept although 2^32 came before."""
+    """Small words, so that some of the reservoir's samples are kept although 2^32 came before; and words whose product
+    with the count, cut to 64 bits, would name a slot."""
     case = push_case(policy, 200, 50, (2,), np.float32, 7, ptr=ptr)
     if policy == "reservoir":
         most = max(1, 100 * 2**32 // ptr)
         case[-1]["bits"] = np.random.default_rng(8).integers(0, most + 1, 200).astype(np.uint32)
+        wraps = [2**64 // (ptr + n + 1) + 1 for n in range(0, 200, 2)]
+        case[-1]["bits"][::2] = np.minimum(wraps, 2**32 - 1)
     after = both(*case)
     assert not np.array_equal(after, case[0])
 
@@ -149,3 +157,24 @@ def test_buffer_draw__decides_for_samples_without_elements():
     with host():
         x0, idx, restart = cupy_raw.buffer_draw(np.empty((4, 0)), 4, bits, u, np.empty((6, 0)), 0.5)
     assert x0.shape == (6, 0) and np.array_equal(idx, ebm_ref.noise_index(bits, 4)) and np.array_equal(restart, u < 0.5)
+
+
+def test_buffer__reaches_elements_beyond_2_to_the_31(tmp_path):
+    """Rows at both ends of 8.6 GB of slots that take no room on the disk but for the rows written."""
+    D = 1024
+    M = 2**31 // D + 3
+    slots = np.memmap(tmp_path / "slots", np.float32, "w+", shape=(M, D))
+    x, places = normals(25, (4, D), np.float32), np.array([0, M - 1, 2**21 - 1, M - 2])
+    with on(host_device("fast")):  # the race build keeps books on every byte
+        assert cupy_raw.buffer_push(slots, M, M, x, "in_place", idx=places) == (M, M + 4)
+        bits = (places * 2**32 // M + 1).astype(np.uint32)
+        x0, idx, _ = cupy_raw.buffer_draw(slots, M, bits, np.ones(4), x, 0.0)
+    assert np.array_equal(idx, places) and np.array_equal(x0, x) and np.array_equal(slots[places], x)
+
+
+@pytest.mark.parametrize("file", ["noise.cu", "langevin.cu", "buffer.cu"])
+def test_cupy_raw__hands_kernels_sizes_of_64_bits(file):
+    """What no test can hold in memory here: with an int N or D, n * D would wrap at 2^31."""
+    code = re.sub(r"//.*", "", sources()[file])
+    sizes = re.findall(r"\b(int|u32|i64|u64) (?:N|D|M|size|filled|first|count|bound)\b[,)]", code)
+    assert len(sizes) >= 5 and set(sizes) <= {"i64", "u64"}

@@ -1,4 +1,4 @@
-"""Langevin steps in CUDA C++, on the CPU: the launches of a chain, step by step, and what the kit's cases do not reach."""
+"""Langevin steps in CUDA C++, on the CPU: the launches of a chain step by step, and what the kit's cases leave out."""
 
 import numpy as np
 import pytest
@@ -29,6 +29,14 @@ class Quartic:
             return (rows**4 / 4).sum(axis=1, dtype=x.dtype), x**3
 
 
+class Steep(Quartic):
+    """The slope of Quartic, and an energy that stays finite."""
+
+    def energy_and_grad_x(self, theta, x):
+        E, g = super().energy_and_grad_x(theta, x)
+        return np.zeros_like(E), g
+
+
 class Chain:
     """The chain of any energy, made of this backend's launches, one step at a time."""
 
@@ -52,9 +60,9 @@ class Chain:
         langevin.tick_launch(self.counter, self.x.dtype)
 
 
-def follow(x0, K, update, **options):
+def follow(x0, K, update, kind=Quartic, **options):
     """The chain of launches beside the oracle's: after each step from the same state, states and records agree."""
-    energy, dtype, step = Quartic(x0.shape[1:]), x0.dtype, options.get("step", 0)
+    energy, dtype, step = kind(x0.shape[1:]), x0.dtype, options.get("step", 0)
     with host():
         chain = Chain(energy, x0, K, update, **options)
         living = np.ones(len(x0), bool)
@@ -130,7 +138,7 @@ def test_langevin_update__stops_a_sick_chain_where_it_is(sick, order, D, place):
     if sick == "jitter":
         x0[2] = 3e38
         update = SGLD(0.0, 3e38, order=order)
-    chain = follow(x0, 1, update)
+    chain = follow(x0, 1, update, Steep if sick == "g" else Quartic)
     assert not chain.alive[2] and np.array_equal(chain.x[2], x0[2])
     if sick != "jitter":
         assert chain.alive.tolist() == [True, True, False, True]
@@ -138,12 +146,42 @@ def test_langevin_update__stops_a_sick_chain_where_it_is(sick, order, D, place):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_langevin_update__leaves_stopped_chains_alone_for_good(order):
-    x0 = normals(5, (3, 6), np.float64)
-    x0[1] = 1e200
-    chain = follow(x0, 5, SGLD(1e-3, 0.01, order=order))
-    assert chain.alive.tolist() == [True, False, True] and np.array_equal(chain.x[1], x0[1])
-    assert np.isinf(chain.energies[:, 1]).all()
+def test_langevin_update__stops_a_chain_whose_infinite_slope_a_clip_hides(order):
+    x0 = normals(5, (3, 6), np.float32)
+    x0[1, 2] = 1e13  # its cube is no float32
+    chain = follow(x0, 1, SGLD(0.1, 0.01, clip=0.5, box=(-1e14, 1e14), order=order), Steep)
+    assert chain.alive.tolist() == [True, False, True]
+
+
+class OnceSick(Quartic):
+    """An energy that is NaN for chain 1 the second time it is asked."""
+
+    asked = 0
+
+    def energy_and_grad_x(self, theta, x):
+        E, g = super().energy_and_grad_x(theta, x)
+        self.asked += 1
+        E[1] = np.nan if self.asked == 2 else E[1]
+        return E, g
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_langevin_update__leaves_a_stopped_chain_alone_for_good(order):
+    """It neither moves nor lives again when all about it is finite again, and is still evaluated where it is."""
+    x0, update = normals(5, (3, 6), np.float64), SGLD(1e-3, 0.01, order=order)
+    with host():
+        chain = Chain(OnceSick((6,)), x0, 5, update)
+        states = []
+        for _ in range(5):
+            chain.one()
+            states.append(chain.x.copy())
+    want, info = ebm_ref.langevin_run(OnceSick((6,)), {}, x0, 5, update, SEED, stream=STREAM)
+    assert chain.alive.tolist() == info.alive.tolist() == [True, False, True]
+    np.testing.assert_allclose(states[-1], want, rtol=1e-12)
+    np.testing.assert_allclose(chain.energies, info.energy, rtol=1e-12)
+    np.testing.assert_allclose(chain.norms, info.grad_norm, rtol=1e-12)
+    assert all(np.array_equal(state[1], states[0][1]) for state in states)
+    assert not np.array_equal(states[4][0], states[3][0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

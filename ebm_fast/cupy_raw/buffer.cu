@@ -27,13 +27,13 @@ static __device__ __forceinline__ bool below(i64 u, i64 rho) {
 extern "C" __global__ void buffer_draw(real* x0, i64* idx, bool* restart, const real* slots, const u32* bits,
                                        const double* u, const real* fresh, i64 N, i64 D, i64 filled, i64 rho) {
   const bool vector = D % 4 == 0 && ebm_aligned16(x0) && ebm_aligned16(slots) && ebm_aligned16(fresh);
+  EACH_QUAD(n, once, N, 1) {  // samples without elements have an index too
+    idx[n] = philox_index(bits[n], filled);
+    restart[n] = filled == 0 || below(__double_as_longlong(u[n]), rho);
+  }
   EACH_QUAD(n, q, N, D) {
     const bool anew = filled == 0 || below(__double_as_longlong(u[n]), rho);
     const i64 place = philox_index(bits[n], filled);
-    if (q == 0) {
-      idx[n] = place;
-      restart[n] = anew;
-    }
     quad_store(x0 + n * D, q, D, vector, quad_load(anew ? fresh + n * D : slots + place * D, q, D, vector));
   }
 }

@@ -54,7 +54,7 @@ def buffer_draw(slots: Any, filled: int, bits: Any, u: Any, fresh: Any, rho: flo
     check_same_dtype("fresh", fresh, slots, "slots")
     check_number("rho", rho, low=0.0, high=1.0)
     x0, idx, restart = dev.empty((N, *shape), slots.dtype), dev.empty((N,), np.int64), dev.empty((N,), np.bool_)
-    sizes = (np.int64(N), np.int64(prod(shape)), np.int64(filled), np.float64(rho + 0.0).view(np.int64))  # no -0
+    sizes = (np.int64(N), np.int64(prod(shape)), np.int64(filled), np.float64(rho).view(np.int64))
     args = (x0, idx, restart, slots, bits, u, fresh, *sizes)
     launch(kernel(FILE, "buffer_draw", slots.dtype), *quad_grid(N, prod(shape)), args)
     return x0, idx, restart

@@ -24,7 +24,7 @@ static __device__ __forceinline__ void quad_store(real* row, i64 q, i64 D, bool 
   }
 }
 
-// For every quad q of every row n that this thread has; quad 0 of a row is there even where D = 0.
+// For every quad q of every row n that this thread has.
 #define EACH_QUAD(n, q, N, D)                                                                        \
   for (i64 n = (i64)blockIdx.y * blockDim.y + threadIdx.y; n < N; n += (i64)gridDim.y * blockDim.y) \
-    for (i64 q = (i64)blockIdx.x * blockDim.x + threadIdx.x; q == 0 || 4 * q < D; q += (i64)gridDim.x * blockDim.x)
+    for (i64 q = (i64)blockIdx.x * blockDim.x + threadIdx.x; 4 * q < D; q += (i64)gridDim.x * blockDim.x)
