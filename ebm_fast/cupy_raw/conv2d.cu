@@ -16,6 +16,31 @@ static const int PAD = 4;     // numbers between two of their rows, against bank
 
 JET_FN void store(const Gather& g, i64 at, Jet y) { g.out[at] = g.add ? g.out[at] + y : y; }
 
+// Jets y[0..4) of one pixel from `column` on: 16 bytes at a time where all of the output is laid out so (`whole`).
+JET_FN void store_row(const Gather& g, i64 pixel, int column, const Jet* y, bool whole) {
+  const i64 at = pixel * g.columns + column;
+  if (whole) {
+    if (column >= g.columns) return;
+    real* out = reinterpret_cast<real*>(g.out + at);
+#pragma unroll
+    for (int q = 0; q < JET; ++q) {
+      Real4 v;
+      if (g.add) v = ebm_load4(out + 4 * q);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const real mine = y[(4 * q + e) / JET].c[(4 * q + e) % JET];
+        v.c[e] = g.add ? v.c[e] + mine : mine;
+      }
+      ebm_store4(out + 4 * q, v);
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (column + j < g.columns) store(g, at + j, y[j]);
+    }
+  }
+}
+
 // ------------------------------------------------------------------------------------------------------------- tiles
 
 // BM pixels x BJ columns by BM BJ / 16 threads, 4 x 4 each; BACK says which of w's axes lies together in memory.
@@ -24,6 +49,7 @@ JET_FN void gather_tile(const Gather& g, real* a_tile, real* b_tile, i64* src_of
   constexpr int THREADS = BM * BJ / 16, AW = BM + PAD, BW = BJ + PAD;
   const int t = threadIdx.x, tj = t % (BJ / 4), tm = t / (BJ / 4), kk = t % DEPTH;
   const i64 m0 = blockIdx.x * (i64)BM, pixels = gather_pixels(g);
+  const bool whole = g.columns % 4 == 0 && ebm_aligned16(g.out);
   if (m0 >= pixels) return;  // the whole block: its class has fewer pixels than the largest
   for (int i = t; i < BM; i += THREADS) {
     const bool there = m0 + i < pixels;
@@ -95,12 +121,8 @@ JET_FN void gather_tile(const Gather& g, real* a_tile, real* b_tile, i64* src_of
     if (depth == 0) __syncthreads();  // no tap reaches this class: still, the table is written
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const i64 out = out_of[4 * tm + i];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int column = j0 + 4 * tj + j;
-        if (out >= 0 && column < g.columns) store(g, out * g.columns + column, acc[i][j]);
-      }
+      const i64 pixel = out_of[4 * tm + i];
+      if (pixel >= 0) store_row(g, pixel, j0 + 4 * tj, acc[i], whole);
     }
   }
 }
@@ -175,9 +197,11 @@ JET_FN void gather_narrow(const Gather& g, int lanes) {
     }                                                                                                          \
   }
 
-FORWARD_TILE(conv2d_forward_wide, 64, 64, 2)
+FORWARD_TILE(conv2d_forward_wide, 64, 64, sizeof(Jet) == 16 ? 1 : 2)
+FORWARD_TILE(conv2d_forward_middle, 64, 32, sizeof(Jet) == 16 ? 3 : 4)
 FORWARD_TILE(conv2d_forward_slim, 128, 16, sizeof(Jet) == 16 ? 3 : 4)
-BACK_TILE(conv2d_backward_dx_wide, 64, 64, 2)
+BACK_TILE(conv2d_backward_dx_wide, 64, 64, sizeof(Jet) == 16 ? 1 : 2)
+BACK_TILE(conv2d_backward_dx_middle, 64, 32, sizeof(Jet) == 16 ? 3 : 4)
 BACK_TILE(conv2d_backward_dx_slim, 128, 16, sizeof(Jet) == 16 ? 3 : 4)
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -193,8 +217,10 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 EBM_EXPORT(conv2d_forward_wide)
+EBM_EXPORT(conv2d_forward_middle)
 EBM_EXPORT(conv2d_forward_slim)
 EBM_EXPORT(conv2d_forward_narrow)
 EBM_EXPORT(conv2d_backward_dx_wide)
+EBM_EXPORT(conv2d_backward_dx_middle)
 EBM_EXPORT(conv2d_backward_dx_slim)
 EBM_EXPORT(conv2d_backward_dx_narrow)

@@ -129,9 +129,11 @@ JET_FN void filter_tile(const Jet* x, const Jet* dy, real* parts, int N, GEOMETR
   }
 
 FILTER_TILE(conv2d_backward_dw_wide, 64, 64)
+FILTER_TILE(conv2d_backward_dw_middle, 64, 32)
 FILTER_TILE(conv2d_backward_dw_short, 16, 64)
 FILTER_TILE(conv2d_backward_dw_thin, 128, 4)
 
 EBM_EXPORT(conv2d_backward_dw_wide)
+EBM_EXPORT(conv2d_backward_dw_middle)
 EBM_EXPORT(conv2d_backward_dw_short)
 EBM_EXPORT(conv2d_backward_dw_thin)
