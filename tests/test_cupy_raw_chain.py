@@ -8,7 +8,7 @@ from chain_nets import NETS, cast, net, run, start_of, theta_of, worst
 
 import ebm_ref
 from ebm_fast import cupy_raw
-from ebm_fast.cupy_raw import chain, chain_plan
+from ebm_fast.cupy_raw import chain, chain_network, chain_plan
 from ebm_fast.cupy_raw.device import SHARED
 from ebm_fast.cupy_raw.source import sources
 from ebm_ref import SGLD, ULA
@@ -73,7 +73,8 @@ def test_chain__draws_the_oracles_normals(name, dtype):
     energy, ids = net(name), np.array([9, 2, 70000])
     x0 = np.zeros((3, *energy.shape), dtype)
     for order in ("gradient_first", "noise_first"):
-        xi, _ = run(energy, theta_of(energy, dtype), x0, 1, SGLD(0.0, 1.0, order=order), 2**50 + 1, 77, ids, path="chain")
+        update, theta = SGLD(0.0, 1.0, order=order), theta_of(energy, dtype)
+        xi, _ = run(energy, theta, x0, 1, update, 2**50 + 1, 77, ids, path="chain")
         wanted = ebm_ref.noise_normal(2**50 + 1, 7, 77, ids, x0[0].size).reshape(x0.shape)
         assert np.abs(xi - wanted).max() < (1e-6 if dtype == np.float32 else 1e-14)
 
@@ -175,7 +176,7 @@ def test_chain_plan__is_the_kernels_table():
 @pytest.mark.parametrize("name", NETS)
 def test_chain_plan__gives_no_place_twice(name, noise_first):
     """Values that are needed at one time lie apart, in whole quads, within the chain's memory."""
-    plan = chain_plan.plan(net(name), noise_first)
+    plan = chain_network.plan(net(name), noise_first)
     assert plan.stride % 8 == 4 and plan.params % 4 == 0
     for i, value in enumerate(plan.values):
         assert value.offset % 4 == 0 and 0 <= value.offset and value.offset + value.size <= plan.stride

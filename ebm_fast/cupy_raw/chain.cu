@@ -8,19 +8,21 @@
 //   chain_pack   the parameters of a network as the chain reads them, once a call
 //   chain_run    load x0;  K times: [noise], energy and gradient (the operations of the plan), update;  store x
 //
-// A network is a table of operations (chain_plan.py) that every thread follows, so that all shapes run in this one build:
+// A network is a table of operations (chain_plan.py) that every thread follows, so all shapes run in this one build:
 //   LINEAR (chain_linear.cuh)  convolutions both ways          NORM, NORM_BACK (chain_norm.cuh)
 //   PARTIAL, REDUCE, POOL, ... (chain_dense.cuh)  the head     the update (chain_update.cuh)
-// with a barrier of the block behind each: 27 a step for three convolutions.
+// with a barrier of the block behind each: 26 a step for three convolutions.
 //
-// Shared memory, in this order: the table (128 bytes an operation at most); flags; the warps' rings of weights
-// (8 warps * 6 steps * 128 numbers: 24,576 bytes in float); a row of zeros; sums of squares; then `stride` numbers a chain.
-// For the CNN of a 28x28x1 image with 32, 64 and 128 channels a chain takes about 82,000 bytes in float, so that two fit
-// beside the rest into the 232,448 bytes of a block. Read out of the second-level cache a step: every weight twice
-// (forward and back) for each 16 rows of a layer, unless warps that run side by side find it in the first-level cache.
-// Operations: those of the convolutions that do not fall on zeros, twice, and about 80 an activation.
-// Launch: 256 threads, one block for `each` chains. Registers bound one or two blocks to a multiprocessor.
-// Deterministic.
+// Shared memory, in this order: the table (120 bytes an operation); a flag for each slice of a chain; the warps' rings
+// of weights (8 warps of 3 steps of 256 numbers: 24,576 bytes in float); a row of zeros; sums of squares; then `stride`
+// numbers a chain. For the CNN of a 28x28x1 image with 32, 64 and 128 channels a chain takes 73,072 bytes in float, so
+// that two fit beside the rest into the 232,448 bytes of a block; for 32x32x3 103,568 bytes, and one fits. What a value
+// takes is given back as soon as nobody reads it (chain_plan.py).
+// Read out of the second-level cache a step: the weights twice, forward and back, for each 16 rows of a layer, unless
+// warps that run side by side find them in the first-level cache. Operations: those of the convolutions that do not
+// fall on zeros, twice, and about 80 an activation.
+// Launch: 256 threads, a block for `each` chains; in float two blocks fit a multiprocessor by registers (128 a thread).
+// Deterministic. Not yet measured on a GPU.
 #include "chain_dense.cuh"
 #include "chain_linear.cuh"
 #include "chain_norm.cuh"

@@ -13,7 +13,8 @@ import numpy as np
 
 from ebm_ref.contracts import RangeError
 
-from .chain_plan import Plan, plan
+from .chain_network import plan
+from .chain_plan import Plan
 from .device import SHARED, blocks, current, launch
 from .langevin import numbers
 from .noise import key_words

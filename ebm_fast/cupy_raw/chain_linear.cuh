@@ -7,104 +7,23 @@
 //
 // Tile of a thread: 4 rows (pixels of any chain) by 4 output channels, 16 sums in registers. Lanes of a warp: up to 8
 // along output channels, the others along rows: 16 rows by 32 channels where there are that many. A step is eight
-// input channels of one tap: 8 reads of 16 bytes of x and 8 of w for 128 multiply-adds. x comes from shared memory, where
-// a row is an odd number of quads long, so that the rows of a warp lie in different banks. w comes from global memory
-// (the second-level cache holds it) through a ring of STAGES steps that each warp fills for itself with cp.async, STAGES - 1
-// steps ahead, in place of registers or a barrier of the block; warps that take the same weights for other rows run
-// close together and find them in the first-level cache. Channels beyond a multiple of four (images of 1 or 3) come
-// last, one by one, the weights of up to 24 of them at once. The order of a sum is taps, then channels, four at a time, then the channels left over: it depends on the
-// layer alone.
+// input channels of one tap: 8 reads of 16 bytes of x and 8 of w for 128 multiply-adds. x comes from shared memory,
+// where a row is an odd number of quads long, so that the rows of a warp lie in different banks. w comes from global
+// memory (the second-level cache holds it) through a ring of STAGES steps that each warp fills for itself with
+// cp.async, STAGES - 1 steps ahead, in place of registers or a barrier of the block; warps that take the same weights
+// for other rows run close together and find them in the first-level cache. Channels beyond a multiple of four
+// (images of 1 or 3) come last, one by one, the weights of up to 24 of them at once. The order of a sum is taps, then
+// channels, four at a time, then the channels left over: it depends on the layer alone.
 //
 // Tasks are dealt to warps there and back again, classes with most taps first, so that a warp with long tasks gets
 // short ones too.
 #pragma once
-#include "chain_op.cuh"
+#include "chain_tile.cuh"
 
 enum { STEP = 8, STAGES = 3, RING = STEP * 32 };  // channels of a step, steps on their way, numbers of a step
 
-// One axis of a class of outputs: output start + i step reads input first + i * apart + j * turn for tap tap0 + j * tap_step.
-struct ChainAxis {
-  int count, start, step, first, apart, turn, tap0, tap_step, taps;
-};
-
-CHAIN_FN ChainAxis chain_axis(bool back, int size, int kernel, int stride, int before, int r0) {
-  if (!back) return {size, 0, 1, -before, stride, 1, 0, 1, kernel};
-  const int start = ((r0 - before) % stride + stride) % stride;
-  const int count = start < size ? (size - start + stride - 1) / stride : 0;
-  const int taps = r0 < kernel ? (kernel - r0 + stride - 1) / stride : 0;
-  return {count, start, stride, (start + before - r0) / stride, 1, -1, r0, stride, taps};
-}
-
-// Where a lane works: which quad of output channels, which row. Lanes 2 i and 2 i + 1 share weights, lanes i and i + 2 share
-// x: reads of 16 bytes by half a warp then come to no more than 128 different bytes, one pass through the banks.
-CHAIN_FN int chain_quad(const ChainOp& op, int lane) { return lane / 2 % op.lanes; }
-CHAIN_FN int chain_row(const ChainOp& op, int lane) { return lane % 2 + lane / (2 * op.lanes) * 2; }
-
-struct ChainTask {
-  ChainAxis h, w;
-  int row, out;  // its first row and output channel
-};
-
-// Task number `task` of an operation; false beyond the last.
-CHAIN_FN bool chain_task(const ChainOp& op, int chains, int task, ChainTask& found) {
-  const int rows_each = 4 * (32 / op.lanes), outs = op.padded / (4 * op.lanes), classes = op.back ? op.stride : 1;
-  for (int r = 0; r < classes; ++r) {
-    found.h = chain_axis(op.back, op.dst_h, op.kernel, op.stride, op.top, r);
-    for (int s = 0; s < classes; ++s) {
-      found.w = chain_axis(op.back, op.dst_w, op.kernel, op.stride, op.left, s);
-      const int tiles = (chains * found.h.count * found.w.count + rows_each - 1) / rows_each;
-      if (task < tiles * outs) {
-        found.row = task % tiles * rows_each;
-        found.out = task / tiles * 4 * op.lanes;
-        return true;
-      }
-      task -= tiles * outs;
-    }
-  }
-  return false;
-}
-
-// The taps of a task in order, and where their weights lie.
-struct ChainTaps {
-  const ChainOp& op;
-  const ChainTask& task;
-  int j, i;  // which tap along h, along w
-
-  __device__ __forceinline__ bool left() const { return j < task.h.taps && task.w.taps > 0; }
-  __device__ __forceinline__ void next() {
-    if (++i == task.w.taps) i = 0, ++j;
-  }
-  __device__ __forceinline__ int weights() const {
-    const int r = task.h.tap0 + j * task.h.tap_step, s = task.w.tap0 + i * task.w.tap_step;
-    return op.w + (r * op.kernel + s) * op.C * op.padded + task.out;
-  }
-};
-
-// The four rows of a thread: a chain and an input pixel each.
-struct ChainRows {
-  int base[4], h[4], w[4];
-
-  __device__ __forceinline__ void find(const ChainOp& op, const ChainBlock& at, const ChainTask& task, int lane_row) {
-    const int apart = 32 / op.lanes, pixels = task.h.count * task.w.count, rows = at.chains * pixels;
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const int row = min(task.row + k * apart + lane_row, rows - 1);  // a row too many is computed and not kept
-      const int n = row / pixels, p = row % pixels / task.w.count, q = row % task.w.count;
-      base[k] = n * at.stride + op.src;
-      h[k] = p * task.h.apart + task.h.first;
-      w[k] = q * task.w.apart + task.w.first;
-    }
-  }
-  // The input pixel of row k under a tap.
-  __device__ __forceinline__ const real* pixel(const ChainOp& op, const ChainBlock& at, const ChainTaps& tap, int k) const {
-    const int y = h[k] + tap.j * tap.task.h.turn, x = w[k] + tap.i * tap.task.w.turn;
-    const bool inside = y >= 0 && y < op.src_h && x >= 0 && x < op.src_w;
-    return inside ? at.memory + base[k] + (y * op.src_w + x) * op.src_pitch : at.zeros;
-  }
-};
-
-// The weights on their way to a warp. A lane copies every 32nd piece of 16 bytes of a step: STEP channels, or what is left
-// of the tap's whole quads, by the channels of the warp.
+// The weights on their way to a warp. A lane copies every 32nd piece of 16 bytes of a step: STEP channels, or what is
+// left of the tap's whole quads, by the channels of the warp.
 struct ChainRing {
   const ChainOp& op;
   const ChainBlock& at;
@@ -180,8 +99,8 @@ CHAIN_FN void chain_step(const real* weights, int width, const real* (&x)[4], re
 }
 
 // sums += x w over whole quads of channels, through the ring.
-CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows, int lane,
-                          real (&sums)[4][4]) {
+CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows,
+                          int lane, real (&sums)[4][4]) {
   const int steps = op.C / STEP, width = 4 * op.lanes, column = chain_quad(op, lane) * 4;
   if (op.C < 4) return;
   ChainRing ring(op, at, task, lane);
@@ -195,9 +114,10 @@ CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTa
   }
 }
 
-// sums += x w over the channels that no whole quad holds, of all taps: as many rows of weights at once as the ring holds.
-CHAIN_FN void chain_rest(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows, int lane,
-                         real (&sums)[4][4]) {
+// sums += x w over the channels that no whole quad holds, of all taps: as many rows of weights at once as the ring
+// holds.
+CHAIN_FN void chain_rest(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows,
+                         int lane, real (&sums)[4][4]) {
   const int first = op.C / 4 * 4, rest = op.C - first, total = task.h.taps * task.w.taps * rest;
   if (total == 0) return;
   const int each = 16 / sizeof(real), width = 4 * op.lanes, per_row = width / each, column = chain_quad(op, lane) * 4;

@@ -1,13 +1,13 @@
 // NORM and NORM_BACK: group_norm with its activation, on values in shared memory, and the way back.
 //
 //   NORM        x_hat = (y - mean) r in the place of y,   a = act(gamma x_hat + beta) [+ add]
-//   NORM_BACK   e = da act'(gamma x_hat + beta) gamma,    dy = r (e - mean(e) - x_hat mean(e x_hat)) in the place of x_hat
+//   NORM_BACK   e = da act'(gamma x_hat + beta) gamma,    dy = r (e - mean(e) - x_hat mean(e x_hat)), in y's place
 //
 // A warp takes one group of one chain, or, where groups are narrower than its lanes along channels, as many whole
-// groups as those lanes hold. lanes of them lie along channels and the other 32 / lanes along pixels, which for a value
-// with an odd number of quads a pixel puts them in 32 different banks. The sums of a group are made by shuffles in a fixed
-// order that depends on pixels, channels and groups alone. The variance comes from a second pass over y - mean.
-// Elements: y is read three times and written once, and backwards x_hat and da are read twice; act and act' are
+// groups as those lanes hold. lanes of them lie along channels and the other 32 / lanes along pixels, which for a
+// value with an odd number of quads a pixel puts them in 32 different banks. The sums of a group are made by shuffles
+// in a fixed order that depends on pixels, channels and groups alone. The variance comes from a second pass over y -
+// mean. Elements: y is read three times and written once, and backwards x_hat and da are read twice; act and act' are
 // taken once each (twice where da must be kept for the skip).
 #pragma once
 #include "chain_op.cuh"

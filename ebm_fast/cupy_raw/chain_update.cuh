@@ -82,7 +82,8 @@ CHAIN_FN void chain_copy(const ChainHead& head, const ChainBlock& at, const Chai
   }
 }
 
-CHAIN_FN void chain_jitter(const ChainHead& head, const ChainBlock& at, const ChainUpdate& u, const u32* ids, u32 step) {
+CHAIN_FN void chain_jitter(const ChainHead& head, const ChainBlock& at, const ChainUpdate& u, const u32* ids,
+                           u32 step) {
   CHAIN_SLICES(base) {
     const ChainSlice slice = chain_slice(head, at, base);
     int bad = 0;
