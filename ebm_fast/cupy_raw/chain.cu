@@ -21,7 +21,7 @@
 // Read out of the second-level cache a step: the weights twice, forward and back, for each 16 rows of a layer, unless
 // warps that run side by side find them in the first-level cache. Operations: those of the convolutions that do not
 // fall on zeros, twice, and about 80 an activation.
-// Launch: 256 threads, a block for `each` chains; in float two blocks fit a multiprocessor by registers (128 a thread).
+// Launch: 256 threads, a block for `each` chains; in float two fit a multiprocessor by registers (128 a thread).
 // Deterministic. Not yet measured on a GPU.
 #include "chain_dense.cuh"
 #include "chain_linear.cuh"
@@ -64,9 +64,11 @@ CHAIN_FN void chain_op(const ChainOp& op, const ChainBlock& at) {
 // size rounded up to a multiple of 16 bytes.
 CHAIN_FN int chain_round(int size) { return (size + 15) / 16 * 16; }
 
+#define CHAIN_BLOCKS (sizeof(real) == 4 ? 2 : 1)  // on a multiprocessor at a time, by registers
+
 // K steps of `each` chains a block; step k draws at step + k.   table: `ints` numbers, a ChainHead and its operations
 // x0, x: (N, D)   energies, norms: (K, N)   alive: (N,)   ids: (N,)
-extern "C" __global__ void __launch_bounds__(CHAIN_THREADS) chain_run(
+extern "C" __global__ void __launch_bounds__(CHAIN_THREADS, CHAIN_BLOCKS) chain_run(
     const int* table, int ints, const real* params, const real* x0, real* x, real* energies, real* norms,
     unsigned char* alive, const u32* ids, i64 N, i64 K, int each, real eta, real sigma, real clip, real clip_norm,
     real low, real high, u32 k0, u32 k1, u32 step, u32 stream, int noise_first) {
