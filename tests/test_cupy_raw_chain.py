@@ -11,6 +11,7 @@ from ebm_fast import cupy_raw
 from ebm_fast.cupy_raw import chain, chain_network, chain_plan
 from ebm_fast.cupy_raw.device import SHARED
 from ebm_fast.cupy_raw.source import sources
+from ebm_fast.verify.host_build import access_lint
 from ebm_ref import SGLD, ULA
 from ebm_ref.contracts import RangeError
 
@@ -155,6 +156,17 @@ def test_chain__says_what_does_not_fit():
             run(big, theta, x0, 1, ULA(0.1), 0, path=path)
     got, _ = run(big, theta, x0, 1, ULA(0.1), 0, path="layers")
     assert got.shape == x0.shape
+
+
+@pytest.mark.parametrize("name", ["cnn28", "mlp"])
+def test_chain__asks_little_more_of_memory_than_it_must(name):
+    """Reads and writes of a warp: banks and sectors within 6% of the fewest possible."""
+    energy = net(name)
+    theta, x0 = theta_of(energy, np.float32), start_of(energy, 1 if name == "cnn28" else 16, np.float32)
+    kernels = access_lint(lambda: cupy_raw.langevin_run(energy, theta, x0, 1, SGLD(0.1, 0.1), 1, path="chain"))
+    asked = kernels["chain_run"]
+    assert asked["shared"]["passes"] < 1.06 * asked["shared"]["ideal"]
+    assert asked["global"]["sectors"] < 1.06 * asked["global"]["ideal"]
 
 
 # ------------------------------------------------------------------------------------------ the plan

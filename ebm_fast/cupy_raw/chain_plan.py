@@ -192,7 +192,7 @@ class Plan:
 
     @property
     def quads(self) -> int:
-        return -(-self.x.pixels * self.x.C // 4)
+        return int(-(-self.x.pixels * self.x.C // 4))
 
     def table(self) -> np.ndarray:
         """HEAD, then a row of FIELDS for each operation, int32."""
