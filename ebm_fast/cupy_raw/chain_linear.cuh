@@ -5,15 +5,16 @@
 // The adjoint is the same sum with the taps turned round. Its outputs h are split by h + top mod stride, the class:
 // in class r0 the taps are r0, r0 + stride, ..., and no product with a zero between the strides is ever made.
 //
-// Tile of a thread: 4 rows (pixels of any chain) by 4 output channels, 16 sums in registers. Lanes of a warp: up to 8
-// along output channels, the others along rows: 16 rows by 32 channels where there are that many. A step is eight
-// input channels of one tap: 8 reads of 16 bytes of x and 8 of w for 128 multiply-adds. x comes from shared memory,
-// where a row is an odd number of quads long, so that the rows of a warp lie in different banks. w comes from global
-// memory (the second-level cache holds it) through a ring of STAGES steps that each warp fills for itself with
-// cp.async, STAGES - 1 steps ahead, in place of registers or a barrier of the block; warps that take the same weights
-// for other rows run close together and find them in the first-level cache. Channels beyond a multiple of four
-// (images of 1 or 3) come last, one by one, the weights of up to 24 of them at once. The order of a sum is taps, then
-// channels, four at a time, then the channels left over: it depends on the layer alone.
+// Tile of a warp: 16 rows (pixels of any chain) by 32 output channels; where there are fewer channels, more rows. A step
+// is eight input channels of one tap: w of the step comes from global memory (the second-level cache holds it) through
+// a ring of STAGES steps that each warp fills for itself with cp.async, STAGES - 1 steps ahead, in place of registers or
+// a barrier of the block; warps that take the same weights for other rows run close together and find them in the
+// first-level cache. x comes from shared memory, where a pixel is an odd number of quads long, so that the rows of a
+// warp lie in different banks. Of 32 output channels a thread has 4 rows by 8 channels, 32 sums in registers, over every
+// other quad of input channels: 12 reads of 16 bytes for 128 multiply-adds; its partner has the other quads, and they
+// exchange at the end. With fewer channels it has 4 rows by 4 over all input channels: 16 reads. Which of the two is
+// bound by reads and not by multiply-adds is for a card to say. Input channels beyond a multiple of four (images of 1 or
+// 3) come last, one by one, the weights of up to 24 of them at once. The order of a sum depends on the layer alone.
 //
 // Tasks are dealt to warps there and back again, classes with most taps first, so that a warp with long tasks gets
 // short ones too.
@@ -114,6 +115,50 @@ CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTa
   }
 }
 
+// The same where a warp has all eight quads of output channels. A lane takes two of them, its own and its partner's, and
+// half of the channels of a step: 12 reads of 16 bytes for 128 multiply-adds in place of 16. At the end the two lanes
+// exchange: each keeps its own quad, the sum over both halves of the channels.
+CHAIN_FN void chain_pairs(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows,
+                          int lane, real (&sums)[4][4]) {
+  const int steps = op.C / STEP, quad = chain_quad(op, lane), half = quad / 4 * 4, width = 4 * QUADS;
+  const int own = half * width + 4 * quad, partner = half * width + 4 * (quad ^ 4);
+  if (op.C < 4) return;
+  real others[4][4] = {};
+  ChainRing ring(op, at, task, lane);
+  for (ChainTaps tap = {op, task, 0, 0}; tap.left(); tap.next()) {
+    const real* x[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) x[k] = rows.pixel(op, at, tap, k) + half;
+    const int last = steps + (op.C % STEP >= 4);
+#pragma unroll 1
+    for (int step = 0; step < last; ++step) {
+      const real* const weights = ring.next();
+      if (step < steps || half == 0) {  // the last step may have channels for the first half only
+        Real4 value[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) value[k] = ebm_load4(x[k] + STEP * step);
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          const Real4 w = ebm_load4(weights + own + c * width), v = ebm_load4(weights + partner + c * width);
+#pragma unroll
+          for (int k = 0; k < 4; ++k) {
+#pragma unroll
+            for (int o = 0; o < 4; ++o) {
+              sums[k][o] += value[k].c[c] * w.c[o];
+              others[k][o] += value[k].c[c] * v.c[o];
+            }
+          }
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+#pragma unroll
+    for (int o = 0; o < 4; ++o) sums[k][o] += __shfl_xor_sync(EBM_ALL_LANES, others[k][o], 16);
+  }
+}
+
 // sums += x w over the channels that no whole quad holds, of all taps: as many rows of weights at once as the ring
 // holds.
 CHAIN_FN void chain_rest(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows,
@@ -193,7 +238,11 @@ CHAIN_FN void chain_linear(const ChainOp& op, const ChainBlock& at) {
     ChainRows rows;
     rows.find(op, at, task, chain_row(op, lane));
     real sums[4][4] = {};
-    chain_quads(op, at, task, rows, lane, sums);
+    if (op.lanes == QUADS) {
+      chain_pairs(op, at, task, rows, lane, sums);
+    } else {
+      chain_quads(op, at, task, rows, lane, sums);
+    }
     chain_rest(op, at, task, rows, lane, sums);
     chain_keep(op, at, task, lane, sums);
   }
