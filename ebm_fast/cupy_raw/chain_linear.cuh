@@ -5,16 +5,17 @@
 // The adjoint is the same sum with the taps turned round. Its outputs h are split by h + top mod stride, the class:
 // in class r0 the taps are r0, r0 + stride, ..., and no product with a zero between the strides is ever made.
 //
-// Tile of a warp: 16 rows (pixels of any chain) by 32 output channels; where there are fewer channels, more rows. A step
-// is eight input channels of one tap: w of the step comes from global memory (the second-level cache holds it) through
-// a ring of STAGES steps that each warp fills for itself with cp.async, STAGES - 1 steps ahead, in place of registers or
-// a barrier of the block; warps that take the same weights for other rows run close together and find them in the
-// first-level cache. x comes from shared memory, where a pixel is an odd number of quads long, so that the rows of a
-// warp lie in different banks. Of 32 output channels a thread has 4 rows by 8 channels, 32 sums in registers, over every
-// other quad of input channels: 12 reads of 16 bytes for 128 multiply-adds; its partner has the other quads, and they
-// exchange at the end. With fewer channels it has 4 rows by 4 over all input channels: 16 reads. Which of the two is
-// bound by reads and not by multiply-adds is for a card to say. Input channels beyond a multiple of four (images of 1 or
-// 3) come last, one by one, the weights of up to 24 of them at once. The order of a sum depends on the layer alone.
+// Tile of a warp: 16 rows (pixels of any chain) by 32 output channels; where there are fewer channels, more rows. A
+// step is eight input channels of one tap: w of the step comes from global memory (the second-level cache holds it)
+// through a ring of STAGES steps that each warp fills for itself with cp.async, STAGES - 1 steps ahead, in place of
+// registers or a barrier of the block; warps that take the same weights for other rows run close together and find
+// them in the first-level cache. x comes from shared memory, where a pixel is an odd number of quads long, so that
+// the rows of a warp lie in different banks. Of 32 output channels a thread has 4 rows by 8 channels, 32 sums in
+// registers, over every other quad of input channels: 12 reads of 16 bytes for 128 multiply-adds; its partner has the
+// other quads, and they exchange at the end. With fewer channels it has 4 rows by 4 over all input channels: 16
+// reads. Which of the two is bound by reads and not by multiply-adds is for a card to say. Input channels beyond a
+// multiple of four (images of 1 or 3) come last, one by one, the weights of up to 24 of them at once. The order of a
+// sum depends on the layer alone.
 //
 // Tasks are dealt to warps there and back again, classes with most taps first, so that a warp with long tasks gets
 // short ones too.
@@ -115,9 +116,9 @@ CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTa
   }
 }
 
-// The same where a warp has all eight quads of output channels. A lane takes two of them, its own and its partner's, and
-// half of the channels of a step: 12 reads of 16 bytes for 128 multiply-adds in place of 16. At the end the two lanes
-// exchange: each keeps its own quad, the sum over both halves of the channels.
+// The same where a warp has all eight quads of output channels. A lane takes two of them, its own and its partner's,
+// and half of the channels of a step: 12 reads of 16 bytes for 128 multiply-adds in place of 16. At the end the two
+// lanes exchange: each keeps its own quad, the sum over both halves of the channels.
 CHAIN_FN void chain_pairs(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows,
                           int lane, real (&sums)[4][4]) {
   const int steps = op.C / STEP, quad = chain_quad(op, lane), half = quad / 4 * 4, width = 4 * QUADS;

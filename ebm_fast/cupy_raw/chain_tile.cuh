@@ -18,8 +18,8 @@ CHAIN_FN ChainAxis chain_axis(bool back, int size, int kernel, int stride, int b
 enum { QUADS = 8 };  // quads of output channels of a warp, at most
 
 // Where a lane works: which quad of output channels, which row. Lanes 2i and 2i + 1 share weights, lanes i and i + 2
-// share x: half a warp then reads no more than 128 different bytes at a time, one pass through the banks. Of eight quads
-// lanes i and i + 16 have q and q + 4.
+// share x: half a warp then reads no more than 128 different bytes at a time, one pass through the banks. Of eight
+// quads lanes i and i + 16 have q and q + 4.
 CHAIN_FN int chain_quad(const ChainOp& op, int lane) {
   return op.lanes == QUADS ? lane / 2 % 4 + lane / 16 * 4 : lane / 2 % op.lanes;
 }
