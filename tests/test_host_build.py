@@ -36,7 +36,7 @@ def test_access_lint__counts_a_transpose():
     assert padded["shared"] == {"requests": 256, "passes": 1.0, "ideal": 1.0}
     assert [row["passes"] for row in plain["lines"] if row["space"] == "shared"] == [1.0, 32.0]
     store = next(row for row in direct["lines"] if row["kind"] == "store")
-    assert store == {"line": "good_conv.cu:50", "space": "global", "kind": "store", "requests": 128} | {
+    assert store == {"line": "good_conv.cu:52", "space": "global", "kind": "store", "requests": 128} | {
         "sectors": 32.0,
         "ideal": 4.0,
     }

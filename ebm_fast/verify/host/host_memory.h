@@ -10,8 +10,8 @@
 
 #define EBM_INLINED __attribute__((always_inline))  // so that the line of a report is the kernel's
 
-#define EBM_SHARED(T, name, n)                                                        \
-  static ebm_host::SharedSlot ebm_slot_##name;                                        \
+#define EBM_SHARED(T, name, n)                 \
+  static ebm_host::SharedSlot ebm_slot_##name; \
   T(&name)[n] = *static_cast<T(*)[n]>(ebm_host::shared_array(&ebm_slot_##name, #name, sizeof(T[n]), sizeof(T)))
 #define EBM_DYN_SHARED(T, name) T* const name = static_cast<T*>(ebm_host::dynamic_shared(sizeof(T)))
 
@@ -69,8 +69,8 @@ static inline T __ldg(const T* p) {
   return *p;
 }
 
-#define EBM_ATOMIC(name, result)                                   \
-  template <class T>                                               \
+#define EBM_ATOMIC(name, result)                                    \
+  template <class T>                                                \
   static inline EBM_INLINED T name(T* p, std::common_type_t<T> v) { \
     return ebm_host::atomic(p, [v](T old) { return (T)(result); }); \
   }
@@ -79,7 +79,7 @@ EBM_ATOMIC(atomicSub, old - v)
 EBM_ATOMIC(atomicMax, old < v ? v : old)
 EBM_ATOMIC(atomicMin, v < old ? v : old)
 EBM_ATOMIC(atomicExch, v)
-EBM_ATOMIC(atomicAnd, old & v)
+EBM_ATOMIC(atomicAnd, (old) & v)
 EBM_ATOMIC(atomicOr, old | v)
 EBM_ATOMIC(atomicXor, old ^ v)
 #undef EBM_ATOMIC

@@ -1,4 +1,5 @@
-// The host's model of mma.cuh: the last lane to arrive multiplies the whole matrices. Sums are exact to a float's rounding.
+// The host's model of mma.cuh: the last lane to arrive multiplies the whole matrices. Sums are exact to a float's
+// rounding.
 #pragma once
 
 static inline u32 ebm_tf32(float x) {

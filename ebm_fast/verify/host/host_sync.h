@@ -2,10 +2,10 @@
 #pragma once
 
 // __COUNTER__ tells places on one line apart; two calls of one function that holds the barrier stay one place.
-#define EBM_PLACE                                                                    \
-  ([]() -> const ebm_host::Place* {                                                  \
-    static constexpr ebm_host::Place place = {__FILE__, __LINE__, __COUNTER__};      \
-    return &place;                                                                   \
+#define EBM_PLACE                                                               \
+  ([]() -> const ebm_host::Place* {                                             \
+    static constexpr ebm_host::Place place = {__FILE__, __LINE__, __COUNTER__}; \
+    return &place;                                                              \
   }())
 
 #define __syncthreads() ebm_host::block_barrier(EBM_PLACE)
@@ -46,7 +46,8 @@ struct Shuffled {
   int by, width;
 };
 
-// kind: 0 from lane `by`, 1 from `by` below, 2 from `by` above, 3 from lane ^ by; outside its width a lane keeps its own.
+// kind: 0 from lane `by`, 1 from `by` below, 2 from `by` above, 3 from lane ^ by; outside its width a lane keeps its
+// own.
 template <int kind, class T>
 static inline T shuffle(const Place* at, unsigned int mask, T value, int by, int width = 32) {
   static const char* const names[] = {"__shfl_sync", "__shfl_up_sync", "__shfl_down_sync", "__shfl_xor_sync"};

@@ -71,7 +71,8 @@ void warp(const Place* at, const char* what, unsigned int mask, void* mine, Coll
   const int lane = self->linear & 31;
   Warp& w = self->block->warps[(size_t)self->linear >> 5];
   if (!(mask >> lane & 1)) fail(at, "%s: lane %d is not in its own mask 0x%08x", what, lane, mask);
-  if (mask & ~w.live) fail(at, "%s: the mask 0x%08x names lanes that have left or never were: 0x%08x", what, mask, mask & ~w.live);
+  if (mask & ~w.live)
+    fail(at, "%s: the mask 0x%08x names lanes that have left or never were: 0x%08x", what, mask, mask & ~w.live);
   Pending* found = nullptr;
   // other operations may be open: lanes of one mask can be past a place where lanes of another still wait
   for (Pending& p : w.pending)

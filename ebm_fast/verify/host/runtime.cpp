@@ -36,12 +36,12 @@ static const size_t STAGGER = 64;
 
 static Body body;
 static void** arguments;
-static Context outside;               // of launch()
-static std::vector<Fiber*> idle;      // fibers without a thread
-static std::vector<Fiber*> fibers;    // all of them
-static std::vector<Thread*> fresh;    // threads that have not begun; the next one is at the back
-static std::vector<Thread*> ready;    // threads that can go on
-static size_t ready_from;             // the first of them
+static Context outside;             // of launch()
+static std::vector<Fiber*> idle;    // fibers without a thread
+static std::vector<Fiber*> fibers;  // all of them
+static std::vector<Thread*> fresh;  // threads that have not begun; the next one is at the back
+static std::vector<Thread*> ready;  // threads that can go on
+static size_t ready_from;           // the first of them
 static std::vector<Thread*> gang_waiting;
 static int gang_live, unfinished;
 static bool failed;
@@ -93,8 +93,8 @@ void fail(const Place* at, const char* format, ...) {
   text[0] = 0;
   auto add = [&](const Place* at, const char* what, size_t come, size_t of) {
     if (used < sizeof text)
-      used += (size_t)snprintf(text + used, sizeof text - used, "%s%s at %s:%d (%zu of %zu have come)", used ? "; " : "",
-                               what, at->file, at->line, come, of);
+      used += (size_t)snprintf(text + used, sizeof text - used, "%s%s at %s:%d (%zu of %zu have come)",
+                               used ? "; " : "", what, at->file, at->line, come, of);
   };
   for (Block& b : gang) {
     if (!b.waiting.empty()) add(b.waiting[0]->waits, "__syncthreads", b.waiting.size(), (size_t)b.live);
@@ -179,7 +179,8 @@ int launch(const Launch* asked, Body kernel, void** args, const char* name, int 
   const uint64_t total = (uint64_t)gridDim.x * gridDim.y * gridDim.z;
   const size_t many = gang_of == 0 ? (size_t)total : (size_t)gang_of;
   if (total % many) {
-    snprintf(asked->report, asked->report_size, "a grid of %zu blocks does not divide into clusters of %zu", (size_t)total, many);
+    snprintf(asked->report, asked->report_size, "a grid of %zu blocks does not divide into clusters of %zu",
+             (size_t)total, many);
     return 1;
   }
   gang.assign(many, Block{});

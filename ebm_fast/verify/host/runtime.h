@@ -31,10 +31,11 @@ struct Launch {  // filled in by host_build.py
   unsigned long long shared;
   unsigned int order;  // 0 forward, 1 reverse, 2 random
   unsigned int seed;
-  int arrays;              // how many entries in `array`
-  const uintptr_t* array;  // six numbers each: place among the arguments, begin, end, bytes of an element; where its memory
-                           // begins, and a flag for each byte of that: whether it was written (or null: all were)
-  char* report;             // what went wrong
+  int arrays;
+  // six numbers for each array: its place among the arguments, begin, end, bytes of an element; where its memory
+  // begins, and a flag for each byte of that: whether it was written (or null: all were)
+  const uintptr_t* array;
+  char* report;  // what went wrong
   unsigned long long report_size;
   double seconds;  // limit of one launch
   int lint;        // race build: also count sectors and bank passes
