@@ -54,7 +54,8 @@ extern "C" __global__ void buffer_keys(u64* keys, const i64* idx, const u32* bit
   keys[n] = place << 32 | (u64)n;
 }
 
-// slots[place] = x[n].   slots: (M, D), written   x: (N, D)   keys: (N,) sorted, or null for a fifo whose first slot is first
+// slots[place] = x[n].   slots: (M, D), written   x: (N, D)   keys: (N,) sorted; null for a fifo, whose slots begin at
+// first
 extern "C" __global__ void buffer_push(real* slots, const real* x, const u64* keys, i64 N, i64 D, i64 M, i64 first) {
   const bool vector = D % 4 == 0 && ebm_aligned16(slots) && ebm_aligned16(x);
   EACH_QUAD(i, q, N, D) {

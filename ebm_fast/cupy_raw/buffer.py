@@ -103,7 +103,7 @@ def buffer_push(
     return int(filled), count + N
 
 
-buffer_push.writes_contiguous = True  # type: ignore[attr-defined]  # so the verification kit hands it no slots with gaps
+buffer_push.writes_contiguous = True  # type: ignore[attr-defined]  # the kit then hands it no slots with gaps
 
 
 def place_keys(N: int, count: int, bound: int, idx: Any = None, bits: Any = None) -> Any:

@@ -10,8 +10,8 @@
 // What differs: noise is made in registers by address, never stored; the number of the step comes from memory
 // (counter = (k, step + k)), so that one recorded step can be replayed K times; x' is judged before it is written,
 // so a chain that stops needs no copy of its last state.
-// Elements: a step reads x, xi, g and writes x'; an update reads t, g and writes x, each once while D <= 4096
-// (1024 in double). Longer rows have more quads than threads: a thread keeps its last quad and computes the others twice.
+// Elements: a step reads x, xi, g and writes x'; an update reads t, g and writes x, each once while D <= 4096 (1024 in
+// double). Longer rows have more quads than threads: a thread keeps its last quad and computes the others twice.
 // Per quad of noise about 80 integer operations and 2 log, sqrt and sincospi.
 // Launch: threads x over the quads of one sample, threads y over samples, blocks along x over samples.
 // Deterministic: a sample's sums depend on D alone, not on N, the grid or the order of the blocks.

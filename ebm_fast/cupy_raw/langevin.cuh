@@ -20,7 +20,8 @@ static __device__ __forceinline__ real langevin_box(real x, real low, real high)
 }
 
 // box(x - eta v + sigma xi).
-static __device__ __forceinline__ real langevin_move(real x, real v, real xi, real eta, real sigma, real low, real high) {
+static __device__ __forceinline__ real langevin_move(real x, real v, real xi, real eta, real sigma, real low,
+                                                     real high) {
   return langevin_box(x - eta * v + sigma * xi, low, high);
 }
 
