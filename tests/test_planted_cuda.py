@@ -25,6 +25,11 @@ PLANTED = {
         "a write outside shared memory: s",
         "out of bounds: write .*cu:19.* past the end of shared s",
     ),
+    "shared_write_before": ("a write outside shared memory: s .* 1 bytes before it", "4 bytes before shared s"),
+    "write_before": (
+        "a write before its array of 256 bytes",
+        r"out of bounds: write .*4 bytes before argument 0 \(y\)",
+    ),
     "shared_unwritten": ("wrong", "read of unwritten shared s .*planted_memory.cu:29"),
     "global_unwritten": ("wrong", r"read of unwritten argument 0 \(y\) of 8 bytes at byte 0, at planted_memory.cu:64"),
     "load_misaligned": ("cu:34: .*not a multiple of 16", "cu:34: .*not a multiple of 16"),
@@ -134,6 +139,19 @@ def test_planted__controls_of_a_warp_pass(build, order):
     found, x = cuda_launches.syncwarp(device(build, order))
     flipped = x.reshape(4, 16)[:, ::-1].ravel()
     np.testing.assert_array_equal(found, [flipped + np.float32(i) for i in range(3)])
+
+
+@every_order
+@checking
+@pytest.mark.parametrize("threads", [1, 2, 3, 33])
+def test_planted__control_of_barriers_passes(threads, build, order):
+    found, right = cuda_launches.barriers(device(build, order), threads)
+    np.testing.assert_array_equal(found, right)
+
+
+def test_planted__blocks_run_in_the_order_that_was_asked_for():
+    assert planted(device("fast", "forward"), "blocks_read_and_write").tolist() == [1, 0]
+    assert planted(device("fast", "reverse"), "blocks_read_and_write").tolist() == [1, 1]
 
 
 @every_order

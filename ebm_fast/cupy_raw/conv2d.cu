@@ -7,8 +7,8 @@
 // multiplied. With up to 4 columns no tile is worth it: there a few lanes share the sum of one pixel and add up by
 // shuffles. Per output number: 2 taps x channels operations; bytes: a tile of P pixels and J columns reads
 // (P + J) / (P J) numbers of A and B a product. Jets: filters stay plain, each coefficient is one more product.
-// Launch: pixels along x, columns along y, classes along z (the last two strided). Deterministic: one thread, or one team
-// of lanes in a fixed order, makes each sum.
+// Launch: pixels along x, columns along y, classes along z (the last two strided). Deterministic: one thread, or one
+// team of lanes in a fixed order, makes each sum.
 #include "conv2d.cuh"
 
 static const int DEPTH = 16;  // terms of the sum in shared memory at a time
@@ -180,21 +180,23 @@ JET_FN void gather_narrow(const Gather& g, int lanes) {
   EBM_SHARED(int, y_of, BM);                             \
   EBM_SHARED(int, x_of, BM)
 
-#define FORWARD_TILE(name, BM, BJ, BLOCKS)                                                                             \
-  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, BLOCKS)                                            \
-      name(const Jet* x, const real* w, const real* b, Jet* y, int N, GEOMETRY) {                              \
-    TILE_SHARED(BM, BJ);                                                                                       \
-    gather_tile<BM, BJ, false>(forward_gather(x, w, b, y, N, PLACES), a_tile, b_tile, src_of, out_of, y_of, x_of); \
+#define FORWARD_TILE(name, BM, BJ, BLOCKS)                                         \
+  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, BLOCKS)           \
+      name(const Jet* x, const real* w, const real* b, Jet* y, int N, GEOMETRY) {  \
+    TILE_SHARED(BM, BJ);                                                           \
+    const Gather g = forward_gather(x, w, b, y, N, PLACES);                        \
+    gather_tile<BM, BJ, false>(g, a_tile, b_tile, src_of, out_of, y_of, x_of);     \
   }
 
-#define BACK_TILE(name, BM, BJ, BLOCKS)                                                                                \
-  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, BLOCKS)                                            \
-      name(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY) {                                  \
-    TILE_SHARED(BM, BJ);                                                                                       \
-    for (i64 cls = blockIdx.z; cls < back_classes(H, W, stride); cls += gridDim.z) {                           \
-      __syncthreads(); /* the last class's table is read */                                                    \
-      gather_tile<BM, BJ, true>(back_gather(dy, w, dx, add, N, PLACES, cls), a_tile, b_tile, src_of, out_of, y_of, x_of); \
-    }                                                                                                          \
+#define BACK_TILE(name, BM, BJ, BLOCKS)                                               \
+  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, BLOCKS)              \
+      name(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY) {         \
+    TILE_SHARED(BM, BJ);                                                              \
+    for (i64 cls = blockIdx.z; cls < back_classes(H, W, stride); cls += gridDim.z) {  \
+      const Gather g = back_gather(dy, w, dx, add, N, PLACES, cls);                   \
+      __syncthreads(); /* the last class's table is read */                           \
+      gather_tile<BM, BJ, true>(g, a_tile, b_tile, src_of, out_of, y_of, x_of);       \
+    }                                                                                 \
   }
 
 FORWARD_TILE(conv2d_forward_wide, 64, 64, sizeof(Jet) == 16 ? 1 : 2)

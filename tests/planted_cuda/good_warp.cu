@@ -30,5 +30,19 @@ extern "C" __global__ void good_syncwarp(real* y, const real* x) {
   }
 }
 
+// y = x moved on by one thread, K times over.
+extern "C" __global__ void good_barriers(real* y, const real* x, int K) {
+  EBM_SHARED(real, s, 64);
+  real v = x[threadIdx.x];
+  for (int k = 0; k < K; ++k) {
+    s[threadIdx.x] = v;
+    __syncthreads();
+    v = s[(threadIdx.x + 1) % blockDim.x];
+    __syncthreads();
+  }
+  y[threadIdx.x] = v;
+}
+
+EBM_EXPORT(good_barriers)
 EBM_EXPORT(good_together)
 EBM_EXPORT(good_syncwarp)

@@ -64,6 +64,23 @@ extern "C" __global__ void global_unwritten(real* y) {
   if (threadIdx.x == 0) y[1] = y[0];
 }
 
+// The first thread writes one before the beginning of s.
+extern "C" __global__ void shared_write_before(real* y, const real* x) {
+  EBM_SHARED(real, s, 64);
+  real* const p = s - 1;
+  p[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  y[threadIdx.x] = threadIdx.x ? p[threadIdx.x] : (real)0;
+}
+
+// The first thread writes one before the beginning of y.
+extern "C" __global__ void write_before(real* y, const real* x) {
+  real* const p = y - 1;
+  p[threadIdx.x] = x[threadIdx.x];
+}
+
+EBM_EXPORT(shared_write_before)
+EBM_EXPORT(write_before)
 EBM_EXPORT(global_unwritten)
 EBM_EXPORT(read_past)
 EBM_EXPORT(write_past)
