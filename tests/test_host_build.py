@@ -48,6 +48,12 @@ def test_access_lint__four_reals_at_once_are_one_request():
     assert found["global"]["sectors"] == found["global"]["ideal"] == 12.5
 
 
+def test_access_lint__each_turn_of_a_loop_is_a_request():
+    found = access_lint(lambda: cuda_launches.norm(current(), N=5, L=333, block=96), SOURCES)["good_norm"]
+    stores = [row for row in found["lines"] if row["space"] == "global" and row["kind"] == "store"]
+    assert [row["requests"] for row in stores] == [5 * (4 + 4 + 3)]  # rows, turns of each of three warps
+
+
 # ---------------------------------------------------------------------------------- arguments and the compiler
 
 

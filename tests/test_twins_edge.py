@@ -1,5 +1,7 @@
 """What the kit's problems cannot hold: chains at the end of the numbers, and energies written by users."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,11 @@ from ebm_fast import backend, why_not
 from ebm_ref.specs import SGLD
 
 pytestmark = pytest.mark.skipif(why_not("numba_cpu") is not None, reason=str(why_not("numba_cpu")))
-BACKENDS = [ebm_ref] if why_not("numba_cpu") else [ebm_ref, backend("numba_cpu")]
-BOTH = pytest.mark.parametrize("module", BACKENDS, ids=lambda module: module.__name__.rpartition(".")[2])
+TWINS = [] if why_not("numba_cpu") else [backend("numba_cpu"), import_module("ebm_fast.verify.numba_typed")]
+BOTH, EACH = (
+    pytest.mark.parametrize("module", modules, ids=lambda module: module.__name__.rpartition(".")[2])
+    for modules in ([ebm_ref, *TWINS], TWINS)
+)
 KINDS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
@@ -139,12 +144,13 @@ def test_noise_permutation__of_nothing_is_empty(module):
     assert order.shape == (0,) and order.dtype == np.int64
 
 
+@EACH
 @pytest.mark.parametrize("kind", ["silu", "gelu", "softplus", "tanh"])
 @KINDS
-def test_mlp_energy__activations_have_the_tails_of_the_oracle(kind, dtype):
+def test_mlp_energy__activations_have_the_tails_of_the_oracle(module, kind, dtype):
     size = np.concatenate([10.0 ** np.arange(-30, 36), np.linspace(0.1, 30, 60)])
     x, fields = np.concatenate([size, -size])[:, None].astype(dtype), {"hidden": (1,), "activation": kind}
-    twin, oracle = (module.MLPEnergy((1,), **fields) for module in BACKENDS[::-1])
+    twin, oracle = module.MLPEnergy((1,), **fields), ebm_ref.MLPEnergy((1,), **fields)
     theta = {name: (np.ones if name.endswith("w") else np.zeros)(s, dtype) for name, s in twin.theta_shapes().items()}
     unit = 16 * np.finfo(dtype).eps
     with np.errstate(over="ignore"):

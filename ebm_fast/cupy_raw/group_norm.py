@@ -24,7 +24,7 @@ from .source import kernel
 from .tree import CHUNK, MAX_Y, tree_sum
 
 THREADS = 256
-ALONE = 2048  # a group with more numbers than this has a whole block, one with fewer at most a warp
+ALONE = 512  # a group with more numbers than this has a whole block, one with fewer at most a warp
 MAX_BLOCKS = 2**20
 
 

@@ -88,7 +88,7 @@ class Card:
 class Simulated(Typed):
     """Numba's simulator (NUMBA_ENABLE_CUDASIM=1): Python threads, so it is for the smallest arrays."""
 
-    GRID = (2, 16)  # blocks, threads of a block: few, so that the grid-stride loop turns
+    GRID = (2, 4)  # blocks, threads of a block: few, so that the grid-stride loop turns
 
     def launch(self, body: Any, dtype: np.dtype, order: int, n: int, args: Sequence[Any]) -> None:
         kernel = cuda.jit(grid_stride(compiled(body, PLAIN, dtype, order)))

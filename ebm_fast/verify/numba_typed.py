@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from ..checks import missing
 from ..extras import require
 
 numba_cuda = require("ebm_fast.numba_cuda", "cpu")
@@ -32,10 +33,17 @@ def here(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def energy_here(energy: type) -> type:
     """A subclass of `energy` whose methods run inside `on(TYPED)`."""
-    return type(energy.__name__, (energy,), {name: here(getattr(energy, name)) for name in METHODS})
+    space: dict[str, Any] = {name: here(getattr(energy, name)) for name in METHODS}
+    return type(energy.__name__, (energy,), {"__doc__": energy.__doc__, "__module__": __name__} | space)
 
 
 __all__ = list(numba_cuda.__all__)
 for _name in __all__:
     _public = getattr(numba_cuda, _name)
     globals()[_name] = energy_here(_public) if isinstance(_public, type) else here(_public)
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"{__name__} has no {name}")
+    raise missing(name, __name__)

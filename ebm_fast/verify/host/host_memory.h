@@ -15,10 +15,10 @@
   T(&name)[n] = *static_cast<T(*)[n]>(ebm_host::shared_array(&ebm_slot_##name, #name, sizeof(T[n]), sizeof(T)))
 #define EBM_DYN_SHARED(T, name) T* const name = static_cast<T*>(ebm_host::dynamic_shared(sizeof(T)))
 
-#define ebm_load4(p) ebm_host::load4(EBM_PLACE, p)
-#define ebm_store4(p, v) ebm_host::store4(EBM_PLACE, p, v)
-#define ebm_cp_async16(to, from) ebm_host::copy_later(EBM_PLACE, to, from, 16)
-#define ebm_cp_async16_l1(to, from) ebm_cp_async16(to, from)
+#define ebm_load4(...) ebm_host::load4(EBM_PLACE, __VA_ARGS__)
+#define ebm_store4(...) ebm_host::store4(EBM_PLACE, __VA_ARGS__)
+#define ebm_cp_async16(...) ebm_host::copy_later(EBM_PLACE, 16, __VA_ARGS__)
+#define ebm_cp_async16_l1(...) ebm_cp_async16(__VA_ARGS__)
 #define ebm_cp_async_commit() ebm_host::copy_commit()
 
 struct Real4 {
@@ -40,14 +40,14 @@ void touched(const void* p, size_t bytes, Access how, void* pc);  // race.cpp
 #define EBM_TOUCHED(p, bytes, how) ((void)0)
 #endif
 
-static EBM_UNSEEN Real4 load4(const Place* at, const real* p) {
+[[maybe_unused]] static EBM_UNSEEN Real4 load4(const Place* at, const real* p) {
   if (reinterpret_cast<uintptr_t>(p) & 15) misaligned(at, p, 16);
   EBM_TOUCHED(p, sizeof(Real4), LOAD);
   Real4 v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-static EBM_UNSEEN void store4(const Place* at, real* p, Real4 v) {
+[[maybe_unused]] static EBM_UNSEEN void store4(const Place* at, real* p, Real4 v) {
   if (reinterpret_cast<uintptr_t>(p) & 15) misaligned(at, p, 16);
   EBM_TOUCHED(p, sizeof(Real4), STORE);
   std::memcpy(p, &v, sizeof v);
@@ -55,7 +55,7 @@ static EBM_UNSEEN void store4(const Place* at, real* p, Real4 v) {
 
 // One thread of the machine runs every CUDA thread, so a plain read and write are an atomic one.
 template <class T, class F>
-static EBM_UNSEEN T atomic(T* p, F change) {
+[[maybe_unused]] static EBM_UNSEEN T atomic(T* p, F change) {
   EBM_TOUCHED(p, sizeof(T), ATOMIC);
   const T old = *p;
   *p = change(old);

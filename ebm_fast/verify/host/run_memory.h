@@ -75,7 +75,7 @@ void misaligned(const Place* at, const void* p, unsigned int to) {
   fail(at, "an access of 16 bytes at %p, which is not a multiple of %u", p, to);
 }
 
-void copy_later(const Place* at, void* to, const void* from, unsigned int bytes) {
+void copy_later(const Place* at, unsigned int bytes, void* to, const void* from) {
   if ((uintptr_t)to % bytes || (uintptr_t)from % bytes) misaligned(at, (uintptr_t)to % bytes ? to : from, bytes);
   const Copy c = {to, from, bytes, now->groups};
   race_copy(c, false, __builtin_return_address(0));

@@ -124,6 +124,7 @@ static void start_block(Block& b, uint64_t linear, unsigned int rank) {
   b.linear = (unsigned)linear;
   b.rank = rank;
   b.epoch = b.remote = 0;
+  b.votes[0] = b.votes[1] = 0;
   const int n = (int)(s.x * s.y * s.z);
   b.live = n;
   b.waiting.clear();
@@ -173,7 +174,6 @@ int launch(const Launch* asked, Body kernel, void** args, const char* name, int 
   arguments = args;
   failed = false;
   dice = asked->seed;
-  sync_begin();
   gridDim = dim3(asked->grid[0], asked->grid[1], asked->grid[2]);
   blockDim = dim3(asked->block[0], asked->block[1], asked->block[2]);
   const uint64_t total = (uint64_t)gridDim.x * gridDim.y * gridDim.z;

@@ -56,7 +56,7 @@ void* gang_shared(const Place* at, void* mine, unsigned int rank);  // the same 
 unsigned int gang_rank();
 unsigned int gang_size();
 void misaligned(const Place* at, const void* p, unsigned int to);
-void copy_later(const Place* at, void* to, const void* from, unsigned int bytes);  // cp.async, and when it happens
+void copy_later(const Place* at, unsigned int bytes, void* to, const void* from);  // cp.async, and when it happens
 void copy_commit();
 void copy_wait(unsigned int left);
 [[noreturn]] void fail(const Place* at, const char* format, ...) __attribute__((format(printf, 2, 3)));
