@@ -214,8 +214,8 @@ def test_budgets__a_kernel_that_is_not_exported_or_does_not_compile_is_a_problem
     ("body", "figure", "count"),
     [
         ("y[i] = x[32 * i];", "sectors", 18.0),  # 32 sectors to load, 4 to store
-        ("EBM_SHARED(real, s, 1024); s[32 * i] = x[i]; __syncwarp(); y[i] = s[32 * i];", "passes", 32.0),
-        ("EBM_SHARED(real, s, 1056); s[33 * i] = x[i]; __syncwarp(); y[i] = s[33 * i];", "passes", 1.0),
+        ("EBM_SHARED(real, s, 1024); s[32 * i] = x[i]; __syncthreads(); y[i] = s[32 * i];", "passes", 32.0),
+        ("EBM_SHARED(real, s, 1056); s[33 * i] = x[i]; __syncthreads(); y[i] = s[33 * i];", "passes", 1.0),
     ],
 )
 def test_budgets__catch_a_planted_access(monkeypatch, body, figure, count):

@@ -166,12 +166,14 @@ def conv2d_forward(x: Any, w: Any, b: Any, stride: int = 1, padding: str = "SAME
 
     x: (N, H, W, C); w: (R, S, C, O); b: (O,); returns (N, P, Q, O). Raises ShapeError, DTypeError, RangeError.
     """
+    dev = current()
+    x, w, b = dev.array("x", x), dev.array("w", w), dev.array("b", b)
     check_conv(x, w, stride, padding)
     check_array("b", b, shape=(w.shape[3],))
     check_same_dtype("b", b, x)
-    geo, N, dev = _geometry_of(x, w, stride, padding), x.shape[0], current()
+    geo, N = _geometry_of(x, w, stride, padding), x.shape[0]
     y = dev.empty((N, geo.P, geo.Q, geo.O), x.dtype)
-    conv2d_apply(geo, N, dev.array("x", x), dev.array("w", w), dev.array("b", b), y, x.dtype, 0)
+    conv2d_apply(geo, N, x, w, b, y, x.dtype, 0)
     return y
 
 
@@ -181,12 +183,13 @@ def conv2d_backward(x: Any, w: Any, dy: Any, stride: int = 1, padding: str = "SA
     x: (N, H, W, C); w: (R, S, C, O); dy: (N, P, Q, O); returns like x, like w, (O,).
     Raises ShapeError, DTypeError, RangeError.
     """
+    dev = current()
+    x, w, dy = dev.array("x", x), dev.array("w", w), dev.array("dy", dy)
     check_conv(x, w, stride, padding)
-    geo, N, dev = _geometry_of(x, w, stride, padding), x.shape[0], current()
+    geo, N = _geometry_of(x, w, stride, padding), x.shape[0]
     check_array("dy", dy, shape=(N, geo.P, geo.Q, geo.O))
     check_same_dtype("dy", dy, x)
     dtype = x.dtype
-    x, w, dy = dev.array("x", x), dev.array("w", w), dev.array("dy", dy)
     dx, dw, db = dev.empty(x.shape, dtype), dev.empty(w.shape, dtype), dev.empty((geo.O,), dtype)
     conv2d_apply_dx(geo, N, dy, w, dx, dtype, 0, False)
     conv2d_apply_dw(geo, N, x, dy, dw, db, dtype, 0, 0)
