@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -215,15 +216,18 @@ def test_verify__exit_code_says_whether_a_twin_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = require("ebm_fast.verify.rows", "verify")
-    asked = []
+    asked, builds = [], []
 
     class Kit:
-        format_rows = staticmethod(rows.format_rows)
+        format_row = staticmethod(rows.format_row)
+        host_build = SimpleNamespace(set_build=builds.append)
 
         @staticmethod
-        def run(twins, cases):
+        def run(twins, cases, tell):
             asked.append((twins, cases))
-            return [rows.Row("langevin_step", "numba_cpu", "float32", cases, 0.5, status)]
+            row = rows.Row("langevin_step", "numba_cpu", "float32", 9, 0.5, status)
+            tell(row)
+            return [row]
 
     monkeypatch.setattr(app, "import_module", lambda name: Kit)
     for status, code in (("pass", 0), ("fail", 1), ("skip", 0)):
@@ -231,4 +235,8 @@ def test_verify__exit_code_says_whether_a_twin_failed(
         assert json.loads(capsys.readouterr().out)[0]["status"] == status
     assert main(["verify", "--deep"]) == 0
     assert "langevin_step" in capsys.readouterr().out
-    assert asked[0] == (["numba_cpu"], 25) and asked[-1] == (None, 250)
+    assert asked[0] == (["numba_cpu"], None) and asked[-1] == (None, 1000)
+    assert main(["verify", "--build", "race"]) == 0
+    assert asked[-1] == (["host_build"], None) and builds == ["race"]
+    assert main(["verify", "--build", "race", "--twin", "naive"]) == 2
+    assert "--build: expected no twin but host_build" in capsys.readouterr().err
