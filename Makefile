@@ -21,10 +21,8 @@ lint: $(VENV)/.has-test  ## style, imports and types
 bench: $(VENV)/.has-bench  ## every bench case, validated against the oracle, then timed
 	$(BIN)/python -m bench
 
-gpu:  ## on a machine with a card; uses PYTHON as it is, installs nothing
-	PYTHONPATH=. $(PYTHON) -m ebm_fast.app.main doctor
-	PYTHONPATH=. $(PYTHON) -m ebm_fast.app.main verify
-	PYTHONPATH=. $(PYTHON) -m bench
+gpu:  ## on a machine with a card: check, sanitize, time, profile; uses PYTHON as it is, installs nothing
+	PYTHONPATH=. $(PYTHON) -m bench.gpu $(ARGS)
 
 clean:  ## the environment and the caches; runs/ is left alone
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -76,6 +76,20 @@ def blocks(dev, name):
     return run(dev, "good_blocks", name, 1, 64, x, i32(200), out=x.shape), 3 * x
 
 
+def together(dev):
+    return run(dev, "good_warp", "good_together", 1, 64, out=np.zeros((10, 64), i32))
+
+
+def barriers(dev, threads, K=300):
+    x = numbers(threads)
+    return run(dev, "good_warp", "good_barriers", 1, threads, x, i32(K), out=(threads,)), np.roll(x, -K)
+
+
+def syncwarp(dev):
+    x = numbers(64)
+    return run(dev, "good_warp", "good_syncwarp", 1, 64, x, out=(3, 64)), x
+
+
 def langevin(dev, dtype="float32", N=3, D=101):
     """One step, its noise at (seed 5 + 7 * 2^32, stream 7, step 2); chains 9, 4, 4."""
     x, g = numbers(N, D, dtype=dtype), numbers(D, N, dtype=dtype).T.copy()
@@ -91,6 +105,8 @@ def planted(dev, name):
     x, ids = numbers(64), np.arange(64, dtype=i32)
     if name in ("read_past", "write_past"):
         return run(dev, "planted_memory", name, 1, 64, x, i32(64), out=(64,))
+    if name == "write_before":
+        return run(dev, "planted_memory", name, 1, 64, x, out=(64,))
     if name == "load_misaligned":
         return run(dev, "planted_memory", name, 1, 8, x, out=(64,))
     if name in ("copy_early", "copy_one_stage_early"):

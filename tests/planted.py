@@ -446,3 +446,23 @@ class IgnoresWeights(ebm_ref.ConvEnergy):
 
     def grad_theta(self, theta, x, w):
         return super().grad_theta(theta, x, np.full_like(w, 1 / len(w)))
+
+
+class LeavesOutTheSkip(ebm_ref.DeepConvEnergy):
+    """Residual blocks whose 1x1 convolution adds nothing, forwards or backwards."""
+
+    def _without(self, theta):
+        return {name: 0 * a if ".skip." in name else a for name, a in theta.items()}
+
+    def forward(self, theta, x):
+        return super().forward(self._without(theta), x)
+
+    def backward(self, theta, tape, dy):
+        return super().backward(self._without(theta), tape, dy)
+
+
+class NormOfChannels(ebm_ref.DeepConvEnergy):
+    """A norm for each channel, whatever max_groups says."""
+
+    def __init__(self, **fields):
+        super().__init__(**(fields | {"max_groups": max(fields["channels"])}))

@@ -26,11 +26,56 @@ class Memory:
         self.values, self.device = values, device
 
 
+def unwrap(x):
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(unwrap, x))
+    return x.values if isinstance(x, ndarray) else x
+
+
+def wrap(x):
+    if isinstance(x, tuple):
+        return tuple(map(wrap, x))
+    return ndarray(np.asarray(x)) if isinstance(x, (np.ndarray, np.generic)) else x
+
+
 class ndarray:
+    """NumPy's calls dispatch to it, as to CuPy's; nothing turns it into an array of the host unasked."""
+
     def __init__(self, values, device=0):
         self.values, self.device = values, SimpleNamespace(id=device)
         self.flags, self.data = values.flags, SimpleNamespace(ptr=values.ctypes.data)
-        self.dtype, self.shape = values.dtype, values.shape
+        self.dtype, self.shape, self.ndim, self.size = values.dtype, values.shape, values.ndim, values.size
+
+    def __array__(self, *args, **options):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed")
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        return wrap(getattr(ufunc, method)(*map(unwrap, inputs), **options))
+
+    def __array_function__(self, function, types, args, options):
+        return wrap(function(*unwrap(args), **{key: unwrap(value) for key, value in options.items()}))
+
+    def __getitem__(self, key):
+        return wrap(self.values[key])
+
+    @property
+    def __cuda_array_interface__(self):
+        return {"version": 3, "data": (self.data.ptr, False)}
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __bool__(self):
+        return bool(self.values)
+
+    def reshape(self, *shape):
+        return ndarray(self.values.reshape(*shape))
+
+    def astype(self, dtype):
+        return ndarray(self.values.astype(dtype))
+
+    def all(self):
+        return wrap(self.values.all())
 
 
 class Function:
@@ -131,7 +176,7 @@ def make(devices=1, capability="90", shared_limit=232_448, static=0):
 
     def empty(shape, dtype):
         stub.allocated += 1
-        return ndarray(np.empty(shape, dtype))
+        return ndarray(np.zeros(shape, dtype))
 
     Stream.null = Stream(ptr=0)
     stub.current = lambda: stack[-1] if stack else Stream.null

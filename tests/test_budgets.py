@@ -3,10 +3,12 @@
 import json
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from ebm_fast.cupy_raw import nvrtc, source
-from ebm_fast.verify import budgets, sass
+from ebm_fast.cupy_raw.device import launch
+from ebm_fast.verify import access, budgets, host_build, sass
 from ebm_ref.contracts import BackendError, MissingExtraError
 
 FLOAT = source.build_defines("float32", 0)
@@ -61,6 +63,18 @@ def test_budgets__figures_are_within_the_file(measured):
     if written["nvrtc"] != nvrtc.version():
         pytest.skip(f"budgets.json was written with NVRTC {written['nvrtc']}, here is {nvrtc.version()}")
     assert budgets.budget_problems(measured[0], written["code"]) == []
+
+
+@pytest.fixture(scope="session")
+def asked():
+    if host_build.why_not():
+        pytest.skip(host_build.why_not())
+    return access.measure()
+
+
+def test_budgets__accesses_of_every_kernel_are_within_the_file(asked, record_property):
+    record_property("budgets", access.table(asked))
+    assert access.problems(asked, budgets.read()["access"]) == []
 
 
 # ---------------------------------------------------------------------------- what the gate must catch
@@ -195,11 +209,53 @@ def test_budgets__a_kernel_that_is_not_exported_or_does_not_compile_is_a_problem
     nvrtc._digest.cache_clear()
 
 
+@pytest.mark.skipif(bool(host_build.why_not()), reason=str(host_build.why_not()))
+@pytest.mark.parametrize(
+    ("body", "figure", "count"),
+    [
+        ("y[i] = x[32 * i];", "sectors", 18.0),  # 32 sectors to load, 4 to store
+        ("EBM_SHARED(real, s, 1024); s[32 * i] = x[i]; __syncthreads(); y[i] = s[32 * i];", "passes", 32.0),
+        ("EBM_SHARED(real, s, 1056); s[33 * i] = x[i]; __syncthreads(); y[i] = s[33 * i];", "passes", 1.0),
+    ],
+)
+def test_budgets__catch_a_planted_access(monkeypatch, body, figure, count):
+    monkeypatch.setitem(source.sources(), "planted.cu", PLANTED % body)
+    monkeypatch.setitem(source.ORDERS, "planted.cu", (0,))
+
+    def call():
+        y, x = access.numbers(0, 32), access.numbers(1, 1024)
+        at = access.put(np.zeros(32, np.int32))
+        launch(source.kernel("planted.cu", "planted", np.float32), 1, 32, (y, x, at, np.int32(1)))
+
+    monkeypatch.setattr(access, "CALLS", (call,))
+    found = access.measure()
+    assert found["planted"][figure] == count
+    within = {"planted": dict(found["planted"])}
+    assert not [problem for problem in access.problems(found, within) if "planted" in problem]
+    within["planted"][figure] /= 1.2
+    assert [problem for problem in access.problems(found, within) if "planted" in problem] == [
+        f"access: planted takes {count} {figure} a request, budget {count / 1.2}"
+    ]
+
+
+def test_budgets__accesses_of_a_kernel_that_only_one_side_has_are_a_problem(monkeypatch):
+    monkeypatch.setattr(source, "ORDERS", {"noise.cu": (0,)})
+    monkeypatch.setattr(source, "kernel_names", lambda file: ("one", "idle"))
+    row = {"sectors": 4.0, "passes": 1.0}
+    assert access.problems({"one": row, "new": row}, {"one": row, "old": row}) == [
+        "access: no call launches idle",
+        "access: new is not in budgets.json",
+        "access: old is in budgets.json, but not launched",
+    ]
+
+
 def test_budgets__main_writes_what_it_measured(tmp_path, monkeypatch, capsys):
-    figures = {KEY: replace(NONE, registers=40, wide_loads=2)}
-    (tmp_path / "budgets.json").write_text('{"nvrtc": "13.0", "code": {}}')
+    figures, asked = {KEY: replace(NONE, registers=40, wide_loads=2)}, {}
+    (tmp_path / "budgets.json").write_text('{"nvrtc": "13.0", "code": {}, "access": {}}')
     monkeypatch.setattr(budgets, "files", lambda package: tmp_path)
     monkeypatch.setattr(budgets, "measure", lambda: (dict(figures), []))
+    monkeypatch.setattr(access, "measure", lambda: asked)
+    monkeypatch.setattr(access, "problems", lambda found, written: ["accesses differ"] * (found != written))
     monkeypatch.setattr(nvrtc, "version", lambda: "13.0")
     assert budgets.main([]) == 1 and "not in budgets.json" in capsys.readouterr().out
     assert budgets.main(["--update"]) == 0 and budgets.main([]) == 0
@@ -211,6 +267,10 @@ def test_budgets__main_writes_what_it_measured(tmp_path, monkeypatch, capsys):
     assert budgets.main([]) == 0
     figures[KEY] = replace(figures[KEY], atomics=1)
     assert budgets.main([]) == 1 and "1 atomics, expected none" in capsys.readouterr().out
+    figures[KEY] = NONE
+    asked["one"] = {"sectors": 4.0, "sectors_ideal": 4.0, "passes": 1.0, "passes_ideal": 1.0}
+    assert budgets.main([]) == 1 and "accesses differ" in capsys.readouterr().out
+    assert budgets.main(["--update"]) == 0 and json.loads((tmp_path / "budgets.json").read_text())["access"] == asked
     monkeypatch.setattr(budgets, "measure", lambda: ({}, ["noise.cu does not compile"]))
     before = (tmp_path / "budgets.json").read_text()
     assert budgets.main(["--update"]) == 1 and (tmp_path / "budgets.json").read_text() == before

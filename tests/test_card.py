@@ -7,10 +7,11 @@ import pytest
 import stub_cupy
 
 from ebm_fast.cupy_raw import card as card_module
-from ebm_fast.cupy_raw import nvrtc
+from ebm_fast.cupy_raw import nvrtc, source
 from ebm_fast.cupy_raw.card import Card, why_no_card
 from ebm_fast.cupy_raw.device import current, launch, on, stream_of
 from ebm_fast.cupy_raw.source import build_defines, kernel
+from ebm_fast.verify import access
 from ebm_ref.contracts import BackendError, DTypeError, RangeError
 
 CUBIN = b"\x7fELF and the rest"
@@ -174,6 +175,13 @@ def test_launch__compiles_each_build_once_for_the_card_s_architecture(stub, devi
     assert len(launches(stub)) == 3 and len([e for e in stub.log if e[0] == "load"]) == 2
 
 
+def test_launch__loads_a_build_once_for_all_its_kernels(stub, device):
+    with on(device):
+        for name in ("noise_bits", "noise_index"):
+            launch(kernel("noise.cu", name, "float32"), 1, 1, ())
+    assert [entry[0] for entry in stub.log] == ["load", "noise_bits", "noise_index"]
+
+
 def test_launch__is_on_the_default_stream_where_nothing_is_said(stub, device):
     with on(device):
         bits(stub)
@@ -267,7 +275,7 @@ def test_repeat__inside_a_recording_joins_it(stub, device):
         stream.begin_capture()
         device.repeat(5, lambda: device.launch(kernel(*BITS), (1, 1, 1), (1, 1, 1), (), 0))
         graph = stream.end_capture()
-    assert len(graph.launches) == 5 and launches(stub) == []
+    assert len(graph.launches) == 5 and [entry for entry in stub.log if entry[0] != "load"] == []
 
 
 @pytest.mark.parametrize("what", ["empty", "put", "get"])
@@ -277,6 +285,36 @@ def test_repeat__refuses_a_body_that_allocates_or_waits(stub, device, what):
         device.repeat(3, lambda: getattr(device, what)(*wanted.get(what, (x,))))
     assert device.empty((3,), np.float32).shape == (3,)  # and the card can be used afterwards
     assert not stub.current().is_capturing()
+
+
+# ----------------------------------------------------------------------------- the backend's launchers
+
+
+class Tensor(Dlpack):
+    """A tensor of PyTorch: its dtype is not NumPy's, so nothing may be asked of it before it is adopted."""
+
+    def __init__(self, values):
+        super().__init__(values)
+        self.dtype, self.shape, self.ndim = f"torch.{values.dtype}", values.shape, values.ndim
+        self.__cuda_array_interface__ = {"version": 2, "data": (values.ctypes.data, False)}
+
+
+@pytest.mark.parametrize("library", ["cupy", "torch"])
+@pytest.mark.parametrize("call", access.CALLS, ids=lambda call: call.__name__)
+def test_launchers__take_arrays_of_the_card_and_of_other_libraries(stub, device, monkeypatch, library, call):
+    if library == "torch":
+        monkeypatch.setattr(access, "put", Tensor)
+    with on(device):
+        call()
+    assert launches(stub)
+
+
+def test_launchers__launch_every_kernel(stub, device):
+    with on(device):
+        for call in access.CALLS:
+            call()
+    launched = {entry[0] for entry in launches(stub)}
+    assert launched == {name for file in source.ORDERS for name in source.kernel_names(file)}
 
 
 # ---------------------------------------------------------------------------------- finding the card

@@ -164,6 +164,12 @@ def test_doctor__a_driver_library_without_a_card_is_no_problem(machine):
     assert machine(Driver((13, 0), (), NO_CARD))["problems"] == []
 
 
+def test_pci_cards__counts_nvidia_s_display_controllers(machine, tmp_path):
+    machine(bus=2)  # and as many of another maker
+    (tmp_path / "0000:99").mkdir()  # a device that says nothing
+    assert doctor_gpu.pci_cards() == 2
+
+
 def test_doctor__uses_cxx_where_it_is_set(machine):
     assert machine(cxx="clang++-19", env=[("CXX", "clang++-19")])["compiler"] == "/usr/bin/clang++-19"
 

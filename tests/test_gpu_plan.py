@@ -1,6 +1,7 @@
 """The flight plan itself: every stage accounted for, killed at its limit, its rows kept; a run without a card."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.gpu.__main__ import main
-from bench.gpu.machine import no_card
+from bench.gpu.context import no_card
 from bench.gpu.plan import Stage, run_plan
 from bench.gpu.rows import append_row, plain, read_rows
 from bench.gpu.stages import STAGES
@@ -171,6 +172,13 @@ def test_rows__hold_what_json_cannot(tmp_path):
     assert row == {"run": "a", "x": "nan", "y": ["inf", [1, None]], "z": {"k": str(tmp_path)}}
     assert read_rows(tmp_path, "b") == []
     assert plain(True) is True
+
+
+def test_rows__a_line_is_one_write(tmp_path, monkeypatch):
+    writes, write = [], os.write
+    monkeypatch.setattr("bench.gpu.rows.os.write", lambda file, text: writes.append(text) or write(file, text))
+    append_row(tmp_path, {"run": "a", "text": "x" * 100_000})
+    assert len(writes) == 1 and read_rows(tmp_path)[0]["text"] == "x" * 100_000
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_access_lint__counts_a_transpose():
     assert padded["shared"] == {"requests": 256, "passes": 1.0, "ideal": 1.0}
     assert [row["passes"] for row in plain["lines"] if row["space"] == "shared"] == [1.0, 32.0]
     store = next(row for row in direct["lines"] if row["kind"] == "store")
-    assert store == {"line": "good_conv.cu:50", "space": "global", "kind": "store", "requests": 128} | {
+    assert store == {"line": "good_conv.cu:52", "space": "global", "kind": "store", "requests": 128} | {
         "sectors": 32.0,
         "ideal": 4.0,
     }
@@ -46,6 +46,12 @@ def test_access_lint__four_reals_at_once_are_one_request():
     found = access_lint(lambda: cuda_launches.blocks(current(), "good_vector"), SOURCES)["good_vector"]
     assert found["global"]["requests"] == 4  # 50 threads, two warps, a load and a store
     assert found["global"]["sectors"] == found["global"]["ideal"] == 12.5
+
+
+def test_access_lint__each_turn_of_a_loop_is_a_request():
+    found = access_lint(lambda: cuda_launches.norm(current(), N=5, L=333, block=96), SOURCES)["good_norm"]
+    stores = [row for row in found["lines"] if row["space"] == "global" and row["kind"] == "store"]
+    assert [row["requests"] for row in stores] == [5 * (4 + 4 + 3)]  # rows, turns of each of three warps
 
 
 # ---------------------------------------------------------------------------------- arguments and the compiler

@@ -25,11 +25,16 @@ PLANTED = {
         "a write outside shared memory: s",
         "out of bounds: write .*cu:19.* past the end of shared s",
     ),
+    "shared_write_before": ("a write outside shared memory: s .* 1 bytes before it", "4 bytes before shared s"),
+    "write_before": (
+        "a write before its array of 256 bytes",
+        r"out of bounds: write .*4 bytes before argument 0 \(y\)",
+    ),
     "shared_unwritten": ("wrong", "read of unwritten shared s .*planted_memory.cu:29"),
-    "global_unwritten": ("wrong", r"read of unwritten argument 0 \(y\) of 8 bytes at byte 0, at planted_memory.cu:63"),
+    "global_unwritten": ("wrong", r"read of unwritten argument 0 \(y\) of 8 bytes at byte 0, at planted_memory.cu:64"),
     "load_misaligned": ("cu:34: .*not a multiple of 16", "cu:34: .*not a multiple of 16"),
-    "copy_early": ("wrong", "cu:42, while the cp.async from planted_memory.cu:40 is under way"),
-    "copy_one_stage_early": ("wrong", "while the cp.async from planted_memory.cu:50 is under way"),
+    "copy_early": ("wrong", "cu:43, while the cp.async from planted_memory.cu:41 is under way"),
+    "copy_one_stage_early": ("wrong", "while the cp.async from planted_memory.cu:51 is under way"),
     "no_barrier_before_use": ("wrong", "read of unwritten shared s"),
     "no_barrier_before_next_tile": ("wrong", "race: .*planted_races.cu:1[68].*no barrier since its .*cu:1[68]"),
     "unsynchronised_sum": (None, "race: .*shared s of 4 bytes .*planted_races.cu:28"),
@@ -114,6 +119,43 @@ def test_planted__controls_of_blocks_that_meet_pass(name, build, order):
 
 @every_order
 @checking
+def test_planted__controls_of_a_warp_pass(build, order):
+    t = np.arange(64)
+    lane, v, warp = t % 32, 3 * t + 1, t - t % 32
+    ballot = sum(1 << l for l in range(0, 32, 3))
+    right = [
+        3 * (warp + 5) + 1,
+        v - 9 * (lane >= 3),
+        v + 9 * (lane % 8 < 5),
+        3 * (t ^ 4) + 1,
+        0 * t + ballot,
+        (t >= 32) + 2 * (t < 32),
+        0 * t + 13,
+        0 * t + 2,
+        0 * t + 1,
+        0 * t + 1,
+    ]
+    np.testing.assert_array_equal(cuda_launches.together(device(build, order)), right)
+    found, x = cuda_launches.syncwarp(device(build, order))
+    flipped = x.reshape(4, 16)[:, ::-1].ravel()
+    np.testing.assert_array_equal(found, [flipped + np.float32(i) for i in range(3)])
+
+
+@every_order
+@checking
+@pytest.mark.parametrize("threads", [1, 2, 3, 33])
+def test_planted__control_of_barriers_passes(threads, build, order):
+    found, right = cuda_launches.barriers(device(build, order), threads)
+    np.testing.assert_array_equal(found, right)
+
+
+def test_planted__blocks_run_in_the_order_that_was_asked_for():
+    assert planted(device("fast", "forward"), "blocks_read_and_write").tolist() == [1, 0]
+    assert planted(device("fast", "reverse"), "blocks_read_and_write").tolist() == [1, 1]
+
+
+@every_order
+@checking
 @pytest.mark.parametrize(("kind", "low", "high"), [("tf32", 1e-4, 7e-4), ("bf16", 1e-3, 5e-3)])
 def test_planted__control_mma_has_the_error_of_its_operands(kind, low, high, build, order):
     found, right = cuda_launches.matmul(device(build, order), kind)
@@ -140,7 +182,7 @@ def in_asan(code, order="forward"):
         ("read_past", "forward", "heap-buffer-overflow.*read_past.*planted_memory.cu:7"),
         ("write_past", "reverse", "heap-buffer-overflow.*write_past.*planted_memory.cu:13"),
         ("shared_write_past", "random", "planted_memory.cu:19:.*index 64 out of bounds.*shared_write_past"),
-        ("shift_too_far", "forward", "planted_memory.cu:59:.*runtime error: shift exponent"),
+        ("shift_too_far", "forward", "planted_memory.cu:60:.*runtime error: shift exponent"),
     ],
 )
 def test_planted__bug_is_seen_by_asan(name, order, says):

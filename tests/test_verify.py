@@ -84,6 +84,8 @@ PLANTED = [
     ("mlp_energy", planted.FirstTile),
     ("conv_energy", planted.SumPool),
     ("conv_energy", planted.IgnoresWeights),
+    ("deep_conv_energy", planted.LeavesOutTheSkip),
+    ("deep_conv_energy", planted.NormOfChannels),
 ]
 SINGLE_ONLY = ("step_widens", "step_norm_of_squares")  # right in float64: wide enough, or the input itself is
 

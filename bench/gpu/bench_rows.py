@@ -53,6 +53,7 @@ def our_row(
         ratio=None,
         error=error,
         spread=timed.spread,
+        repeats=timed.repeats,
         prediction=prediction(bench, case, twin),
         **floor(context, *work),
     )
@@ -81,6 +82,7 @@ def peer_row(
         error=ours["error"] if ours else None,
         peer_error=error,
         spread=timed.spread,
+        repeats=timed.repeats,
         prediction=prediction(bench, case, peer),
         **floor(context, *work),
         **values,

@@ -8,7 +8,7 @@ Small calls have odd sizes, for the sanitizers; large ones fill a card, for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -179,18 +179,24 @@ class Recorder:
 
     def __init__(self, device: Any, around: Callable[[Call], None] | None = None) -> None:
         self._device, self._around = device, around
-        self.launched: set[tuple[str, str]] = set()
+        self.launched: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._device, name)
 
-    def launch(self, kernel: Any, grid: Any, block: Any, args: Sequence[Any], shared: int) -> None:
+    def launch(self, kernel: Any, *how: Any) -> None:
         def call() -> None:
-            self._device.launch(kernel, grid, block, args, shared)
+            self._device.launch(kernel, *how)
 
-        first = (kernel.file, kernel.name) not in self.launched
-        self.launched.add((kernel.file, kernel.name))
+        name = kernel_label(kernel)
+        first = name not in self.launched
+        self.launched.add(name)
         if first and self._around is not None:
             self._around(call)
         else:
             call()
+
+
+def kernel_label(kernel: Any) -> str:
+    """`conv2d_forward_wide (conv2d.cu)` of cupy_raw; of numba_cuda the name of the body."""
+    return f"{kernel.name} ({kernel.file})" if hasattr(kernel, "file") else str(kernel.__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import traceback
 
@@ -26,4 +27,7 @@ def run_stage(context: Context) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(CODES[run_stage(Context(**json.loads(sys.argv[1])))])
+    code = CODES[run_stage(Context(**json.loads(sys.argv[1])))]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a pool that still works must not delay the end: the plan ends the whole process group

@@ -11,11 +11,13 @@ import json
 import time
 import traceback
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .machine import no_card
+from ebm_fast.driver import find_driver
+
 from .rows import Row, append_row, read_rows
 
 PASS, FAIL, SKIP = "pass", "fail", "skip"
@@ -61,7 +63,7 @@ class Context:
     def need_card(self) -> None:
         """Raise Skip where there is no card."""
         why = no_card()
-        if why:
+        if why is not None:
             raise Skip(why)
 
     def need(self, module: str) -> ModuleType:
@@ -84,6 +86,12 @@ class Context:
 
     def json(self) -> str:
         return json.dumps(asdict(self))
+
+
+@cache
+def no_card() -> str | None:
+    """Why no card can be used, in words; None where one can."""
+    return find_driver().why
 
 
 def said(error: BaseException) -> str:

@@ -60,7 +60,7 @@ def verify_twin(context: Context, twin: str) -> None:
 def repeat_twin(context: Context, twin: str) -> None:
     """Every call of calls.py, RUNS times on the same inputs: equal to the bit."""
     module = context.need(f"ebm_fast.{twin}")
-    device = context.need("ebm_fast.cupy_raw.device").current()
+    device = context.need(f"ebm_fast.{twin}.device").current()
     for label, call in calls(module, device.put, large=not context.quick).items():
         if context.left() < 3:
             context.row(f"repeat {twin} {label}", SKIP, "no time left")

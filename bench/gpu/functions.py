@@ -132,16 +132,15 @@ def functions(context: Context) -> None:
     context.need_card()
     cp = context.need("cupy")
     T = context.part("torch functions", context.need, "bench.gpu.torch_functions")
-    device = context.need("ebm_fast.cupy_raw.device").current()
     for function in function_table(T):
         n = function.n // 64 if context.quick else function.n
         for twin in TWINS:
-            context.part(f"{function.name} {twin}", ours, context, cp, device, function, n, twin)
+            context.part(f"{function.name} {twin}", ours, context, cp, function, n, twin)
         if T is not None:
             context.part(f"{function.name} torch", torch_peer, context, T, function, n)
 
 
-def ours(context: Context, cp: Any, device: Any, function: Function, n: int, twin: str) -> None:
+def ours(context: Context, cp: Any, function: Function, n: int, twin: str) -> None:
     case = function.case(n)
     why = ebm_fast.why_not(twin) if twin in ebm_fast.BACKENDS else f"there is no backend {twin}"
     module = None if why else ebm_fast.backend(twin)
@@ -150,6 +149,7 @@ def ours(context: Context, cp: Any, device: Any, function: Function, n: int, twi
     if why:
         context.row("bench", SKIP, why, bench=function.name, case=case, twin=twin)
         return
+    device = context.need(f"ebm_fast.{twin}.device").current()
     error = function_error(function, module, device)
     if not right(context, function.name, case, twin, error, function.budget):
         return

@@ -30,7 +30,6 @@ METRICS = {  # ncu's name: ours
     "Eligible Warps Per Scheduler": "eligible_warps",
     "Warp Cycles Per Issued Instruction": "cycles_per_issue",
 }
-MOST = 40  # launches of a backend whose launches are not told apart by kernel
 
 
 def ncu(context: Context) -> None:
@@ -50,9 +49,8 @@ def profile(context: Context, path: str, backend: str) -> None:
     log = context.files / f"ncu_{backend}.csv"
     log.unlink(missing_ok=True)
     sections = [word for name in SECTIONS for word in ("--section", name)]
-    count = [] if backend == "cupy_raw" else ["--launch-count", str(MOST)]
     command = [path, "--clock-control", "none", "--profile-from-start", "off", "--target-processes", "all", *sections]
-    command += [*count, "--csv", "--page", "details", "--log-file", str(log)]
+    command += ["--csv", "--page", "details", "--log-file", str(log)]
     command += [sys.executable, "-m", "bench.gpu.launches", backend, "large", "pool", "profile"]
     try:
         done = subprocess.run(

@@ -9,7 +9,9 @@ backward in x does as many as the forward), so a floor leaves out normalisation,
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,7 @@ def nets(quick: bool) -> list[tuple[Net, int, int]]:
     return [(net, *net.sizes[i]) for i in range(depth) for net in NETS if i < len(net.sizes)]
 
 
+@lru_cache(2)
 def starts_of(net: Net, n: int) -> Array:
     """x0, (n, *shape) float32, uniform in (-1/2, 1/2), the inner half of the box, by address: N only adds chains."""
     spec = net.energy(ebm_ref)
@@ -76,7 +79,7 @@ def fixture(net: Net, folder: Path) -> dict[str, Array]:
     exact = {name: value.astype(np.float64) for name, value in theta(net).items()}
     E, g = spec.energy_and_grad_x(exact, x.astype(np.float64))
     made = {"x": x, "E": E, "g": g}
-    part = path.with_suffix(".part.npz")
+    part = folder / f"fixture_{net.name}.{os.getpid()}.part.npz"
     np.savez(part, **made)
     part.replace(path)
     return made

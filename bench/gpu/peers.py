@@ -59,7 +59,7 @@ def torch_chain(
 ) -> float | None:
     """Seconds of K steps on N chains; None where it was not timed."""
     case = f"{net.name}-N{n}-K{k}"
-    if context.left() < (20 if graphs else 4):
+    if context.left() < (12 if graphs else 4):
         context.row("bench", SKIP, "no time left", bench="langevin_run", case=case, peer=peer)
         return None
     T.torch_precision(tf32)
@@ -88,7 +88,7 @@ def jax_scan(context: Context) -> None:
     context.need("jax")
     J = context.need("bench.gpu.jax_peer")
     backend = J.jax.default_backend()
-    if backend != "gpu":
+    if backend not in ("gpu", "cuda"):
         context.row("jax", SKIP, f"JAX has no card here: its backend is {backend}")
         return
     for net, n, k in nets(context.quick):

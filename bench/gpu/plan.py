@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .context import CODES, FAIL, PASS, SKIP, Context
 from .rows import append_row
@@ -55,6 +56,7 @@ def run_plan(
     out = out.resolve()
     run, start = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), time.time()
     outcomes: list[Outcome] = []
+    caches = TemporaryDirectory(prefix="ebm-gpu-")  # from stage to stage of this run
     for i, stage in enumerate(stages):
         kept = sum(later.limit for later in stages[i + 1 :] if later.always)  # the table must still fit
         limit = min(stage.limit, total - kept - (time.time() - start))
@@ -64,7 +66,8 @@ def run_plan(
             outcome = Outcome(stage.name, SKIP, f"no time left of the {total:g} s", 0.0, 0)
         else:
             say(f"{stage.name}: {stage.what} (at most {limit:.0f} s)")
-            outcome = run_one(Context(stage.name, stage.target, str(out), run, time.time() + limit, quick), limit)
+            context = Context(stage.name, stage.target, str(out), run, time.time() + limit, quick)
+            outcome = run_one(context, limit, Path(caches.name))
         append_row(out, {"run": run, "what": "end"} | vars(outcome))
         if stage.always and outcome.status == PASS:
             print(log_path(out, stage.name).read_text(), end="")
@@ -72,6 +75,7 @@ def run_plan(
             lines = log_path(out, stage.name).read_text().splitlines()[-TAIL:]
             say("\n".join([f"{stage.name} failed: {outcome.why}", *(f"    {line}" for line in lines)]))
         outcomes.append(outcome)
+    caches.cleanup()
     for outcome in outcomes:
         figures = f"{outcome.seconds:6.1f} s  {outcome.rows:4d} rows"
         print(f"{outcome.status}  {outcome.stage:<12} {figures}  {outcome.why}".rstrip())
@@ -80,14 +84,14 @@ def run_plan(
     return int(bool(failed))
 
 
-def run_one(context: Context, limit: float) -> Outcome:
+def run_one(context: Context, limit: float, caches: Path) -> Outcome:
     """One stage in its own process group, which is killed at the limit or when this process is interrupted."""
     start = time.time()
     command = [sys.executable, "-m", "bench.gpu.child", context.json()]
     with log_path(Path(context.out), context.stage).open("w") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT,
-            env=environment(context), start_new_session=True,
+            env=environment(caches), start_new_session=True,
         )  # fmt: skip
         try:
             code = process.wait(limit)
@@ -133,18 +137,17 @@ def log_path(out: Path, stage: str) -> Path:
     return folder / f"{stage}.log"
 
 
-def environment(context: Context) -> dict[str, str]:
-    """Of a stage: the source tree first, output unbuffered, caches of torch and JAX in the run's folder."""
+def environment(caches: Path) -> dict[str, str]:
+    """Of a stage: the source tree first, output unbuffered, caches of torch, JAX and CuPy in a folder of the run."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    cache = context.files / "cache"
     return os.environ | {
         "PYTHONPATH": path,
         "PYTHONUNBUFFERED": "1",
-        "CUPY_CACHE_DIR": str(cache / "cupy"),
-        "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
+        "CUPY_CACHE_DIR": str(caches / "cupy"),
+        "JAX_COMPILATION_CACHE_DIR": str(caches / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "TORCHINDUCTOR_CACHE_DIR": str(cache / "torch"),
-        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "TORCHINDUCTOR_CACHE_DIR": str(caches / "torch"),
+        "TRITON_CACHE_DIR": str(caches / "triton"),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS": "0",
     }

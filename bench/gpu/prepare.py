@@ -16,16 +16,17 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ebm_fast.cupy_raw.source import builds
+from ebm_fast.driver import find_driver
 from ebm_ref.contracts import EbmError
 
-from .context import FAIL, SKIP, Context, Skip
-from .machine import find_card, no_card
+from .context import FAIL, SKIP, Context, Skip, no_card
 from .nets import NETS, Net, fixture
 from .plan import ROOT
 from .probe import find_tool
@@ -33,23 +34,30 @@ from .probe import find_tool
 SMOKE = ("noise_bits", "langevin_step", "group_norm_forward")
 WARM = ("bench.gpu.peers:warm", "bench.gpu.peers:warm_jax")
 QUICK_ARCH = "sm_90a"
+SPARE = 4.0  # seconds
 
 
 def prepare(context: Context) -> None:
+    """What is not done SPARE seconds before the end is a skipped row: the plan then ends what is still running."""
     warming = [] if no_card() else [start(context, target) for target in WARM]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), 16), spawn) as pool:
-        jobs: dict[Any, str] = {}
-        for net in NETS[:1] if context.quick else NETS:
-            jobs[pool.submit(make_fixture, context.files, net)] = f"fixture {net.name}"
-        jobs[pool.submit(smoke, context)] = "host build"
-        compiled = context.part("nvrtc", architectures, context) or ()
-        for arch in compiled:
-            for file, defines in chosen(context.quick):
-                label = f"nvrtc {file} {' '.join(f'{key}={value}' for key, value in defines)} {arch}"
-                jobs[pool.submit(compile_one, file, defines, arch)] = label
-        for job in as_completed(jobs):
+    pool = ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), 16), spawn)
+    jobs: dict[Any, str] = {}
+    for net in NETS[:1] if context.quick else NETS:
+        jobs[pool.submit(make_fixture, context.files, net)] = f"fixture {net.name}"
+    jobs[pool.submit(smoke, context)] = "host build"
+    for arch in context.part("nvrtc", architectures, context) or ():
+        for file, defines in chosen(context.quick):
+            label = f"nvrtc {file} {' '.join(f'{key}={value}' for key, value in defines)} {arch}"
+            jobs[pool.submit(compile_one, file, defines, arch, not context.quick)] = label
+    waiting = set(jobs)
+    while waiting and context.left() > SPARE:
+        done, waiting = wait_for(waiting, context.left() - SPARE, FIRST_COMPLETED)
+        for job in done:
             context.part(jobs[job], finish, context, jobs[job], job)
+    pool.shutdown(wait=False, cancel_futures=True)
+    for job in waiting:
+        context.row(jobs[job], SKIP, "not done in time")
     for target, process in zip(WARM, warming, strict=False):
         context.part(target, wait, context, process)
     if not warming:
@@ -62,8 +70,7 @@ def architectures(context: Context) -> tuple[str, ...]:
         raise Skip("cuda-bindings is not installed, so NVRTC cannot be called")
     nvrtc = context.need("ebm_fast.cupy_raw.nvrtc")
     nvrtc.load()
-    card = find_card()
-    own = () if isinstance(card, str) else (nvrtc.arch_of(card.capability),)
+    own = tuple(nvrtc.arch_of(card.capability) for card in find_driver().cards[:1])
     return tuple(dict.fromkeys((*own, *((QUICK_ARCH,) if context.quick else nvrtc.ARCHS))))
 
 
@@ -76,11 +83,13 @@ def chosen(quick: bool) -> list[tuple[str, Any]]:
     ]
 
 
-def compile_one(file: str, defines: Any, arch: str) -> dict[str, Any]:
-    """One build for one architecture, held to its budget where the tools that read machine code are here."""
+def compile_one(file: str, defines: Any, arch: str, hold: bool) -> dict[str, Any]:
+    """One build for one architecture; `hold` it to its budget where the tools that read machine code are here."""
     nvrtc, gate = (importlib.import_module(name) for name in ("ebm_fast.cupy_raw.nvrtc", "ebm_fast.verify.budgets"))
     begin = time.perf_counter()
     found = {"bytes": len(nvrtc.compile(file, defines, arch)), "seconds": time.perf_counter() - begin}
+    if not hold:
+        return found | {"budget": "not held: a quick run"}
     try:
         measured, problems = gate.measure([(file, defines)], [arch])
     except EbmError as error:  # no cuobjdump, no nvdisasm
@@ -119,11 +128,9 @@ def make_fixture(folder: Path, net: Net) -> dict[str, Any]:
 def smoke(context: Context) -> dict[str, Any]:
     """A few functions of the host build against the oracle."""
     find_tool("g++")
-    if importlib.util.find_spec("ebm_fast.verify.host_build") is None:
-        raise Skip("there is no host build")
     context.need("hypothesis")
     verify = context.need("ebm_fast.verify")
-    rows = verify.run([context.need("ebm_fast.verify.host_build")], functions=SMOKE, dtypes=("float32",), cases=3)
+    rows = verify.run(["host_build"], functions=SMOKE, dtypes=("float32",), cases=3)
     bad = [f"{row.function}: {row.why}" for row in rows if row.status == FAIL]
     if bad:
         raise AssertionError("; ".join(bad))

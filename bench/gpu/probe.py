@@ -15,9 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from ebm_fast.app.doctor import cpu_name, library_version
+from ebm_fast.driver import find_driver
 
-from .context import Context, Skip
-from .machine import find_card
+from .ceilings import SOURCE
+from .context import SKIP, Context, Skip
 
 LIBRARIES = (("numpy", "numpy"), ("numba", "numba"), ("cupy", "cupy"), ("torch", "torch"), ("jax", "jax"))
 DISTRIBUTIONS = ("numba-cuda", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12", "hypothesis")
@@ -32,8 +33,11 @@ def probe(context: Context) -> None:
         cpu=cpu_name(),
         cores=len(os.sched_getaffinity(0)),
     )
-    found = find_card()
-    context.row("card", **({"status": "skip", "why": found} if isinstance(found, str) else asdict(found)))
+    driver = find_driver()
+    if driver.why is None:
+        context.row("card", cuda=driver.cuda, **asdict(driver.cards[0]))
+    else:
+        context.row("card", SKIP, driver.why)
     for name, module in LIBRARIES:
         context.row("version", library=name, version=library_version(name, module))
     for name in DISTRIBUTIONS:
@@ -81,25 +85,33 @@ def numba_import(context: Context) -> None:
 def cupy_launch(context: Context) -> None:
     context.need_card()
     cp = context.need("cupy")
-    kernel = cp.RawKernel('extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2; }', "twice")
+    touch = cp.RawModule(code=SOURCE.read_text()).get_function("touch")
     x = cp.arange(32, dtype=cp.float32)
-    kernel((1,), (32,), (x,))
-    expect(cp.asnumpy(x), 2 * np.arange(32))
-    context.row("cupy launch", driver=cp.cuda.runtime.driverGetVersion(), runtime=cp.cuda.runtime.runtimeGetVersion())
+    touch((1,), (32,), (x,))
+    expect(cp.asnumpy(x), np.arange(32) + 1)
+    device = cp.cuda.Device()
+    context.row(
+        "cupy launch",
+        processors=device.attributes["MultiProcessorCount"],
+        l2_bytes=device.attributes["L2CacheSize"],
+        memory_bytes=device.mem_info[1],
+        driver=cp.cuda.runtime.driverGetVersion(),
+        runtime=cp.cuda.runtime.runtimeGetVersion(),
+    )
 
 
 def graph_launch(context: Context) -> None:
     """One kernel captured once and replayed three times."""
     context.need_card()
     cp = context.need("cupy")
-    kernel = cp.RawKernel('extern "C" __global__ void more(float* x) { x[threadIdx.x] += 1; }', "more")
+    touch = cp.RawModule(code=SOURCE.read_text()).get_function("touch")
     stream = cp.cuda.Stream(non_blocking=True)
     with stream:
         x = cp.zeros(32, cp.float32)
-        kernel((1,), (32,), (x,))  # loads the module: nothing may be loaded while capturing
+        touch((1,), (32,), (x,))  # loads the module: nothing may be loaded while capturing
         stream.synchronize()
         stream.begin_capture()
-        kernel((1,), (32,), (x,))
+        touch((1,), (32,), (x,))
         graph = stream.end_capture()
         for _ in range(3):
             graph.launch(stream=stream)

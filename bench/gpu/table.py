@@ -25,11 +25,11 @@ def table(context: Context) -> None:
 
 def card_lines(rows: list[Row]) -> list[str]:
     card = next((row for row in rows if row.get("stage") == "probe" and row["what"] == "card"), {})
-    lines = [
-        f"card: {card['name']} (compute capability {'.'.join(map(str, card['capability']))}, CUDA {card['driver']})"
-        if "name" in card
-        else f"card: {card.get('why', 'not asked')}"
-    ]
+    if "name" in card:
+        capability, cuda = (".".join(map(str, card[key])) for key in ("capability", "cuda"))
+        lines = [f"card: {card['name']}, compute capability {capability}, driver for CUDA {cuda}"]
+    else:
+        lines = [f"card: {card.get('why', 'not asked')}"]
     rates = [
         f"{row['what']} {row['rate'] / 1e12:.3g}" for row in rows if row.get("stage") == "ceilings" and "rate" in row
     ]

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 WARM, REPEATS, MOST_SETS = 3, 20, 64
+FEWEST, MOST_SECONDS = 5, 15.0  # timed calls of a round, at least; of both rounds, about at most
 
 
 class Clock(Protocol):
@@ -78,9 +79,12 @@ class Timed:
 
 
 def measure(call: Callable[[int], Any], clock: Clock, repeats: int = REPEATS) -> Timed:
-    """Time call(i), i = 0, 1, ...: WARM untimed, then twice `repeats` timed ones."""
+    """Time call(i), i = 0, 1, ...: WARM untimed, then twice `repeats` timed ones; fewer where MOST_SECONDS bind."""
     for i in range(WARM):
+        start = clock.mark()
         call(i)
+        stop = clock.mark()
+    repeats = max(min(repeats, FEWEST), min(repeats, int(MOST_SECONDS / 2 / max(clock.seconds(start, stop), 1e-9))))
     medians = []
     for turn in range(2):
         marks = []

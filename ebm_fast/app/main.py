@@ -81,7 +81,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = add_verb(verbs, "verify", "check every twin against the oracle")
     check.add_argument("--twin", nargs="+", metavar="NAME", help="backends to check; default all that can run here")
-    check.add_argument("--deep", action="store_true", help=f"{DEEP} cases a function instead of 25 (host_build: 200, race: 60)")
+    check.add_argument(
+        "--deep",
+        action="store_true",
+        help=f"{DEEP} cases a function instead of 25 (host_build: 200, its race build: 60)",
+    )
     check.add_argument(
         "--build",
         choices=HOST_BUILDS,

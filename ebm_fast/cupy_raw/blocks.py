@@ -5,9 +5,9 @@
     Residual   y = f(body(x) + skip(x))
     Pool       y = mean or sum over the pixels of x
 
-A pass goes forward block by block, each into its own array y, and back again from last to first. On the way back an array
-that is not read any more takes the cotangent: `backward` is handed dy, which may lie in the block's y, and writes dx,
-which may lie over x, for whatever reads x (the gradient of a filter) is launched before what writes dx. So no block
+A pass goes forward block by block, each into its own array y, and back again from last to first. On the way back an
+array that is not read any more takes the cotangent: `backward` is handed dy, which may lie in the block's y, and writes
+dx, which may lie over x, for whatever reads x (the gradient of a filter) is launched before what writes dx. So no block
 needs scratch, and no pass allocates but for the sums over samples of parameter gradients.
 """
 

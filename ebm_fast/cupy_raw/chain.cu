@@ -8,19 +8,21 @@
 //   chain_pack   the parameters of a network as the chain reads them, once a call
 //   chain_run    load x0;  K times: [noise], energy and gradient (the operations of the plan), update;  store x
 //
-// A network is a table of operations (chain_plan.py) that every thread follows, so that all shapes run in this one build:
+// A network is a table of operations (chain_plan.py) that every thread follows, so all shapes run in this one build:
 //   LINEAR (chain_linear.cuh)  convolutions both ways          NORM, NORM_BACK (chain_norm.cuh)
 //   PARTIAL, REDUCE, POOL, ... (chain_dense.cuh)  the head     the update (chain_update.cuh)
-// with a barrier of the block behind each: 27 a step for three convolutions.
+// with a barrier of the block behind each: 26 a step for three convolutions.
 //
-// Shared memory, in this order: the table (128 bytes an operation at most); flags; the warps' rings of weights
-// (8 warps * 6 steps * 128 numbers: 24,576 bytes in float); a row of zeros; sums of squares; then `stride` numbers a chain.
-// For the CNN of a 28x28x1 image with 32, 64 and 128 channels a chain takes about 82,000 bytes in float, so that two fit
-// beside the rest into the 232,448 bytes of a block. Read out of the second-level cache a step: every weight twice
-// (forward and back) for each 16 rows of a layer, unless warps that run side by side find it in the first-level cache.
-// Operations: those of the convolutions that do not fall on zeros, twice, and about 80 an activation.
-// Launch: 256 threads, one block for `each` chains. Registers bound one or two blocks to a multiprocessor.
-// Deterministic.
+// Shared memory, in this order: the table (120 bytes an operation); a flag for each slice of a chain; the warps' rings
+// of weights (8 warps of 3 steps of 256 numbers: 24,576 bytes in float); a row of zeros; sums of squares; then `stride`
+// numbers a chain. For the CNN of a 28x28x1 image with 32, 64 and 128 channels a chain takes 73,072 bytes in float, so
+// that two fit beside the rest into the 232,448 bytes of a block; for 32x32x3 103,568 bytes, and one fits. What a value
+// takes is given back as soon as nobody reads it (chain_plan.py).
+// Read out of the second-level cache a step: the weights twice, forward and back, for each 16 rows of a layer, unless
+// warps that run side by side find them in the first-level cache. Operations: those of the convolutions that do not
+// fall on zeros, twice, and about 80 an activation.
+// Launch: 256 threads, a block for `each` chains; in float two fit a multiprocessor by registers (128 a thread).
+// Deterministic. Not yet measured on a GPU.
 #include "chain_dense.cuh"
 #include "chain_linear.cuh"
 #include "chain_norm.cuh"
@@ -62,9 +64,11 @@ CHAIN_FN void chain_op(const ChainOp& op, const ChainBlock& at) {
 // size rounded up to a multiple of 16 bytes.
 CHAIN_FN int chain_round(int size) { return (size + 15) / 16 * 16; }
 
+#define CHAIN_BLOCKS (sizeof(real) == 4 ? 2 : 1)  // on a multiprocessor at a time, by registers
+
 // K steps of `each` chains a block; step k draws at step + k.   table: `ints` numbers, a ChainHead and its operations
 // x0, x: (N, D)   energies, norms: (K, N)   alive: (N,)   ids: (N,)
-extern "C" __global__ void __launch_bounds__(CHAIN_THREADS) chain_run(
+extern "C" __global__ void __launch_bounds__(CHAIN_THREADS, CHAIN_BLOCKS) chain_run(
     const int* table, int ints, const real* params, const real* x0, real* x, real* energies, real* norms,
     unsigned char* alive, const u32* ids, i64 N, i64 K, int each, real eta, real sigma, real clip, real clip_norm,
     real low, real high, u32 k0, u32 k1, u32 step, u32 stream, int noise_first) {
@@ -96,8 +100,10 @@ extern "C" __global__ void __launch_bounds__(CHAIN_THREADS) chain_run(
   const int D = head.D;
   for (int i = threadIdx.x; i < head.zeros; i += CHAIN_THREADS) zeros[i] = 0;
   for (int i = threadIdx.x; i < slices; i += CHAIN_THREADS) at.bad[i] = 0;
+#pragma unroll 1
   for (int i = threadIdx.x; i < at.chains * D; i += CHAIN_THREADS) {
-    at.memory[i / D * at.stride + head.x + chain_element(head, i % D)] = x0[first * D + i];
+    const int d = i % D, place = i / D * at.stride + head.x + d / head.C * head.pitch + d % head.C;
+    at.memory[place] = x0[first * D + i];
   }
   __syncthreads();
 
@@ -115,8 +121,10 @@ extern "C" __global__ void __launch_bounds__(CHAIN_THREADS) chain_run(
     chain_commit(head, at);
     __syncthreads();
   }
+#pragma unroll 1
   for (int i = threadIdx.x; i < at.chains * D; i += CHAIN_THREADS) {
-    x[first * D + i] = at.memory[i / D * at.stride + head.x + chain_element(head, i % D)];
+    const int d = i % D, place = i / D * at.stride + head.x + d / head.C * head.pitch + d % head.C;
+    x[first * D + i] = at.memory[place];
   }
   for (int n = threadIdx.x; n < at.chains; n += CHAIN_THREADS) alive[first + n] = chain_alive(head, at, n);
 }

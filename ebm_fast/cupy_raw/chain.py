@@ -13,7 +13,8 @@ import numpy as np
 
 from ebm_ref.contracts import RangeError
 
-from .chain_plan import Plan, plan
+from .chain_network import plan
+from .chain_plan import Plan
 from .device import SHARED, blocks, current, launch
 from .langevin import numbers
 from .noise import key_words
@@ -21,7 +22,7 @@ from .source import kernel
 
 FILE = "chain.cu"
 THREADS = 256
-WARPS, STAGES, RING = THREADS // 32, 6, 4 * 32  # the warps' rings of weights, as in chain_linear.cuh
+WARPS, STAGES, RING = THREADS // 32, 3, 8 * 32  # the warps' rings of weights, as in chain_linear.cuh
 PACKS = 8  # parameters that one launch of chain_pack takes
 CHAINS = 64  # of a block, at most: beyond, weights are read rarely enough
 PROCESSORS = 132  # blocks that run side by side on the reference card; only speed depends on it
@@ -42,15 +43,15 @@ def chain_bytes(P: Plan, chains: int, itemsize: int) -> int:
 
 def chains_per_block(P: Plan, N: int, dtype: Any) -> int:
     """As many chains as fit, but no more than spread N over the card. Raises RangeError where not one fits."""
-    itemsize = np.dtype(dtype).itemsize
+    itemsize, limit = np.dtype(dtype).itemsize, getattr(current(), "shared_limit", SHARED)  # the card's own, if known
     one = chain_bytes(P, 1, itemsize)
-    if one > SHARED:
+    if one > limit:
         raise RangeError(
             f"path: a chain of this network needs {one} bytes of shared memory in {np.dtype(dtype).name}, and a block "
-            f'has {SHARED}; path="layers" works'
+            f'has {limit}; path="layers" works'
         )
     want = max(1, min(CHAINS, blocks(N, PROCESSORS)))
-    return next(n for n in range(want, 0, -1) if chain_bytes(P, n, itemsize) <= SHARED)
+    return next(n for n in range(want, 0, -1) if chain_bytes(P, n, itemsize) <= limit)
 
 
 def chain_launch(

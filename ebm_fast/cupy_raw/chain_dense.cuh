@@ -14,6 +14,7 @@
 
 CHAIN_FN void chain_partial(const ChainOp& op, const ChainBlock& at) {
   const int quads = op.padded / 4, each = op.parts * quads;
+#pragma unroll 1
   for (int i = threadIdx.x; i < at.chains * each; i += CHAIN_THREADS) {
     const int n = i / each, part = i % each / quads, quad = i % quads;
     const real* const x = at.memory + n * at.stride + op.src;
@@ -30,32 +31,38 @@ CHAIN_FN void chain_partial(const ChainOp& op, const ChainBlock& at) {
 }
 
 CHAIN_FN void chain_reduce(const ChainOp& op, const ChainBlock& at) {
+#pragma unroll 1
   for (int i = threadIdx.x; i < at.chains * op.O; i += CHAIN_THREADS) {
     const int o = i % op.O, place = i / op.O * at.stride;
     real sum = op.b >= 0 ? at.params[op.b + o] : (real)0;
+#pragma unroll 4
     for (int part = 0; part < op.parts; ++part) sum += at.memory[place + op.src + part * op.src_pitch + o];
     at.memory[place + op.dst + o] = sum;
   }
 }
 
 CHAIN_FN void chain_pool(const ChainOp& op, const ChainBlock& at) {
+#pragma unroll 1
   for (int i = threadIdx.x; i < at.chains * op.C; i += CHAIN_THREADS) {
     const int c = i % op.C, place = i / op.C * at.stride;
     real sum = 0;
+#pragma unroll 4
     for (int p = 0; p < op.pixels; ++p) sum += at.memory[place + op.src + p * op.src_pitch + c];
     at.memory[place + op.dst + c] = sum / (real)op.divisor;
   }
 }
 
 CHAIN_FN void chain_pool_back(const ChainOp& op, const ChainBlock& at) {
-  const int each = op.pixels * op.C;
-  for (int i = threadIdx.x; i < at.chains * each; i += CHAIN_THREADS) {
-    const int c = i % op.C, p = i % each / op.C, place = i / each * at.stride;
-    at.memory[place + op.dst + p * op.dst_pitch + c] = at.memory[place + op.src + c] / (real)op.divisor;
+#pragma unroll 1
+  for (int i = threadIdx.x; i < at.chains * op.C; i += CHAIN_THREADS) {
+    const int c = i % op.C, place = i / op.C * at.stride;
+    const real slope = at.memory[place + op.src + c] / (real)op.divisor;
+    for (int p = 0; p < op.pixels; ++p) at.memory[place + op.dst + p * op.dst_pitch + c] = slope;
   }
 }
 
 CHAIN_FN void chain_act(const ChainOp& op, const ChainBlock& at) {
+#pragma unroll 1  // the activation's code is long
   for (int i = threadIdx.x; i < at.chains * op.C; i += CHAIN_THREADS) {
     const int c = i % op.C, place = i / op.C * at.stride;
     at.memory[place + op.dst + c] = activation_value(op.code, at.memory[place + op.src + c]);
@@ -63,6 +70,7 @@ CHAIN_FN void chain_act(const ChainOp& op, const ChainBlock& at) {
 }
 
 CHAIN_FN void chain_act_back(const ChainOp& op, const ChainBlock& at) {
+#pragma unroll 1  // the activation's code is long
   for (int i = threadIdx.x; i < at.chains * op.C; i += CHAIN_THREADS) {
     const int c = i % op.C, place = i / op.C * at.stride;
     const real x = at.memory[place + op.src + c];
@@ -71,6 +79,7 @@ CHAIN_FN void chain_act_back(const ChainOp& op, const ChainBlock& at) {
 }
 
 CHAIN_FN void chain_fill(const ChainOp& op, const ChainBlock& at) {
+#pragma unroll 1
   for (int i = threadIdx.x; i < at.chains * op.C; i += CHAIN_THREADS) {
     at.memory[i / op.C * at.stride + op.dst + i % op.C] = at.params[op.w + i % op.C];
   }

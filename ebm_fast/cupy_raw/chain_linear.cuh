@@ -5,167 +5,90 @@
 // The adjoint is the same sum with the taps turned round. Its outputs h are split by h + top mod stride, the class:
 // in class r0 the taps are r0, r0 + stride, ..., and no product with a zero between the strides is ever made.
 //
-// Tile of a thread: 4 rows (pixels of any chain) by 4 output channels, 16 sums in registers. Lanes of a warp: up to 8
-// along output channels, the others along rows: 16 rows by 32 channels where there are that many. A step is four
-// input channels of one tap: 4 reads of 16 bytes of x and 4 of w for 64 multiply-adds. x comes from shared memory, where
-// a row is an odd number of quads long, so that the rows of a warp lie in different banks. w comes from global memory
-// (the second-level cache holds it) through a ring of STAGES steps that each warp fills for itself with cp.async, STAGES - 1
-// steps ahead, in place of registers or a barrier of the block; warps that take the same weights for other rows run
-// close together and find them in the first-level cache. Channels beyond a multiple of four (images of 1 or 3) are read one
-// by one. The order of a sum is taps, then channels, four at a time, then the channels left over: it depends on the
-// layer alone.
+// Tile of a warp: 16 rows (pixels of any chain) by 32 output channels; where there are fewer channels, more rows. A
+// step is eight input channels of one tap: w of the step comes from global memory (the second-level cache holds it)
+// through a ring of STAGES steps that each warp fills for itself with cp.async, STAGES - 1 steps ahead, in place of
+// registers or a barrier of the block; warps that take the same weights for other rows run close together and find
+// them in the first-level cache. x comes from shared memory, where a pixel is an odd number of quads long, so that
+// the rows of a warp lie in different banks. Of 32 output channels a thread has 4 rows by 8 channels, 32 sums in
+// registers, over every other quad of input channels: 12 reads of 16 bytes for 128 multiply-adds; its partner has the
+// other quads, and they exchange at the end. With fewer channels it has 4 rows by 4 over all input channels: 16
+// reads. Which of the two is bound by reads and not by multiply-adds is for a card to say. Input channels beyond a
+// multiple of four (images of 1 or 3) come last, one by one, the weights of up to 24 of them at once. The order of a
+// sum depends on the layer alone.
 //
 // Tasks are dealt to warps there and back again, classes with most taps first, so that a warp with long tasks gets
 // short ones too.
 #pragma once
-#include "chain_op.cuh"
+#include "chain_tile.cuh"
 
-enum { STAGES = 6, RING = 4 * 32 };  // steps on their way to a warp, and the numbers of one
+enum { STEP = 8, STAGES = 3, RING = STEP * 32 };  // channels of a step, steps on their way, numbers of a step
 
-// One axis of a class of outputs: output start + i step reads input first + i * apart + j * turn for tap tap0 + j * tap_step.
-struct ChainAxis {
-  int count, start, step, first, apart, turn, tap0, tap_step, taps;
-};
-
-CHAIN_FN ChainAxis chain_axis(bool back, int size, int kernel, int stride, int before, int r0) {
-  if (!back) return {size, 0, 1, -before, stride, 1, 0, 1, kernel};
-  const int start = ((r0 - before) % stride + stride) % stride;
-  const int count = start < size ? (size - start + stride - 1) / stride : 0;
-  const int taps = r0 < kernel ? (kernel - r0 + stride - 1) / stride : 0;
-  return {count, start, stride, (start + before - r0) / stride, 1, -1, r0, stride, taps};
-}
-
-struct ChainTask {
-  ChainAxis h, w;
-  int row, out;  // its first row and output channel
-};
-
-// Task number `task` of an operation; false beyond the last.
-CHAIN_FN bool chain_task(const ChainOp& op, int chains, int task, ChainTask& found) {
-  const int rows_each = 4 * (32 / op.lanes), outs = op.padded / (4 * op.lanes), classes = op.back ? op.stride : 1;
-  for (int r = 0; r < classes; ++r) {
-    found.h = chain_axis(op.back, op.dst_h, op.kernel, op.stride, op.top, r);
-    for (int s = 0; s < classes; ++s) {
-      found.w = chain_axis(op.back, op.dst_w, op.kernel, op.stride, op.left, s);
-      const int tiles = (chains * found.h.count * found.w.count + rows_each - 1) / rows_each;
-      if (task < tiles * outs) {
-        found.row = task % tiles * rows_each;
-        found.out = task / tiles * 4 * op.lanes;
-        return true;
-      }
-      task -= tiles * outs;
-    }
-  }
-  return false;
-}
-
-// The taps of a task in order, and where their weights lie.
-struct ChainTaps {
+// The weights on their way to a warp. A lane copies every 32nd piece of 16 bytes of a step: STEP channels, or what is
+// left of the tap's whole quads, by the channels of the warp.
+struct ChainRing {
   const ChainOp& op;
-  const ChainTask& task;
-  int j, i;  // which tap along h, along w
+  const ChainBlock& at;
+  ChainTaps ahead;     // the tap of the next step to be fetched
+  const real* source;  // the lane's first piece of that step
+  int left;            // channels of that tap which are still to be fetched
+  int row, row_apart, from, apart, advance, fill, stage;
 
-  __device__ __forceinline__ bool left() const { return j < task.h.taps && task.w.taps > 0; }
-  __device__ __forceinline__ void next() {
-    if (++i == task.w.taps) i = 0, ++j;
-  }
-  __device__ __forceinline__ int weights() const {
-    const int r = task.h.tap0 + j * task.h.tap_step, s = task.w.tap0 + i * task.w.tap_step;
-    return op.w + (r * op.kernel + s) * op.C * op.padded + task.out;
-  }
-};
-
-// The four rows of a thread: a chain and an input pixel each.
-struct ChainRows {
-  int base[4], h[4], w[4];
-
-  __device__ __forceinline__ void find(const ChainOp& op, const ChainBlock& at, const ChainTask& task, int lane_row) {
-    const int apart = 32 / op.lanes, pixels = task.h.count * task.w.count, rows = at.chains * pixels;
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const int row = min(task.row + k * apart + lane_row, rows - 1);  // a row too many is computed and not kept
-      const int n = row / pixels, p = row % pixels / task.w.count, q = row % task.w.count;
-      base[k] = n * at.stride + op.src;
-      h[k] = p * task.h.apart + task.h.first;
-      w[k] = q * task.w.apart + task.w.first;
-    }
-  }
-  // The input pixel of row k under a tap.
-  __device__ __forceinline__ const real* pixel(const ChainOp& op, const ChainBlock& at, const ChainTaps& tap, int k) const {
-    const int y = h[k] + tap.j * tap.task.h.turn, x = w[k] + tap.i * tap.task.w.turn;
-    const bool inside = y >= 0 && y < op.src_h && x >= 0 && x < op.src_w;
-    return inside ? at.memory + base[k] + (y * op.src_w + x) * op.src_pitch : at.zeros;
-  }
-};
-
-// What a lane copies of the weights of a step, four channels by the channels of the warp: every 32nd piece of 16 bytes.
-struct ChainFetch {
-  int pieces, from, from_apart, to;
-
-  __device__ __forceinline__ ChainFetch(const ChainOp& op, int lane) {
+  __device__ __forceinline__ ChainRing(const ChainOp& op, const ChainBlock& at, const ChainTask& task, int lane)
+      : op(op), at(at), ahead{op, task, 0, 0}, left(op.C / 4 * 4), fill(0), stage(0) {
     const int each = 16 / sizeof(real), per_row = 4 * op.lanes / each;
-    pieces = (4 * per_row - lane + 31) / 32;
-    from = lane / per_row * op.padded + lane % per_row * each;
-    from_apart = 32 / per_row * op.padded;
-    to = lane * each;
-  }
-  // Begin to copy the step whose first channel's weights lie at `weights`.
-  __device__ __forceinline__ void begin(const ChainBlock& at, int stage, int weights) const {
+    row = lane / per_row;  // channel of the lane's first piece; the next piece lies row_apart channels on
+    row_apart = 32 / per_row;
+    from = row * op.padded + lane % per_row * each;
+    apart = row_apart * op.padded;
+    advance = STEP * op.padded;
+    source = at.params + ahead.weights() + from;
+    __syncwarp(EBM_ALL_LANES);  // every lane has read the last task's weights
 #pragma unroll
-    for (int i = 0; i < (int)sizeof(real) / 4; ++i) {
-      if (i < pieces) {
-        ebm_cp_async16_l1(at.ring + stage * RING + to + i * 32 * (16 / (int)sizeof(real)),
-                          at.params + weights + from + i * from_apart);
-      }
-    }
+    for (int i = 0; i < STAGES - 1; ++i) fetch();
   }
-};
-
-// sums += x w over whole quads of channels, through the ring.
-CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows, int lane,
-                          real (&sums)[4][4]) {
-  const int quads = op.C / 4, steps = task.h.taps * task.w.taps * quads, width = 4 * op.lanes;
-  if (steps == 0) return;
-  const int column = lane % op.lanes * 4, quad_apart = 4 * op.padded;
-  const ChainFetch fetch(op, lane);
-  ChainTaps ahead = {op, task, 0, 0}, tap = {op, task, 0, 0};
-  int ahead_quad = 0, ahead_weights = ahead.weights(), quad = 0, stage = 0, fill = 0;
-  const real* x[4] = {at.zeros, at.zeros, at.zeros, at.zeros};
-  __syncwarp(EBM_ALL_LANES);  // every lane has read the last task's weights
-#pragma unroll 1
-  for (int step = 1 - STAGES; step < steps; ++step) {
-    if (step >= 0) {
-      ebm_cp_async_wait<STAGES - 2>();
-      __syncwarp(EBM_ALL_LANES);  // the step's weights are there for all lanes, and the stage filled next has been read by all
-    }
-    if (step + STAGES - 1 < steps) {
-      fetch.begin(at, fill, ahead_weights);
-      ahead_weights += quad_apart;
-      if (++ahead_quad == quads) {
-        ahead_quad = 0;
-        ahead.next();
-        ahead_weights = ahead.weights();
+  // Begin to copy one more step, if there is one.
+  __device__ __forceinline__ void fetch() {
+    if (ahead.left()) {
+      const int each = 16 / sizeof(real), lane = threadIdx.x % 32;
+      real* const to = at.ring + fill * RING + lane * each;
+#pragma unroll
+      for (int i = 0; i < STEP * (int)sizeof(real) / 16; ++i) {
+        if (row + i * row_apart < min((int)STEP, left)) ebm_cp_async16_l1(to + i * 32 * each, source + i * apart);
       }
-      if (++fill == STAGES) fill = 0;
+      fill = fill == STAGES - 1 ? 0 : fill + 1;
+      left -= STEP;
+      source += advance;
+      if (left <= 0) {
+        left = op.C / 4 * 4;
+        ahead.next();
+        source = at.params + ahead.weights() + from;
+      }
     }
     ebm_cp_async_commit();
-    if (step < 0) continue;
-    if (quad == 0) {
+  }
+  // The weights of the next step, and a fetch of another one.
+  __device__ __forceinline__ const real* next() {
+    ebm_cp_async_wait<STAGES - 2>();
+    __syncwarp(EBM_ALL_LANES);  // the step is there for all lanes, and all have read the stage that is filled now
+    fetch();
+    const real* const step = at.ring + stage * RING;
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
+    return step;
+  }
+};
+
+// sums += x w for the next `quads` quads of channels.
+template <int quads>
+CHAIN_FN void chain_step(const real* weights, int width, const real* (&x)[4], real (&sums)[4][4]) {
 #pragma unroll
-      for (int k = 0; k < 4; ++k) x[k] = rows.pixel(op, at, tap, k);
-      tap.next();
-      quad = quads;
-    }
-    --quad;
-    const real* const weights = at.ring + stage * RING + column;
-    if (++stage == STAGES) stage = 0;
+  for (int quad = 0; quad < quads; ++quad) {
     Real4 w[4];
 #pragma unroll
-    for (int c = 0; c < 4; ++c) w[c] = ebm_load4(weights + c * width);
+    for (int c = 0; c < 4; ++c) w[c] = ebm_load4(weights + (4 * quad + c) * width);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const Real4 value = ebm_load4(x[k]);
-      x[k] += 4;
+      const Real4 value = ebm_load4(x[k] + 4 * quad);
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
 #pragma unroll
@@ -173,26 +96,107 @@ CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTa
       }
     }
   }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) x[k] += 4 * quads;
 }
 
-// sums += x w over the channels that no whole quad holds.
-CHAIN_FN void chain_rest(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows, int lane,
-                         real (&sums)[4][4]) {
-  const int first = op.C / 4 * 4, column = lane % op.lanes * 4;
-  if (first == op.C) return;
+// sums += x w over whole quads of channels, through the ring.
+CHAIN_FN void chain_quads(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows,
+                          int lane, real (&sums)[4][4]) {
+  const int steps = op.C / STEP, width = 4 * op.lanes, column = chain_quad(op, lane) * 4;
+  if (op.C < 4) return;
+  ChainRing ring(op, at, task, lane);
   for (ChainTaps tap = {op, task, 0, 0}; tap.left(); tap.next()) {
-    const real* const weights = at.params + tap.weights() + column;
     const real* x[4];
 #pragma unroll
     for (int k = 0; k < 4; ++k) x[k] = rows.pixel(op, at, tap, k);
-    for (int c = first; c < op.C; ++c) {
-      const Real4 w = ebm_load4(weights + c * op.padded);
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) chain_step<STEP / 4>(ring.next() + column, width, x, sums);
+    if (op.C % STEP >= 4) chain_step<1>(ring.next() + column, width, x, sums);
+  }
+}
+
+// The same where a warp has all eight quads of output channels. A lane takes two of them, its own and its partner's,
+// and half of the channels of a step: 12 reads of 16 bytes for 128 multiply-adds in place of 16. At the end the two
+// lanes exchange: each keeps its own quad, the sum over both halves of the channels.
+CHAIN_FN void chain_pairs(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows,
+                          int lane, real (&sums)[4][4]) {
+  const int steps = op.C / STEP, quad = chain_quad(op, lane), half = quad / 4 * 4, width = 4 * QUADS;
+  const int own = half * width + 4 * quad, partner = half * width + 4 * (quad ^ 4);
+  if (op.C < 4) return;
+  real others[4][4] = {};
+  ChainRing ring(op, at, task, lane);
+  for (ChainTaps tap = {op, task, 0, 0}; tap.left(); tap.next()) {
+    const real* x[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) x[k] = rows.pixel(op, at, tap, k) + half;
+    const int last = steps + (op.C % STEP >= 4);
+#pragma unroll 1
+    for (int step = 0; step < last; ++step) {
+      const real* const weights = ring.next();
+      if (step < steps || half == 0) {  // the last step may have channels for the first half only
+        Real4 value[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) value[k] = ebm_load4(x[k] + STEP * step);
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          const Real4 w = ebm_load4(weights + own + c * width), v = ebm_load4(weights + partner + c * width);
+#pragma unroll
+          for (int k = 0; k < 4; ++k) {
+#pragma unroll
+            for (int o = 0; o < 4; ++o) {
+              sums[k][o] += value[k].c[c] * w.c[o];
+              others[k][o] += value[k].c[c] * v.c[o];
+            }
+          }
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+#pragma unroll
+    for (int o = 0; o < 4; ++o) sums[k][o] += __shfl_xor_sync(EBM_ALL_LANES, others[k][o], 16);
+  }
+}
+
+// sums += x w over the channels that no whole quad holds, of all taps: as many rows of weights at once as the ring
+// holds.
+CHAIN_FN void chain_rest(const ChainOp& op, const ChainBlock& at, const ChainTask& task, const ChainRows& rows,
+                         int lane, real (&sums)[4][4]) {
+  const int first = op.C / 4 * 4, rest = op.C - first, total = task.h.taps * task.w.taps * rest;
+  if (total == 0) return;
+  const int each = 16 / sizeof(real), width = 4 * op.lanes, per_row = width / each, column = chain_quad(op, lane) * 4;
+  ChainTaps tap = {op, task, 0, 0};
+  const real* x[4] = {at.zeros, at.zeros, at.zeros, at.zeros};
+  int c = first;
+  for (int begin = 0; begin < total; begin += STAGES * STEP) {
+    const int count = min((int)(STAGES * STEP), total - begin);
+    __syncwarp(EBM_ALL_LANES);  // every lane has read the rows before
+    for (int piece = lane; piece < count * per_row; piece += 32) {
+      const int number = begin + piece / per_row, place = number / rest;
+      const ChainTaps its = {op, task, place / task.w.taps, place % task.w.taps};
+      const int weights = its.weights() + (first + number % rest) * op.padded;
+      ebm_cp_async16_l1(at.ring + piece * each, at.params + weights + piece % per_row * each);
+    }
+    ebm_cp_async_commit();
+    ebm_cp_async_wait<0>();
+    __syncwarp(EBM_ALL_LANES);
+#pragma unroll 1
+    for (int i = 0; i < count; ++i) {
+      if (c == first) {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) x[k] = rows.pixel(op, at, tap, k) + first;
+        tap.next();
+      }
+      const Real4 w = ebm_load4(at.ring + i * width + column);
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        const real value = x[k][c];
+        const real value = x[k][c - first];
 #pragma unroll
         for (int o = 0; o < 4; ++o) sums[k][o] += value * w.c[o];
       }
+      if (++c == op.C) c = first;
     }
   }
 }
@@ -201,12 +205,12 @@ CHAIN_FN void chain_rest(const ChainOp& op, const ChainBlock& at, const ChainTas
 CHAIN_FN void chain_keep(const ChainOp& op, const ChainBlock& at, const ChainTask& task, int lane,
                          const real (&sums)[4][4]) {
   const int apart = 32 / op.lanes, pixels = task.h.count * task.w.count, rows = at.chains * pixels;
-  const int out = task.out + lane % op.lanes * 4;
+  const int out = task.out + chain_quad(op, lane) * 4;
   Real4 b = {{0, 0, 0, 0}};
   if (op.b >= 0) b = ebm_load4(at.params + op.b + out);
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    const int row = task.row + k * apart + lane / op.lanes;
+    const int row = task.row + k * apart + chain_row(op, lane);
     if (row >= rows || out >= op.O) continue;
     const int n = row / pixels, p = row % pixels / task.w.count, q = row % task.w.count;
     const int pixel = (task.h.start + p * task.h.step) * op.dst_w + task.w.start + q * task.w.step;
@@ -233,9 +237,13 @@ CHAIN_FN void chain_linear(const ChainOp& op, const ChainBlock& at) {
     const int turn = round % 2 == 0 ? warp : CHAIN_WARPS - 1 - warp;
     if (!chain_task(op, at.chains, round * CHAIN_WARPS + turn, task)) break;
     ChainRows rows;
-    rows.find(op, at, task, lane / op.lanes);
+    rows.find(op, at, task, chain_row(op, lane));
     real sums[4][4] = {};
-    chain_quads(op, at, task, rows, lane, sums);
+    if (op.lanes == QUADS) {
+      chain_pairs(op, at, task, rows, lane, sums);
+    } else {
+      chain_quads(op, at, task, rows, lane, sums);
+    }
     chain_rest(op, at, task, rows, lane, sums);
     chain_keep(op, at, task, lane, sums);
   }

@@ -1,13 +1,13 @@
 // NORM and NORM_BACK: group_norm with its activation, on values in shared memory, and the way back.
 //
 //   NORM        x_hat = (y - mean) r in the place of y,   a = act(gamma x_hat + beta) [+ add]
-//   NORM_BACK   e = da act'(gamma x_hat + beta) gamma,    dy = r (e - mean(e) - x_hat mean(e x_hat)) in the place of x_hat
+//   NORM_BACK   e = da act'(gamma x_hat + beta) gamma,    dy = r (e - mean(e) - x_hat mean(e x_hat)), in y's place
 //
 // A warp takes one group of one chain, or, where groups are narrower than its lanes along channels, as many whole
-// groups as those lanes hold. lanes of them lie along channels and the other 32 / lanes along pixels, which for a value
-// with an odd number of quads a pixel puts them in 32 different banks. The sums of a group are made by shuffles in a fixed
-// order that depends on pixels, channels and groups alone. The variance comes from a second pass over y - mean.
-// Elements: y is read three times and written once, and backwards x_hat and da are read twice; act and act' are
+// groups as those lanes hold. lanes of them lie along channels and the other 32 / lanes along pixels, which for a
+// value with an odd number of quads a pixel puts them in 32 different banks. The sums of a group are made by shuffles
+// in a fixed order that depends on pixels, channels and groups alone. The variance comes from a second pass over y -
+// mean. Elements: y is read three times and written once, and backwards x_hat and da are read twice; act and act' are
 // taken once each (twice where da must be kept for the skip).
 #pragma once
 #include "chain_op.cuh"
@@ -44,10 +44,12 @@ CHAIN_FN void chain_norm(const ChainOp& op, const ChainBlock& at) {
     real* const y = at.memory + span.place + op.src;
     real sum = 0, square = 0;
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
+#pragma unroll 4
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) sum += y[p * op.src_pitch + c];
     }
     const real mean = chain_group_sum(op, sum) / count;
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
+#pragma unroll 4
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) {
         const real centred = y[p * op.src_pitch + c] - mean;
         square += centred * centred;
@@ -59,6 +61,7 @@ CHAIN_FN void chain_norm(const ChainOp& op, const ChainBlock& at) {
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
       if (span.lane_p == 0 && c % per_group == 0) at.memory[span.place + op.r + c / per_group] = r;
       const real gamma = at.params[op.gamma + c], beta = at.params[op.beta + c];
+#pragma unroll 1  // the activation's code is long
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) {
         const real x_hat = (y[p * op.src_pitch + c] - mean) * r;
         y[p * op.src_pitch + c] = x_hat;
@@ -81,6 +84,7 @@ CHAIN_FN void chain_norm_back(const ChainOp& op, const ChainBlock& at) {
     real sum = 0, along = 0;
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
       const real gamma = at.params[op.gamma + c], beta = at.params[op.beta + c];
+#pragma unroll 1  // the activation's code is long
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) {
         const real x_hat = y[p * op.src_pitch + c];
         const real e = da[p * op.dst_pitch + c] * activation_slope(op.code, gamma * x_hat + beta) * gamma;
@@ -93,6 +97,7 @@ CHAIN_FN void chain_norm_back(const ChainOp& op, const ChainBlock& at) {
     for (int c = span.lane_c; c < span.end; c += op.lanes) {
       const real r = at.memory[span.place + op.r + c / per_group];
       const real gamma = at.params[op.gamma + c], beta = at.params[op.beta + c];
+#pragma unroll 1  // the activation's code is long
       for (int p = span.lane_p; p < op.pixels; p += span.apart_p) {
         const real x_hat = y[p * op.src_pitch + c];
         real e = da[p * op.dst_pitch + c];

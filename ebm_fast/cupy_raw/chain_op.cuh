@@ -15,14 +15,15 @@ struct ChainOp {
   int keep, parts, divisor;
 };
 
-// What the table says before its operations (chain_plan.HEAD, in this order): places of the state x, of the point `at` where
-// energy E and gradient g are taken, and of these two; C and pitch of x; a chain's elements D and stride; and how
-// the update deals a chain's quads out: `slices` of `each` quads, `lanes` lanes to a slice.
+// What the table says before its operations (chain_plan.HEAD, in this order): places of the state x, of the point
+// `at` where energy E and gradient g are taken, and of these two; C and pitch of x; a chain's elements D and stride;
+// and how the update deals a chain's quads out: `slices` of `each` quads, `lanes` lanes to a slice.
 struct ChainHead {
   int ops, x, at, E, g, C, pitch, D, stride, zeros, slices, each, lanes;
 };
 
-// The chains of one block. Element (pixel, c) of a value of chain n lies at memory + n * stride + value + pixel * pitch + c.
+// The chains of one block. Element (pixel, c) of a value of chain n lies at memory + n * stride + value + pixel *
+// pitch + c.
 struct ChainBlock {
   real* memory;
   int stride, chains;

@@ -1,7 +1,6 @@
-"""A network as a list of small operations on shared memory: what the persistent chain (chain.cu) runs.
+"""Small operations on shared memory, of which the persistent chain (chain.cu) makes a network.
 
-    plan(spec, noise_first) -> Plan      every operation of energy and gradient in order, where each value lies in a
-                                         chain's piece of shared memory, and how the parameters are packed
+    Plan      operations in order, where each value lies in a chain's piece of shared memory, how parameters are packed
 
 A value is an array (pixels, C) of one chain; its place is found by first fit over the operations during which it is
 needed, so that gradients take the room of activations that nobody reads again. A convolution keeps its output only
@@ -12,15 +11,9 @@ the next convolution. Nothing here depends on how many chains a block holds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-
-from ebm_ref.contracts import flat_size
-from ebm_ref.specs import ConvSpec, MLPSpec
-
-from .activation import activation_code
 
 # The table starts with these numbers, in the order of struct ChainHead in chain_op.cuh.
 HEAD = ("ops", "x", "at", "E", "g", "C", "pitch", "D", "stride", "zeros", "slices", "each", "lanes")
@@ -120,15 +113,15 @@ class Plan:
 
     def linear(
         self, name: str, size: tuple[int, int], conv: tuple[int, int, str], C: int, O: int,
-        src: Value, dst: Value, back: bool = False, add: bool = False, bias: bool = True,
+        src: Value, dst: Value, back: bool = False, add: bool = False,
     ) -> None:  # fmt: skip
-        """dst (+)= conv2d(src) + b, or, back, its adjoint in the input. size: H, W of the input; conv: R, stride, pad."""
+        """dst (+)= conv2d(src) + b, or, back, its adjoint in x. size: H, W of x; conv: R, stride, padding."""
         (H, W), (R, stride, padding) = size, conv
         (P, top), (Q, left) = extent(H, R, stride, padding), extent(W, R, stride, padding)
         many, few = (O, C) if back else (C, O)  # channels read, channels made
         lanes = min(QUAD_LANES, 1 << (-(-few // 4) - 1).bit_length())
         w = self.pack(f"{name}.w", R * R, C, O, back, 4 * lanes)
-        b = self.pack(f"{name}.b", 1, 1, O, False, 4 * QUAD_LANES) if bias and not back else NONE
+        b = self.pack(f"{name}.b", 1, 1, O, False, 4 * QUAD_LANES) if not back else NONE
         (src_h, src_w), (dst_h, dst_w) = ((P, Q), (H, W)) if back else ((H, W), (P, Q))
         self.zeros = max(self.zeros, -(-many // 4) * 4)
         self.op(
@@ -160,8 +153,8 @@ class Plan:
         lanes = next(n for n in (4, 8, 16, 32) if n * y.pixels >= 32 or n == 32)  # along channels; the rest: pixels
         within = per_group if per_group < lanes and per_group & (per_group - 1) == 0 else lanes
         numbers = {
-            "src_pitch": y.pitch, "dst_pitch": dst.pitch, "pixels": y.pixels, "C": y.C, "groups": groups, "lanes": lanes,
-            "parts": within, "code": code, "gamma": gamma, "beta": beta, "r": self.value(1, groups),
+            "src_pitch": y.pitch, "dst_pitch": dst.pitch, "pixels": y.pixels, "C": y.C, "groups": groups,
+            "lanes": lanes, "parts": within, "code": code, "gamma": gamma, "beta": beta, "r": self.value(1, groups),
         }  # fmt: skip
         self.op("NORM", src=y, dst=dst, add=NONE if add is None else add, **numbers)
         return numbers
@@ -199,7 +192,7 @@ class Plan:
 
     @property
     def quads(self) -> int:
-        return -(-self.x.pixels * self.x.C // 4)
+        return int(-(-self.x.pixels * self.x.C // 4))
 
     def table(self) -> np.ndarray:
         """HEAD, then a row of FIELDS for each operation, int32."""
@@ -227,91 +220,3 @@ def extent(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]
         return -(-(size - kernel + 1) // stride), 0
     out = -(-size // stride)
     return out, max((out - 1) * stride + kernel - size, 0) // 2
-
-
-@lru_cache(maxsize=64)
-def plan(spec: Any, noise_first: bool) -> Plan:
-    """The plan of a ConvSpec or an MLPSpec."""
-    P = Plan()
-    image = isinstance(spec, ConvSpec)
-    C = spec.shape[2] if image else flat_size(spec.shape)
-    P.x = P.value(flat_size(spec.shape) // C, C)
-    P.at = P.value(P.x.pixels, C) if noise_first else P.x
-    if image:
-        conv_ops(P, spec)
-    else:
-        mlp_ops(P, spec)
-    return P.freeze()
-
-
-def conv_ops(P: Plan, spec: ConvSpec) -> None:
-    """Energy and gradient of a convolutional energy."""
-    code = activation_code(spec.activation)
-    (H, W, C), h, blocks = spec.shape, P.at, []
-    for i, (O, stride) in enumerate(zip(spec.channels, spec.strides, strict=True)):
-        size, conv, below = (H, W), (spec.kernel, stride, spec.padding), h
-        H, W = (extent(n, *conv)[0] for n in size)
-        y = P.value(H * W, O)
-        P.linear(f"conv{i}", size, conv, C, O, below, y)
-        add = None
-        if spec.has_skip_conv(i):
-            h = add = P.value(H * W, O)
-            P.linear(f"skip{i}", size, (1, stride, "SAME"), C, O, below, h)
-        elif spec.residual and i > 0:
-            h = add = below  # in place: nobody else reads the block's input again
-        else:
-            h, add = P.value(H * W, O), below if spec.residual else None
-        blocks.append((size, conv, C, O, y, P.norm(f"norm{i}", y, spec.groups(i), code, h, add)))
-        C = O
-    half, divisor = max(1, C // 2), H * W if spec.pool == "mean" else 1
-    pooled = P.value(1, C)
-    P.op("POOL", src=h, src_pitch=h.pitch, dst=pooled, pixels=H * W, C=C, divisor=divisor)
-    hidden = P.dense("head", C, half, pooled)
-    bent = P.value(1, half)
-    P.op("ACT", src=hidden, dst=bent, C=half, code=code)
-    P.E = P.dense("out", half, 1, bent)
-
-    slope = P.value(1, half)
-    P.op("FILL", dst=slope, C=half, w=P.pack("out.w", 1, half, 1, True))
-    P.op("ACT_BACK", src=hidden, dst=slope, C=half, code=code)
-    dpooled = P.dense("head", C, half, hidden, back=True)
-    dh = P.value(H * W, C)
-    P.op("POOL_BACK", src=dpooled, dst=dh, dst_pitch=dh.pitch, pixels=H * W, C=C, divisor=divisor)
-    for i, (size, conv, C, O, y, norm) in reversed(list(enumerate(blocks))):
-        if spec.has_skip_conv(i):
-            dx = P.value(size[0] * size[1], C)
-            P.linear(f"skip{i}", size, (1, conv[1], "SAME"), C, O, dh, dx, back=True)
-        elif spec.residual:
-            dx = dh
-        P.norm_back(norm, y, dh, keep=spec.residual and not spec.has_skip_conv(i))
-        if not spec.residual:
-            dx = P.value(size[0] * size[1], C)
-        P.linear(f"conv{i}", size, conv, C, O, y, dx, back=True, add=spec.residual)
-        dh = dx
-    P.g = dh
-
-
-def mlp_ops(P: Plan, spec: MLPSpec) -> None:
-    """Energy and gradient of a multilayer perceptron."""
-    code = activation_code(spec.activation)
-    h, layers = P.at, []
-    for i, O in enumerate(spec.hidden):
-        C = h.C
-        y = P.dense(f"linear{i}", C, O, h, thin=False)
-        h = P.value(1, O)
-        norm = None
-        if spec.layer_norm:
-            norm = P.norm(f"norm{i}", y, 1, code, h, None)
-        else:
-            P.op("ACT", src=y, dst=h, C=O, code=code)
-        layers.append((C, O, y, norm))
-    P.E = P.dense("out", h.C, 1, h)
-    dh = P.value(1, h.C)
-    P.op("FILL", dst=dh, C=h.C, w=P.pack("out.w", 1, h.C, 1, True))
-    for i, (C, O, y, norm) in reversed(list(enumerate(layers))):
-        if norm is not None:
-            P.norm_back(norm, y, dh)
-        else:
-            P.op("ACT_BACK", src=y, dst=dh, C=O, code=code)
-        dh = P.dense(f"linear{i}", C, O, y, back=True, thin=False)
-    P.g = dh

@@ -30,14 +30,34 @@ CHAIN_FN ChainSlice chain_slice(const ChainHead& head, const ChainBlock& at, int
   return {n, n * at.stride, task, s * head.each + lane % head.lanes, min((s + 1) * head.each, quads), true};
 }
 
-#define CHAIN_SLICES(base)                                                                   \
-  for (int base = threadIdx.x / 32 * (32 / head.lanes); base < at.chains * head.slices; \
-       base += CHAIN_THREADS / head.lanes)
+#define CHAIN_SLICES(base)                                                                                  \
+  _Pragma("unroll 1") for (int base = threadIdx.x / 32 * (32 / head.lanes); base < at.chains * head.slices; \
+                           base += CHAIN_THREADS / head.lanes)
 
-// Where element d of an image lies.
-CHAIN_FN int chain_element(const ChainHead& head, int d) {
-  return head.pitch == head.C ? d : d / head.C * head.pitch + d % head.C;
+// Where the elements of quad q of a chain lie, those that exist.
+struct ChainPlaces {
+  int d[4], count;
+};
+
+CHAIN_FN ChainPlaces chain_places(const ChainHead& head, int place, int q) {
+  ChainPlaces at;
+  at.count = min(4, head.D - 4 * q);
+  if (head.pitch == head.C) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) at.d[j] = place + 4 * q + j;
+    return at;
+  }
+  int pixel = 4 * q / head.C, c = 4 * q % head.C;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    at.d[j] = place + pixel * head.pitch + c;
+    if (++c == head.C) c = 0, ++pixel;
+  }
+  return at;
 }
+
+#define CHAIN_QUADS(slice, q) \
+  _Pragma("unroll 1") for (int q = slice.first; q < slice.end; q += head.lanes)
 
 CHAIN_FN bool chain_alive(const ChainHead& head, const ChainBlock& at, int n) {
   int bad = 0;
@@ -45,33 +65,46 @@ CHAIN_FN bool chain_alive(const ChainHead& head, const ChainBlock& at, int n) {
   return bad == 0;
 }
 
-CHAIN_FN void chain_jitter(const ChainHead& head, const ChainBlock& at, const ChainUpdate& u, const u32* ids, u32 step) {
+// Remember what any lane of the slice has met.
+CHAIN_FN void chain_mark(const ChainHead& head, const ChainBlock& at, const ChainSlice& slice, int bad) {
+  for (int bit = 1; bit < head.lanes; bit *= 2) bad |= __shfl_xor_sync(EBM_ALL_LANES, bad, bit);
+  if (bad && slice.mine && threadIdx.x % head.lanes == 0) at.bad[slice.number] = 1;
+}
+
+// to = from, for the elements of a slice.
+CHAIN_FN void chain_copy(const ChainHead& head, const ChainBlock& at, const ChainSlice& slice, int to, int from) {
+  CHAIN_QUADS(slice, q) {
+    const ChainPlaces places = chain_places(head, slice.place, q);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (j < places.count) at.memory[places.d[j] + to] = at.memory[places.d[j] + from];
+    }
+  }
+}
+
+CHAIN_FN void chain_jitter(const ChainHead& head, const ChainBlock& at, const ChainUpdate& u, const u32* ids,
+                           u32 step) {
   CHAIN_SLICES(base) {
     const ChainSlice slice = chain_slice(head, at, base);
     int bad = 0;
-    for (int q = slice.first; q < slice.end; q += head.lanes) {
+    CHAIN_QUADS(slice, q) {
       const Real4 noise = langevin_normals((u32)q, ids[slice.n], step, u.stream, u.k0, u.k1);
+      const ChainPlaces places = chain_places(head, slice.place, q);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        if (4 * q + j >= head.D) continue;
-        const int d = slice.place + chain_element(head, 4 * q + j);
+        if (j >= places.count) continue;
+        const int d = places.d[j];
         const real moved = langevin_box(at.memory[d + head.x] + u.sigma * noise.c[j], u.low, u.high);
         bad |= !langevin_finite(moved);
         at.memory[d + head.at] = moved;
       }
     }
-    if (bad) at.bad[slice.number] = 1;  // by any lane of the slice: all of them write the same
+    chain_mark(head, at, slice, bad);
   }
   __syncthreads();
   CHAIN_SLICES(base) {
     const ChainSlice slice = chain_slice(head, at, base);
-    if (!slice.mine || chain_alive(head, at, slice.n)) continue;
-    for (int q = slice.first; q < slice.end; q += head.lanes) {
-      for (int j = 0; j < 4 && 4 * q + j < head.D; ++j) {
-        const int d = slice.place + chain_element(head, 4 * q + j);
-        at.memory[d + head.at] = at.memory[d + head.x];
-      }
-    }
+    if (slice.mine && !chain_alive(head, at, slice.n)) chain_copy(head, at, slice, head.at, head.x);
   }
   __syncthreads();
 }
@@ -81,9 +114,12 @@ CHAIN_FN void chain_squares(const ChainHead& head, const ChainBlock& at, const C
   CHAIN_SLICES(base) {
     const ChainSlice slice = chain_slice(head, at, base);
     Squares plain = {0, 0, 0}, clipped = {0, 0, 0};
-    for (int q = slice.first; q < slice.end; q += head.lanes) {
-      for (int j = 0; j < 4 && 4 * q + j < head.D; ++j) {
-        const real g = at.memory[slice.place + head.g + chain_element(head, 4 * q + j)];
+    CHAIN_QUADS(slice, q) {
+      const ChainPlaces places = chain_places(head, slice.place + head.g, q);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if (j >= places.count) continue;
+        const real g = at.memory[places.d[j]];
         squares_add(plain, g);
         squares_add(clipped, langevin_clip(g, u.clip));
       }
@@ -116,41 +152,35 @@ CHAIN_FN void chain_move(const ChainHead& head, const ChainBlock& at, const Chai
                          real* energies, real* norms) {
   CHAIN_SLICES(base) {
     const ChainSlice slice = chain_slice(head, at, base);
-    if (!slice.mine) continue;
     const real E = at.memory[slice.place + head.E];
     const Squares plain = chain_total(head, at, slice.n, 0);
     const real factor = langevin_factor(squares_norm(chain_total(head, at, slice.n, 1)), u.clip_norm);
-    if (slice.number % head.slices == 0 && threadIdx.x % head.lanes == 0) {
+    if (slice.mine && slice.number % head.slices == 0 && threadIdx.x % head.lanes == 0) {
       energies[slice.n] = E;
       norms[slice.n] = squares_norm(plain);
     }
     int bad = !langevin_finite(E) || !squares_finite(plain);
-    for (int q = slice.first; q < slice.end; q += head.lanes) {
+    CHAIN_QUADS(slice, q) {
+      const ChainPlaces places = chain_places(head, slice.place, q);
       Real4 noise = {{0, 0, 0, 0}};
       if (!u.noise_first && u.sigma > 0) noise = langevin_normals((u32)q, ids[slice.n], step, u.stream, u.k0, u.k1);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        if (4 * q + j >= head.D) continue;
-        const int d = slice.place + chain_element(head, 4 * q + j);
+        if (j >= places.count) continue;
+        const int d = places.d[j];
         const real slope = langevin_clip(at.memory[d + head.g], u.clip) * factor;
         const real moved = langevin_move(at.memory[d + head.at], slope, noise.c[j], u.eta, u.sigma, u.low, u.high);
         bad |= !langevin_finite(moved);
         at.memory[d + head.g] = moved;
       }
     }
-    if (bad) at.bad[slice.number] = 1;
+    chain_mark(head, at, slice, bad);
   }
 }
 
 CHAIN_FN void chain_commit(const ChainHead& head, const ChainBlock& at) {
   CHAIN_SLICES(base) {
     const ChainSlice slice = chain_slice(head, at, base);
-    if (!slice.mine || !chain_alive(head, at, slice.n)) continue;
-    for (int q = slice.first; q < slice.end; q += head.lanes) {
-      for (int j = 0; j < 4 && 4 * q + j < head.D; ++j) {
-        const int d = slice.place + chain_element(head, 4 * q + j);
-        at.memory[d + head.x] = at.memory[d + head.g];
-      }
-    }
+    if (slice.mine && chain_alive(head, at, slice.n)) chain_copy(head, at, slice, head.x, head.g);
   }
 }

@@ -1,10 +1,10 @@
 // Blocks that wait for one another.
 //
-//   ebm_cluster_sync()                   every thread of the cluster has come, and what it wrote to shared memory is seen
+//   ebm_cluster_sync()                   every thread of the cluster has come; what it wrote to shared memory is seen
 //   ebm_cluster_rank()                   this block's place in its cluster
 //   ebm_cluster_shared(p, rank)          the shared variable at p, in block `rank` of the cluster
-//   ebm_grid_sync(arrived)               every thread of the grid has come; arrived: a counter, 0 before the launch. All
-//                                        blocks must be on the card at once, so the launch must be a cooperative one
+//   ebm_grid_sync(arrived)               every thread of the grid has come; arrived: a counter, 0 before the launch.
+//                                        All blocks must be on the card at once, so the launch must be a cooperative one
 // A kernel of clusters of n blocks says `void EBM_CLUSTER(n) name(...)` and EBM_EXPORT(name, n); one that waits for the
 // whole grid says EBM_EXPORT(name, EBM_WHOLE_GRID).
 #pragma once

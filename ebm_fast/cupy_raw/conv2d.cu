@@ -7,14 +7,39 @@
 // multiplied. With up to 4 columns no tile is worth it: there a few lanes share the sum of one pixel and add up by
 // shuffles. Per output number: 2 taps x channels operations; bytes: a tile of P pixels and J columns reads
 // (P + J) / (P J) numbers of A and B a product. Jets: filters stay plain, each coefficient is one more product.
-// Launch: pixels along x, columns along y, classes along z (the last two strided). Deterministic: one thread, or one team
-// of lanes in a fixed order, makes each sum.
+// Launch: pixels along x, columns along y, classes along z (the last two strided). Deterministic: one thread, or one
+// team of lanes in a fixed order, makes each sum.
 #include "conv2d.cuh"
 
 static const int DEPTH = 16;  // terms of the sum in shared memory at a time
 static const int PAD = 4;     // numbers between two of their rows, against bank conflicts
 
 JET_FN void store(const Gather& g, i64 at, Jet y) { g.out[at] = g.add ? g.out[at] + y : y; }
+
+// Jets y[0..4) of one pixel from `column` on: 16 bytes at a time where all of the output is laid out so (`whole`).
+JET_FN void store_row(const Gather& g, i64 pixel, int column, const Jet* y, bool whole) {
+  const i64 at = pixel * g.columns + column;
+  if (whole) {
+    if (column >= g.columns) return;
+    real* out = reinterpret_cast<real*>(g.out + at);
+#pragma unroll
+    for (int q = 0; q < JET; ++q) {
+      Real4 v;
+      if (g.add) v = ebm_load4(out + 4 * q);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const real mine = y[(4 * q + e) / JET].c[(4 * q + e) % JET];
+        v.c[e] = g.add ? v.c[e] + mine : mine;
+      }
+      ebm_store4(out + 4 * q, v);
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (column + j < g.columns) store(g, at + j, y[j]);
+    }
+  }
+}
 
 // ------------------------------------------------------------------------------------------------------------- tiles
 
@@ -24,6 +49,7 @@ JET_FN void gather_tile(const Gather& g, real* a_tile, real* b_tile, i64* src_of
   constexpr int THREADS = BM * BJ / 16, AW = BM + PAD, BW = BJ + PAD;
   const int t = threadIdx.x, tj = t % (BJ / 4), tm = t / (BJ / 4), kk = t % DEPTH;
   const i64 m0 = blockIdx.x * (i64)BM, pixels = gather_pixels(g);
+  const bool whole = g.columns % 4 == 0 && ebm_aligned16(g.out);
   if (m0 >= pixels) return;  // the whole block: its class has fewer pixels than the largest
   for (int i = t; i < BM; i += THREADS) {
     const bool there = m0 + i < pixels;
@@ -95,12 +121,8 @@ JET_FN void gather_tile(const Gather& g, real* a_tile, real* b_tile, i64* src_of
     if (depth == 0) __syncthreads();  // no tap reaches this class: still, the table is written
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const i64 out = out_of[4 * tm + i];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int column = j0 + 4 * tj + j;
-        if (out >= 0 && column < g.columns) store(g, out * g.columns + column, acc[i][j]);
-      }
+      const i64 pixel = out_of[4 * tm + i];
+      if (pixel >= 0) store_row(g, pixel, j0 + 4 * tj, acc[i], whole);
     }
   }
 }
@@ -158,26 +180,30 @@ JET_FN void gather_narrow(const Gather& g, int lanes) {
   EBM_SHARED(int, y_of, BM);                             \
   EBM_SHARED(int, x_of, BM)
 
-#define FORWARD_TILE(name, BM, BJ, BLOCKS)                                                                             \
-  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, BLOCKS)                                            \
-      name(const Jet* x, const real* w, const real* b, Jet* y, int N, GEOMETRY) {                              \
-    TILE_SHARED(BM, BJ);                                                                                       \
-    gather_tile<BM, BJ, false>(forward_gather(x, w, b, y, N, PLACES), a_tile, b_tile, src_of, out_of, y_of, x_of); \
+#define FORWARD_TILE(name, BM, BJ, BLOCKS)                                         \
+  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, BLOCKS)           \
+      name(const Jet* x, const real* w, const real* b, Jet* y, int N, GEOMETRY) {  \
+    TILE_SHARED(BM, BJ);                                                           \
+    const Gather g = forward_gather(x, w, b, y, N, PLACES);                        \
+    gather_tile<BM, BJ, false>(g, a_tile, b_tile, src_of, out_of, y_of, x_of);     \
   }
 
-#define BACK_TILE(name, BM, BJ, BLOCKS)                                                                                \
-  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, BLOCKS)                                            \
-      name(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY) {                                  \
-    TILE_SHARED(BM, BJ);                                                                                       \
-    for (i64 cls = blockIdx.z; cls < back_classes(H, W, stride); cls += gridDim.z) {                           \
-      __syncthreads(); /* the last class's table is read */                                                    \
-      gather_tile<BM, BJ, true>(back_gather(dy, w, dx, add, N, PLACES, cls), a_tile, b_tile, src_of, out_of, y_of, x_of); \
-    }                                                                                                          \
+#define BACK_TILE(name, BM, BJ, BLOCKS)                                               \
+  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, BLOCKS)              \
+      name(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY) {         \
+    TILE_SHARED(BM, BJ);                                                              \
+    for (i64 cls = blockIdx.z; cls < back_classes(H, W, stride); cls += gridDim.z) {  \
+      const Gather g = back_gather(dy, w, dx, add, N, PLACES, cls);                   \
+      __syncthreads(); /* the last class's table is read */                           \
+      gather_tile<BM, BJ, true>(g, a_tile, b_tile, src_of, out_of, y_of, x_of);       \
+    }                                                                                 \
   }
 
-FORWARD_TILE(conv2d_forward_wide, 64, 64, 2)
+FORWARD_TILE(conv2d_forward_wide, 64, 64, sizeof(Jet) == 16 ? 1 : 2)
+FORWARD_TILE(conv2d_forward_middle, 64, 32, sizeof(Jet) == 16 ? 3 : 4)
 FORWARD_TILE(conv2d_forward_slim, 128, 16, sizeof(Jet) == 16 ? 3 : 4)
-BACK_TILE(conv2d_backward_dx_wide, 64, 64, 2)
+BACK_TILE(conv2d_backward_dx_wide, 64, 64, sizeof(Jet) == 16 ? 1 : 2)
+BACK_TILE(conv2d_backward_dx_middle, 64, 32, sizeof(Jet) == 16 ? 3 : 4)
 BACK_TILE(conv2d_backward_dx_slim, 128, 16, sizeof(Jet) == 16 ? 3 : 4)
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -193,8 +219,10 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 EBM_EXPORT(conv2d_forward_wide)
+EBM_EXPORT(conv2d_forward_middle)
 EBM_EXPORT(conv2d_forward_slim)
 EBM_EXPORT(conv2d_forward_narrow)
 EBM_EXPORT(conv2d_backward_dx_wide)
+EBM_EXPORT(conv2d_backward_dx_middle)
 EBM_EXPORT(conv2d_backward_dx_slim)
 EBM_EXPORT(conv2d_backward_dx_narrow)

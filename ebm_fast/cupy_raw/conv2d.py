@@ -24,7 +24,13 @@ from .source import kernel
 from .tree import CHUNK, MAX_Y, slab_chunks, tree_sum
 
 NARROW = 4  # up to so many output columns a few lanes share one pixel; above, a thread owns 4 pixels x 4 columns
-SLIM = 16  # up to so many columns the tile is 128 x 16, above 64 x 64
+TILES = {  # pixels, columns: the tiles by name, each with pixels columns / 16 threads
+    "wide": (64, 64),
+    "middle": (64, 32),
+    "slim": (128, 16),
+}
+FILTER_TILES = {"wide": (64, 64), "middle": (64, 32), "short": (16, 64), "thin": (128, 4)}  # filter rows, columns
+FEW = 264  # blocks: with fewer wide tiles than this a large card would idle, so they are halved
 THREADS = 256
 MAX_BLOCKS = 2**20  # of the kernels that stride over their work
 
@@ -97,9 +103,12 @@ def _launch_gather(
         grid = (min(blocks(rows * lanes, THREADS), MAX_BLOCKS), 1, min(classes, MAX_Y))
         launch(kernel("conv2d.cu", f"{name}_narrow", dtype, order), grid, THREADS, (*args, np.int32(lanes)))
         return
-    tile, threads, pixels, width = ("slim", 128, 128, 16) if columns <= SLIM else ("wide", 256, 64, 64)
+    tile = "slim" if columns <= 16 else "middle" if columns <= 32 else "wide"
+    if tile == "wide" and blocks(rows, 64) * blocks(columns, 64) * classes < FEW:
+        tile = "middle"  # the sums and their order are the same
+    pixels, width = TILES[tile]
     grid = (blocks(rows, pixels), min(blocks(columns, width), MAX_Y), min(classes, MAX_Y))
-    launch(kernel("conv2d.cu", f"{name}_{tile}", dtype, order), grid, threads, args)
+    launch(kernel("conv2d.cu", f"{name}_{tile}", dtype, order), grid, pixels * width // 16, args)
 
 
 def conv2d_apply_dw(
@@ -113,10 +122,8 @@ def conv2d_apply_dw(
     depth, columns = geo.R * geo.S * geo.C, geo.O
     size, split = (depth + 1) * columns, depth * columns
     dev, chunks = current(), max(blocks(N, CHUNK), 1)
-    if columns <= NARROW:
-        tile, threads, pixels, width = "thin", 32, 128, 4
-    else:
-        tile, threads, pixels, width = ("short", 64, 16, 64) if depth <= SLIM else ("wide", 256, 64, 64)
+    tile = "thin" if columns <= 4 else "short" if depth <= 16 else "middle" if columns <= 32 else "wide"
+    height, width = FILTER_TILES[tile]
     partial = kernel("conv2d_dw.cu", f"conv2d_backward_dw_{tile}", dtype, order)
     slab = slab_chunks(chunks, size, np.dtype(dtype).itemsize)
     slabs = blocks(chunks, slab)
@@ -124,9 +131,9 @@ def conv2d_apply_dw(
     sums = dev.empty((slabs, size), dtype) if slabs > 1 else None
     for i in range(slabs):
         here = min(slab, chunks - i * slab)
-        grid = (blocks(depth, pixels), min(blocks(columns, width), MAX_Y), min(here, MAX_Y))
+        grid = (blocks(depth, height), min(blocks(columns, width), MAX_Y), min(here, MAX_Y))
         args = (x, dy, parts, np.int32(N), *geo.ints(), np.int32(component), np.int64(i * slab), np.int32(here))
-        launch(partial, grid, threads, args)
+        launch(partial, grid, height * width // 16, args)
         if sums is not None:
             tree_sum(parts, here, size, sums[i : i + 1], None, size, dtype)
     rest = dev.empty((columns,), dtype) if db is None else db
@@ -159,12 +166,14 @@ def conv2d_forward(x: Any, w: Any, b: Any, stride: int = 1, padding: str = "SAME
 
     x: (N, H, W, C); w: (R, S, C, O); b: (O,); returns (N, P, Q, O). Raises ShapeError, DTypeError, RangeError.
     """
+    dev = current()
+    x, w, b = dev.array("x", x), dev.array("w", w), dev.array("b", b)
     check_conv(x, w, stride, padding)
     check_array("b", b, shape=(w.shape[3],))
     check_same_dtype("b", b, x)
-    geo, N, dev = _geometry_of(x, w, stride, padding), x.shape[0], current()
+    geo, N = _geometry_of(x, w, stride, padding), x.shape[0]
     y = dev.empty((N, geo.P, geo.Q, geo.O), x.dtype)
-    conv2d_apply(geo, N, dev.array("x", x), dev.array("w", w), dev.array("b", b), y, x.dtype, 0)
+    conv2d_apply(geo, N, x, w, b, y, x.dtype, 0)
     return y
 
 
@@ -174,12 +183,13 @@ def conv2d_backward(x: Any, w: Any, dy: Any, stride: int = 1, padding: str = "SA
     x: (N, H, W, C); w: (R, S, C, O); dy: (N, P, Q, O); returns like x, like w, (O,).
     Raises ShapeError, DTypeError, RangeError.
     """
+    dev = current()
+    x, w, dy = dev.array("x", x), dev.array("w", w), dev.array("dy", dy)
     check_conv(x, w, stride, padding)
-    geo, N, dev = _geometry_of(x, w, stride, padding), x.shape[0], current()
+    geo, N = _geometry_of(x, w, stride, padding), x.shape[0]
     check_array("dy", dy, shape=(N, geo.P, geo.Q, geo.O))
     check_same_dtype("dy", dy, x)
     dtype = x.dtype
-    x, w, dy = dev.array("x", x), dev.array("w", w), dev.array("dy", dy)
     dx, dw, db = dev.empty(x.shape, dtype), dev.empty(w.shape, dtype), dev.empty((geo.O,), dtype)
     conv2d_apply_dx(geo, N, dy, w, dx, dtype, 0, False)
     conv2d_apply_dw(geo, N, x, dy, dw, db, dtype, 0, 0)

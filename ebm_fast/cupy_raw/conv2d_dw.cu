@@ -1,13 +1,14 @@
 // Twin of conv2d_backward's dw and db: the first of two passes (the second is tree.cu).
 //
-//   part[chunk, (r, s, c), o] = sum over the chunk's 8 samples, p, q of x[n, p stride + r - top, q stride + s - left, c]
-//                               dy[n, p, q, o];          part[chunk, R S C, o] = sum of dy[n, p, q, o]
+//   part[chunk, (r, s, c), o] = sum over the chunk's 8 samples, p, q of
+//                               x[n, p stride + r - top, q stride + s - left, c] dy[n, p, q, o]
+//   part[chunk, R S C, o]     = sum over the same of dy[n, p, q, o]
 //
 // A block owns one chunk and a tile of filter entries; it walks the chunk's pixels 16 at a time, x's row gathered and
-// dy's row copied to shared memory. A chunk is 8 samples on any card and with any grid, and its pixels are added in order,
-// so the partial sums, and with the tree all of dw, are the same to the bit. Of jets, `component` 0 is the sum of
-// x_0 dy_0 and 1 that of x_0 dy_1 + x_1 dy_0. Per filter entry and pixel: 2 operations a product; bytes: x once for
-// each tile of 64 columns and tap, dy once for each tile of rows. Launch: filter rows along x, columns along y, chunks
+// dy's row copied to shared memory. A chunk is 8 samples on any card and with any grid, and its pixels are added in
+// order, so the partial sums, and with the tree all of dw, are the same to the bit. Of jets, `component` 0 is the sum
+// of x_0 dy_0 and 1 that of x_0 dy_1 + x_1 dy_0. Per filter entry and pixel: 2 operations a product; bytes: x once for
+// each tile of columns and tap, dy once for each tile of rows. Launch: filter rows along x, columns along y, chunks
 // along z (the last two strided). No atomics.
 #include "conv2d.cuh"
 
@@ -15,15 +16,29 @@ static const int STEP = 16;   // pixels in shared memory at a time
 static const int CHUNK = 8;   // samples of one partial sum
 static const int PAD = 4;
 
+// part[column .. column + 4) of O: 16 bytes at a time where all rows are laid out so (`whole`).
+JET_FN void store_row(real* part, int column, int O, const real* v, bool whole) {
+  if (whole) {
+    const Real4 all = {{v[0], v[1], v[2], v[3]}};
+    if (column < O) ebm_store4(part + column, all);
+  } else {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (column + j < O) part[column + j] = v[j];
+    }
+  }
+}
+
 // BM filter rows x BJ columns by BM BJ / 16 threads, 4 x 4 each.
 template <int BM, int BJ>
-JET_FN void filter_tile(const Jet* x, const Jet* dy, real* parts, int N, GEOMETRY, int component, i64 chunk0, int chunks,
-                        real* a_tile, real* b_tile, i64* pixel_of, int* y_of, int* x_of) {
+JET_FN void filter_tile(const Jet* x, const Jet* dy, real* parts, int N, GEOMETRY, int component, i64 chunk0,
+                        int chunks, real* a_tile, real* b_tile, i64* pixel_of, int* y_of, int* x_of) {
   constexpr int THREADS = BM * BJ / 16, AW = BM + PAD, BW = BJ + PAD;
   constexpr int ACROSS = BM < THREADS ? BM : THREADS, DOWN = BM / ACROSS;  // a thread gathers DOWN rows of the tile
   const int t = threadIdx.x, tj = t % (BJ / 4), tm = t / (BJ / 4);
   const int depth = R * S * C, k0 = blockIdx.x * BM;
   const i64 size = (i64)(depth + 1) * O;
+  const bool whole = O % 4 == 0 && ebm_aligned16(parts);
   int r_of[DOWN], s_of[DOWN], c_of[DOWN];
 #pragma unroll
   for (int d = 0; d < DOWN; ++d) {
@@ -100,24 +115,21 @@ JET_FN void filter_tile(const Jet* x, const Jet* dy, real* parts, int N, GEOMETR
           }
         }
       }
+      const int column = j0 + 4 * tj;
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int column = j0 + 4 * tj + j;
-        if (column >= O) break;
-        real* part = parts + z * size + column;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int k = k0 + 4 * tm + i;
-          if (k < depth) part[(i64)k * O] = acc[i][j];
-        }
-        if (k0 == 0 && tm == 0) part[(i64)depth * O] = bias[j];
+      for (int i = 0; i < 4; ++i) {
+        const int k = k0 + 4 * tm + i;
+        if (k < depth) store_row(parts + z * size + (i64)k * O, column, O, acc[i], whole);
       }
+      if (k0 == 0 && tm == 0) store_row(parts + z * size + (i64)depth * O, column, O, bias, whole);
     }
   }
 }
 
+static const int NUMBERS = sizeof(real) == 8 ? 6144 : 8192;  // filter entries in one multiprocessor: bounds registers
+
 #define FILTER_TILE(name, BM, BJ)                                                                               \
-  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, 8192 / ((BM) * (BJ)))                                             \
+  extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, NUMBERS / ((BM) * (BJ)))                       \
       name(const Jet* x, const Jet* dy, real* parts, int N, GEOMETRY, int component, i64 chunk0, int chunks) {  \
     EBM_SHARED(real, a_tile, JET * STEP * ((BM) + PAD));                                                        \
     EBM_SHARED(real, b_tile, JET * STEP * ((BJ) + PAD));                                                        \
@@ -129,9 +141,11 @@ JET_FN void filter_tile(const Jet* x, const Jet* dy, real* parts, int N, GEOMETR
   }
 
 FILTER_TILE(conv2d_backward_dw_wide, 64, 64)
+FILTER_TILE(conv2d_backward_dw_middle, 64, 32)
 FILTER_TILE(conv2d_backward_dw_short, 16, 64)
 FILTER_TILE(conv2d_backward_dw_thin, 128, 4)
 
 EBM_EXPORT(conv2d_backward_dw_wide)
+EBM_EXPORT(conv2d_backward_dw_middle)
 EBM_EXPORT(conv2d_backward_dw_short)
 EBM_EXPORT(conv2d_backward_dw_thin)

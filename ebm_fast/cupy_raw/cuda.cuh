@@ -8,8 +8,8 @@
 //   sizes and places  a size is an int, the place of an element an i64: N * D may pass 2^31
 //   tails             every kernel guards them: no size needs to divide another
 //   headers           none: what is used beyond the language is a CUDA builtin that host.h knows, or defined here
-//   end of a file     EBM_EXPORT(kernel) for each kernel, which is extern "C" __global__ void; one that uses a wrapper of
-//                     cluster.cuh is EBM_CLUSTER(n) too and says EBM_EXPORT(kernel, n)
+//   end of a file     EBM_EXPORT(kernel) for each kernel, which is extern "C" __global__ void; one that uses a
+//                     wrapper of cluster.cuh is EBM_CLUSTER(n) too and says EBM_EXPORT(kernel, n)
 //   16 bytes at once  ebm_load4 and ebm_store4, after ebm_aligned16: a cast to float4 hides the access from the checks
 // Defines: EBM_REAL (float or double), and where a file says so EBM_ORDER (0 or 1, the order of its jets).
 #pragma once

@@ -1,10 +1,10 @@
 // Twin of group_norm, the activation that follows in a network taken in the same pass.
 //
-// A team of lanes (1 to 32, a power of two, or the whole block for large groups) owns one group of one sample, m = L C/G
-// numbers. Forwards it reads them three times, the second and third time out of the caches: the mean, the variance
-// about the mean, the result. Backwards it computes mean and r = 1 / sqrt(var + eps) again, or takes them where
-// group_norm_moments has kept them for the parameters' sums, then makes dz = dy f'(z), which it leaves in dx, and the two
-// means, then dx. Bytes: x read and y written once; backwards x and dy read and dx written once from memory.
+// A team of lanes (1 to 32, a power of two, or the whole block for large groups) owns one group of one sample,
+// m = L C/G numbers. Forwards it reads them three times, the second and third time out of the caches: the mean, the
+// variance about the mean, the result. Backwards it computes mean and r = 1 / sqrt(var + eps) again, or takes them
+// where group_norm_moments has kept them for the parameters' sums, then makes g = gamma dy f'(z), which it leaves in
+// dx, and the two means, then dx. Bytes: x read and y written once; backwards x and dy read and dx written once from memory.
 // Operations per number: about 8, backwards 16, and the activation. Launch: groups along x, strided. Deterministic: a
 // lane adds its numbers in order, lanes add up in a fixed tree; the team's size follows from the shape alone.
 #include "activation.cuh"
@@ -84,16 +84,16 @@ JET_FN Moments group_moments(const Jet* x, i64 m, const Walk& from, real count, 
 }
 
 // For each group of this block's teams: `offset` of its first number, `channel0` its first channel, `group` its number.
-#define EACH_GROUP(groups, lanes)                                                                          \
-  const int lane = threadIdx.x % (lanes), teams = blockDim.x / (lanes), width = (groups).C / (groups).G;   \
-  const i64 all = (i64)(groups).N * (groups).G, numbers = (groups).L * width;                              \
-  const Walk from = walk(lane, lanes, width, (groups).C);                                                  \
+#define EACH_GROUP(groups, lanes)                                                                         \
+  const int lane = threadIdx.x % (lanes), teams = blockDim.x / (lanes), width = (groups).C / (groups).G;  \
+  const i64 all = (i64)(groups).N * (groups).G, numbers = (groups).L * width;                             \
+  const Walk from = walk(lane, lanes, width, (groups).C);                                                 \
   for (i64 group0 = blockIdx.x * (i64)teams; group0 < all; group0 += (i64)gridDim.x * teams)
 
-#define THIS_GROUP(groups)                                                                  \
-  const i64 group = group0 + threadIdx.x / (blockDim.x / teams);                            \
-  const i64 m = group < all ? numbers : 0, sample = group / (groups).G;                     \
-  const int channel0 = (int)(group % (groups).G) * width;                                   \
+#define THIS_GROUP(groups)                                               \
+  const i64 group = group0 + threadIdx.x / (blockDim.x / teams);         \
+  const i64 m = group < all ? numbers : 0, sample = group / (groups).G;  \
+  const int channel0 = (int)(group % (groups).G) * width;                \
   const i64 offset = m > 0 ? sample * (groups).L * (groups).C + channel0 : 0
 
 extern "C" __global__ void __launch_bounds__(256, BLOCKS)
@@ -129,8 +129,8 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
 
 // dx = r (g - mean(g) - x_hat mean(g x_hat)), g = gamma dy f'(gamma x_hat + beta); moments may be null; dx may be dy
 extern "C" __global__ void __launch_bounds__(256, BLOCKS)
-    group_norm_backward_dx(const Jet* x, const real* gamma, const real* beta, const Jet* dy, const Jet* moments, Jet* dx,
-                           int N, i64 L, int C, int G, real eps, int code, int lanes) {
+    group_norm_backward_dx(const Jet* x, const real* gamma, const real* beta, const Jet* dy, const Jet* moments,
+                           Jet* dx, int N, i64 L, int C, int G, real eps, int code, int lanes) {
   EBM_SHARED(real, shared, JET * WARPS);
   const Groups groups = {N, L, C, G};
   EACH_GROUP(groups, lanes) {
@@ -161,11 +161,12 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
   }
 }
 
-// parts[chunk, 0, c] = sum over the chunk's samples and pixels of dz x_hat, parts[chunk, 1, c] of dz; coefficient `component`
+// parts[chunk, 0, c] = sum over the chunk's samples and pixels of dz x_hat, parts[chunk, 1, c] of dz = dy f'(z);
+// of both the coefficient `component`
 extern "C" __global__ void __launch_bounds__(256, BLOCKS)
     group_norm_backward_params(const Jet* x, const real* gamma, const real* beta, const Jet* dy, const Jet* moments,
-                               real* parts, int N, i64 L, int C, int G, int code, int component, int samples, int chunks,
-                               int columns) {
+                               real* parts, int N, i64 L, int C, int G, int code, int component, int samples,
+                               int chunks, int columns) {
   EBM_SHARED(real, sums, 2 * 256);
   const int rows = blockDim.x / columns, row = threadIdx.x / columns, width = C / G;
   for (int chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {

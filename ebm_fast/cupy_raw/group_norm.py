@@ -24,7 +24,7 @@ from .source import kernel
 from .tree import CHUNK, MAX_Y, tree_sum
 
 THREADS = 256
-ALONE = 2048  # a group with more numbers than this has a whole block, one with fewer at most a warp
+ALONE = 512  # a group with more numbers than this has a whole block, one with fewer at most a warp
 MAX_BLOCKS = 2**20
 
 
@@ -105,13 +105,14 @@ def group_norm_forward(x: Any, gamma: Any, beta: Any, groups: int, eps: float = 
     all axes but N and the C / groups channels of the group. Raises ShapeError, DTypeError, RangeError.
     Wu & He 2018, eq. 1-7.
     """
+    dev = current()
+    x, gamma, beta = dev.array("x", x), dev.array("gamma", gamma), dev.array("beta", beta)
     check_norm(x, gamma, groups, eps)
     check_array("beta", beta, shape=gamma.shape)
     check_same_dtype("beta", beta, x)
-    dev, (N, *pixels, C) = current(), x.shape
+    N, *pixels, C = x.shape
     y = dev.empty(x.shape, x.dtype)
-    arrays = dev.array("x", x), dev.array("gamma", gamma), dev.array("beta", beta), y
-    norm_apply(N, prod(pixels), C, int(groups), *arrays, x.dtype, 0, eps, None)
+    norm_apply(N, prod(pixels), C, int(groups), x, gamma, beta, y, x.dtype, 0, eps, None)
     return y
 
 
@@ -120,11 +121,12 @@ def group_norm_backward(x: Any, gamma: Any, dy: Any, groups: int, eps: float = 1
 
     x, dy: (N, ..., C); gamma: (C,); returns like x, (C,), (C,). Raises ShapeError, DTypeError, RangeError.
     """
+    dev = current()
+    x, gamma, dy = dev.array("x", x), dev.array("gamma", gamma), dev.array("dy", dy)
     check_norm(x, gamma, groups, eps)
     check_like("dy", dy, x)
-    dev, (N, *pixels, C) = current(), x.shape
+    N, *pixels, C = x.shape
     dx, dgamma, dbeta = (dev.empty(shape, x.dtype) for shape in (x.shape, gamma.shape, gamma.shape))
-    gamma = dev.array("gamma", gamma)
-    arrays = dev.array("x", x), gamma, gamma, dev.array("dy", dy), dx, dgamma, dbeta  # beta moves no derivative here
+    arrays = x, gamma, gamma, dy, dx, dgamma, dbeta  # beta moves no derivative here
     norm_apply_back(N, prod(pixels), C, int(groups), *arrays, x.dtype, 0, 0, eps, None)
     return dx, dgamma, dbeta

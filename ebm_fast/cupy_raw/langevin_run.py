@@ -77,8 +77,7 @@ def langevin_run(
 
 def runner(energy: Any, path: str) -> Any:
     """The function that runs `energy` on `path`. Raises RangeError where there is none."""
-    method = getattr(type(energy), "energy_and_grad_x", None)
-    own = isinstance(energy, Network) and unwrap(method) is Network.energy_and_grad_x  # not overridden
+    own = isinstance(energy, Network) and unwrap(type(energy).energy_and_grad_x) is Network.energy_and_grad_x
     fits = own and isinstance(energy, (ConvSpec, MLPSpec))
     if path == "chain" and not fits:
         raise RangeError(f"path: chain runs this backend's ConvEnergy and MLPEnergy, found {type(energy).__name__}")

@@ -2,8 +2,8 @@
 
     y_0 = x,  y_{i+1} = block_i(y_i),  E = out(y_L);   back from dE = 1 or w, last to first (blocks.py)
 
-On numbers the passes give E, grad_x E and sum_n w_n grad_theta E(x_n). On jets (x, v) of order 1 the last coefficient of
-dx is H v, and that of the parameters' gradients is grad_theta sum_n v_n . grad_x E(x_n).
+On numbers the passes give E, grad_x E and sum_n w_n grad_theta E(x_n). On jets (x, v) of order 1 the last coefficient
+of dx is H v, and that of the parameters' gradients is grad_theta sum_n v_n . grad_x E(x_n).
 
 A subclass inherits a spec (its fields, defaults and parameter names) and this class, and lists its blocks.
 """

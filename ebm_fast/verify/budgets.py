@@ -1,12 +1,12 @@
 """The compile gate: what every kernel occupies and executes, on every supported architecture, held to budgets.json.
 
-    python -m ebm_fast.verify.budgets             compile all, print the table, exit 1 where something is over
+    python -m ebm_fast.verify.budgets             compile all, print the tables, exit 1 where something is over
     python -m ebm_fast.verify.budgets --update    rewrite budgets.json: the change is a diff to review
 
 Two kinds of rule. RULES hold whatever the file says: no stack, no spills, no fp64 in a float build, no atomics (so
 that a result is the same on every run). Figures are held to the file: the ones in CEILINGS may not grow, the ones in
 FLOORS may not shrink. Figures depend on the compiler, so they are compared under the NVRTC version that wrote the
-file, and RULES under any.
+file, and RULES under any. The section "access" of the file holds what access.py counts on the host build.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 from ebm_fast.cupy_raw import nvrtc, source
 from ebm_fast.cupy_raw.nvrtc import ARCHS, CompileError, Defines
 
+from . import access
 from .sass import Figures, figures
 
 CEILINGS = ("registers", "stack", "local", "spills", "shared", "instructions", "fp64", "atomics", "loads", "stores")
@@ -99,16 +100,24 @@ def budget_problems(measured: Measured, budget: Mapping[str, Mapping[str, int]])
 
 
 def read() -> dict[str, Any]:
-    """budgets.json: {"nvrtc": version, "code": {"file kernel build arch": figures}}."""
+    """budgets.json: {"nvrtc": version, "code": {"file kernel build arch": figures}, "access": {kernel: figures}}."""
     budgets: dict[str, Any] = json.loads((files(__package__) / "budgets.json").read_text("utf-8"))
     return budgets
 
 
-def write(measured: Measured, path: Path) -> None:
-    """The measured figures as budgets.json, a line per kernel, build and architecture."""
-    rows = [f"    {json.dumps(' '.join(key))}: {json.dumps(asdict(found))}" for key, found in measured.items()]
-    code = ",\n".join(rows)
-    path.write_text(f'{{\n  "nvrtc": {json.dumps(nvrtc.version())},\n  "code": {{\n{code}\n  }}\n}}\n', "utf-8")
+def write(measured: Measured, asked: access.Access, path: Path) -> None:
+    """What was measured as budgets.json, a line per kernel, build and architecture, and one per kernel."""
+    code = {" ".join(key): asdict(found) for key, found in measured.items()}
+    sections = (
+        f'  "nvrtc": {json.dumps(nvrtc.version())}',
+        *(
+            f"  {json.dumps(name)}: {{\n"
+            + ",\n".join(f"    {json.dumps(key)}: {json.dumps(row)}" for key, row in rows.items())
+            + "\n  }"
+            for name, rows in (("code", code), ("access", asked))
+        ),
+    )
+    path.write_text("{\n" + ",\n".join(sections) + "\n}\n", "utf-8")
 
 
 def table(measured: Measured) -> str:
@@ -129,10 +138,10 @@ def table(measured: Measured) -> str:
     return "\n".join(lines)
 
 
-def check(measured: Measured) -> list[str]:
-    """All that is wrong with `measured`: RULES, and under the file's own NVRTC the budgets."""
+def check(measured: Measured, asked: access.Access) -> list[str]:
+    """All that is wrong with what was measured: RULES, accesses, and under the file's own NVRTC the budgets."""
     budgets = read()
-    problems = rule_problems(measured)
+    problems = rule_problems(measured) + access.problems(asked, budgets["access"])
     if budgets["nvrtc"] == nvrtc.version():
         problems += budget_problems(measured, budgets["code"])
     return problems
@@ -144,11 +153,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--update", action="store_true", help="rewrite budgets.json with what was measured")
     update = parser.parse_args(arguments).update
     measured, problems = measure()
-    print(table(measured))
+    asked = access.measure()
+    print(table(measured), access.table(asked), sep="\n\n")
     if update and not problems:
-        write(measured, Path(str(files(__package__) / "budgets.json")))
-    problems += check(measured)
-    print("\n".join(problems) or f"{len(measured)} kernels and builds within their budgets (NVRTC {nvrtc.version()})")
+        write(measured, asked, Path(str(files(__package__) / "budgets.json")))
+    problems += check(measured, asked)
+    done = f"{len(measured)} kernels in all builds within their budgets (NVRTC {nvrtc.version()})"
+    print("", *problems or [done], sep="\n")
     return int(bool(problems))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 import ebm_ref
 from ebm_ref.contracts import EbmError
-from ebm_ref.specs import SGLD
+from ebm_ref.specs import SGLD, ConvSpec, DeepConvSpec
 
 from .case import Case, EnergyOf, export
 from .close import Failure
@@ -44,6 +45,21 @@ DRAW = {
 }
 PUSH = {"slots": ones(4, 3), "filled": 4, "ptr": 0, "x": ones(2, 3), "policy": "in_place"}
 ENERGY = {"theta": THETA, "x": ones(2, 3), "v": ones(2, 3), "w": ones(2)}
+MAP = {"x": ones(2, 4, 4, 1), "v": ones(2, 4, 4, 1), "w": ones(2)}
+BAD_MAP: list[Bad] = [("x", ones(2, 4, 1)), ("x", NAN * ones(2, 4, 4, 1)), ("v", ones(1, 4, 4, 1)), ("w", ones(2, 1))]
+BAD_MAP += [("v", INF * ones(2, 4, 4, 1)), ("w", NAN * ones(2)), ("theta", {}), ("x", np.ones((2, 4, 4, 1)))]
+BAD_MAP += [("shape", (4, 4)), ("channels", (4, 3)), ("pool", "max"), ("activation", "sine"), ("max_groups", 0)]
+
+
+def map_case(function: str, spec: Any) -> Case:
+    """Good arguments for an energy of images."""
+    theta = {name: ones(*shape) for name, shape in spec.theta_shapes().items()}
+    fields = {field.name: getattr(spec, field.name) for field in dataclass_fields(spec)}
+    return Case(function, {"theta": theta} | MAP, fields)
+
+
+CONV_ENERGY = map_case("conv_energy", ConvSpec((4, 4, 1), channels=(4, 2), strides=(2, 1), max_groups=2))
+DEEP_CONV_ENERGY = map_case("deep_conv_energy", DeepConvSpec((4, 4, 1), channels=(4, 2), blocks=(1, 1), max_groups=2))
 
 MISUSE: dict[str, tuple[Case, list[Bad]]] = {
     "noise_bits": (Case("noise_bits", NOISE), BAD_NOISE),
@@ -140,6 +156,8 @@ MISUSE: dict[str, tuple[Case, list[Bad]]] = {
         + [("v", NAN * ones(2, 3)), ("w", INF * ones(2))]
         + [("x", np.ones((2, 3))), ("theta", THETA | {"more": ones(1)}), ("activation", "sine"), ("hidden", ())],
     ),
+    "conv_energy": (CONV_ENERGY, [*BAD_MAP, ("padding", "FULL"), ("strides", (2,)), ("kernel", 0)]),
+    "deep_conv_energy": (DEEP_CONV_ENERGY, [*BAD_MAP, ("blocks", (1,)), ("stem_stride", 0)]),
 }
 
 

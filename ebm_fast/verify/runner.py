@@ -66,7 +66,7 @@ def run(
     """Every function x twin x dtype, as rows; what a twin does not export, or cannot run here, is a skipped row.
 
     twins: names among TWINS, or modules; None = all. functions: among FUNCTIONS; None = all. cases: drawn for each
-    function and dtype; None = 200 for host_build (race: 60, asan: 25), 25 for the others. tell: called with each row as it is made.
+    function and dtype; None = 200 for host_build (race: 60), 25 for the others. tell: called with each row made.
     Without a card numba_cuda is its typed build: the same bodies, compiled for the CPU.
     Raises RangeError (names, cases), MissingExtraError.
     """

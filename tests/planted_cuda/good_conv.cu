@@ -15,13 +15,15 @@ extern "C" __global__ void good_conv(real* y, const real* x, const real* w, int 
   for (int k0 = 0; k0 < K; k0 += STEP) {
     const int i = tid / STEP, k = k0 + tid % STEP, p = p0 + i;
     const int c = k % C, s = k / C % 3, r = k / C / 3;
-    a[tid % STEP * (TILE + 1) + i] = p < P * Q && k < K ? x[((2 * (p / Q) + r) * W + 2 * (p % Q) + s) * C + c] : (real)0;
+    a[tid % STEP * (TILE + 1) + i] =
+        p < P * Q && k < K ? x[((2 * (p / Q) + r) * W + 2 * (p % Q) + s) * C + c] : (real)0;
     const int kb = k0 + tid / TILE, o = o0 + tid % TILE;
     b[tid] = kb < K && o < O ? w[kb * (i64)O + o] : (real)0;
     __syncthreads();
     for (int j = 0; j < STEP; ++j)
       for (int m = 0; m < 2; ++m)
-        for (int n = 0; n < 2; ++n) sum[m][n] += a[j * (TILE + 1) + threadIdx.y + 16 * m] * b[j * TILE + threadIdx.x + 16 * n];
+        for (int n = 0; n < 2; ++n)
+          sum[m][n] += a[j * (TILE + 1) + threadIdx.y + 16 * m] * b[j * TILE + threadIdx.x + 16 * n];
     __syncthreads();
   }
   for (int m = 0; m < 2; ++m)

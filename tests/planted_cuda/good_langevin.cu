@@ -3,8 +3,8 @@
 #include "philox.cuh"
 
 // y[n, d] = x - eta g + sigma xi, xi by Box-Muller from the words (0, 1), (2, 3) of each block.   x g y: (N, D)
-extern "C" __global__ void good_langevin(real* y, const real* x, const real* g, const u32* chains, int N, int D, real eta,
-                                         real sigma, u32 k0, u32 k1, u32 step, u32 stream) {
+extern "C" __global__ void good_langevin(real* y, const real* x, const real* g, const u32* chains, int N, int D,
+                                         real eta, real sigma, u32 k0, u32 k1, u32 step, u32 stream) {
   const int n = blockIdx.y, q = blockIdx.x * blockDim.x + threadIdx.x;
   if (4 * q >= D) return;
   const PhiloxWords r = philox((u32)q, chains[n], step, stream, k0, k1);

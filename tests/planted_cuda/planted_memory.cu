@@ -34,9 +34,10 @@ extern "C" __global__ void load_misaligned(real* y, const real* x) {
   ebm_store4(y + 4 * threadIdx.x, ebm_load4(x + 4 * threadIdx.x + 1));
 }
 
-// The copy is read with no wait after it.
+// The copy is read with no wait after it; the same numbers happen to lie there already.
 extern "C" __global__ void copy_early(float* y, const float* x) {
   EBM_SHARED(float, s, 128);
+  for (int j = 0; j < 4; ++j) s[4 * threadIdx.x + j] = x[4 * threadIdx.x + j];
   ebm_cp_async16(s + 4 * threadIdx.x, x + 4 * threadIdx.x);
   ebm_cp_async_commit();
   for (int j = 0; j < 4; ++j) y[4 * threadIdx.x + j] = s[4 * threadIdx.x + j];
@@ -63,6 +64,23 @@ extern "C" __global__ void global_unwritten(real* y) {
   if (threadIdx.x == 0) y[1] = y[0];
 }
 
+// The first thread writes one before the beginning of s.
+extern "C" __global__ void shared_write_before(real* y, const real* x) {
+  EBM_SHARED(real, s, 64);
+  real* const p = s - 1;
+  p[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  y[threadIdx.x] = threadIdx.x ? p[threadIdx.x] : (real)0;
+}
+
+// The first thread writes one before the beginning of y.
+extern "C" __global__ void write_before(real* y, const real* x) {
+  real* const p = y - 1;
+  p[threadIdx.x] = x[threadIdx.x];
+}
+
+EBM_EXPORT(shared_write_before)
+EBM_EXPORT(write_before)
 EBM_EXPORT(global_unwritten)
 EBM_EXPORT(read_past)
 EBM_EXPORT(write_past)

@@ -27,8 +27,8 @@ struct Context {
 static inline void context_start(Context& c, char* low, size_t bytes, void (*go)()) {
   uintptr_t top = (reinterpret_cast<uintptr_t>(low) + bytes) & ~(uintptr_t)15;
   void** at = reinterpret_cast<void**>(top);
-  *--at = nullptr;                         // where `go` would return to
-  *--at = reinterpret_cast<void*>(go);     // where the first switch returns to
+  *--at = nullptr;                      // where `go` would return to
+  *--at = reinterpret_cast<void*>(go);  // where the first switch returns to
   for (int i = 0; i < 6; ++i) *--at = nullptr;
   c.stack = at;
 }

@@ -60,10 +60,10 @@ struct Entry<kernel> {
 
 #define EBM_ENTRY __attribute__((visibility("default")))
 #define EBM_EXPORT(...) EBM_EXPORT_AS(__VA_ARGS__, 1, )
-#define EBM_EXPORT_AS(kernel, gang, ...)                                                        \
-  extern "C" EBM_ENTRY int ebm_entry_##kernel(const ebm_host::Launch* how, void** args) {       \
-    return ebm_host::launch(how, ebm_host::Entry<&kernel>::body, args, #kernel, gang);          \
-  }                                                                                             \
+#define EBM_EXPORT_AS(kernel, gang, ...)                                                  \
+  extern "C" EBM_ENTRY int ebm_entry_##kernel(const ebm_host::Launch* how, void** args) { \
+    return ebm_host::launch(how, ebm_host::Entry<&kernel>::body, args, #kernel, gang);    \
+  }                                                                                       \
   extern "C" EBM_ENTRY const char* ebm_sign_##kernel() { return ebm_host::Entry<&kernel>::sign(); }
 #define EBM_CLUSTER(n)
 #define EBM_WHOLE_GRID 0

@@ -10,15 +10,15 @@
 
 #define EBM_INLINED __attribute__((always_inline))  // so that the line of a report is the kernel's
 
-#define EBM_SHARED(T, name, n)                                                        \
-  static ebm_host::SharedSlot ebm_slot_##name;                                        \
+#define EBM_SHARED(T, name, n)                 \
+  static ebm_host::SharedSlot ebm_slot_##name; \
   T(&name)[n] = *static_cast<T(*)[n]>(ebm_host::shared_array(&ebm_slot_##name, #name, sizeof(T[n]), sizeof(T)))
 #define EBM_DYN_SHARED(T, name) T* const name = static_cast<T*>(ebm_host::dynamic_shared(sizeof(T)))
 
-#define ebm_load4(p) ebm_host::load4(EBM_PLACE, p)
-#define ebm_store4(p, v) ebm_host::store4(EBM_PLACE, p, v)
-#define ebm_cp_async16(to, from) ebm_host::copy_later(EBM_PLACE, to, from, 16)
-#define ebm_cp_async16_l1(to, from) ebm_cp_async16(to, from)
+#define ebm_load4(...) ebm_host::load4(EBM_PLACE, __VA_ARGS__)
+#define ebm_store4(...) ebm_host::store4(EBM_PLACE, __VA_ARGS__)
+#define ebm_cp_async16(...) ebm_host::copy_later(EBM_PLACE, 16, __VA_ARGS__)
+#define ebm_cp_async16_l1(...) ebm_cp_async16(__VA_ARGS__)
 #define ebm_cp_async_commit() ebm_host::copy_commit()
 
 struct Real4 {
@@ -40,14 +40,14 @@ void touched(const void* p, size_t bytes, Access how, void* pc);  // race.cpp
 #define EBM_TOUCHED(p, bytes, how) ((void)0)
 #endif
 
-static EBM_UNSEEN Real4 load4(const Place* at, const real* p) {
+[[maybe_unused]] static EBM_UNSEEN Real4 load4(const Place* at, const real* p) {
   if (reinterpret_cast<uintptr_t>(p) & 15) misaligned(at, p, 16);
   EBM_TOUCHED(p, sizeof(Real4), LOAD);
   Real4 v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-static EBM_UNSEEN void store4(const Place* at, real* p, Real4 v) {
+[[maybe_unused]] static EBM_UNSEEN void store4(const Place* at, real* p, Real4 v) {
   if (reinterpret_cast<uintptr_t>(p) & 15) misaligned(at, p, 16);
   EBM_TOUCHED(p, sizeof(Real4), STORE);
   std::memcpy(p, &v, sizeof v);
@@ -55,7 +55,7 @@ static EBM_UNSEEN void store4(const Place* at, real* p, Real4 v) {
 
 // One thread of the machine runs every CUDA thread, so a plain read and write are an atomic one.
 template <class T, class F>
-static EBM_UNSEEN T atomic(T* p, F change) {
+[[maybe_unused]] static EBM_UNSEEN T atomic(T* p, F change) {
   EBM_TOUCHED(p, sizeof(T), ATOMIC);
   const T old = *p;
   *p = change(old);
@@ -69,8 +69,8 @@ static inline T __ldg(const T* p) {
   return *p;
 }
 
-#define EBM_ATOMIC(name, result)                                   \
-  template <class T>                                               \
+#define EBM_ATOMIC(name, result)                                    \
+  template <class T>                                                \
   static inline EBM_INLINED T name(T* p, std::common_type_t<T> v) { \
     return ebm_host::atomic(p, [v](T old) { return (T)(result); }); \
   }
@@ -79,7 +79,7 @@ EBM_ATOMIC(atomicSub, old - v)
 EBM_ATOMIC(atomicMax, old < v ? v : old)
 EBM_ATOMIC(atomicMin, v < old ? v : old)
 EBM_ATOMIC(atomicExch, v)
-EBM_ATOMIC(atomicAnd, old & v)
+EBM_ATOMIC(atomicAnd, (old) & v)
 EBM_ATOMIC(atomicOr, old | v)
 EBM_ATOMIC(atomicXor, old ^ v)
 #undef EBM_ATOMIC

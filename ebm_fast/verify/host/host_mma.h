@@ -1,4 +1,5 @@
-// The host's model of mma.cuh: the last lane to arrive multiplies the whole matrices. Sums are exact to a float's rounding.
+// The host's model of mma.cuh: the last lane to arrive multiplies the whole matrices. Sums are exact to a float's
+// rounding.
 #pragma once
 
 static inline u32 ebm_tf32(float x) {
@@ -60,5 +61,5 @@ static inline void mma(const Place* at, const char* what, float (&d)[4], const u
 
 }  // namespace ebm_host
 
-#define ebm_mma_m16n8k8_tf32(d, a, b) ebm_host::mma<1>(EBM_PLACE, "mma.m16n8k8", d, a, b)
-#define ebm_mma_m16n8k16_bf16(d, a, b) ebm_host::mma<2>(EBM_PLACE, "mma.m16n8k16", d, a, b)
+#define ebm_mma_m16n8k8_tf32(...) ebm_host::mma<1>(EBM_PLACE, "mma.m16n8k8", __VA_ARGS__)
+#define ebm_mma_m16n8k16_bf16(...) ebm_host::mma<2>(EBM_PLACE, "mma.m16n8k16", __VA_ARGS__)

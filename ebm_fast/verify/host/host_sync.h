@@ -2,17 +2,17 @@
 #pragma once
 
 // __COUNTER__ tells places on one line apart; two calls of one function that holds the barrier stay one place.
-#define EBM_PLACE                                                                    \
-  ([]() -> const ebm_host::Place* {                                                  \
-    static constexpr ebm_host::Place place = {__FILE__, __LINE__, __COUNTER__};      \
-    return &place;                                                                   \
+#define EBM_PLACE                                                               \
+  ([]() -> const ebm_host::Place* {                                             \
+    static constexpr ebm_host::Place place = {__FILE__, __LINE__, __COUNTER__}; \
+    return &place;                                                              \
   }())
 
 #define __syncthreads() ebm_host::block_barrier(EBM_PLACE)
-#define __syncthreads_count(value) ebm_host::block_vote(EBM_PLACE, (value) != 0, 0)
-#define __syncthreads_and(value) ebm_host::block_vote(EBM_PLACE, (value) != 0, 1)
-#define __syncthreads_or(value) ebm_host::block_vote(EBM_PLACE, (value) != 0, 2)
-#define __syncwarp(...) ebm_host::sync_warp(EBM_PLACE, ##__VA_ARGS__)
+#define __syncthreads_count(...) ebm_host::block_vote(EBM_PLACE, (__VA_ARGS__) != 0, 0)
+#define __syncthreads_and(...) ebm_host::block_vote(EBM_PLACE, (__VA_ARGS__) != 0, 1)
+#define __syncthreads_or(...) ebm_host::block_vote(EBM_PLACE, (__VA_ARGS__) != 0, 2)
+#define __syncwarp(...) ebm_host::SyncWarp{EBM_PLACE}(__VA_ARGS__)
 #define __activemask() ebm_host::active_lanes()
 #define __threadfence_block() ((void)0)
 #define __threadfence() ((void)0)
@@ -21,21 +21,24 @@
 #define __shfl_up_sync(mask, ...) ebm_host::shuffle<1>(EBM_PLACE, mask, __VA_ARGS__)
 #define __shfl_down_sync(mask, ...) ebm_host::shuffle<2>(EBM_PLACE, mask, __VA_ARGS__)
 #define __shfl_xor_sync(mask, ...) ebm_host::shuffle<3>(EBM_PLACE, mask, __VA_ARGS__)
-#define __ballot_sync(mask, value) ebm_host::ballot(EBM_PLACE, "__ballot_sync", mask, (value) != 0)
-#define __any_sync(mask, value) (ebm_host::ballot(EBM_PLACE, "__any_sync", mask, (value) != 0) != 0)
-#define __all_sync(mask, value) (ebm_host::ballot(EBM_PLACE, "__all_sync", mask, (value) == 0) == 0)
+#define __ballot_sync(mask, ...) ebm_host::ballot(EBM_PLACE, "__ballot_sync", mask, (__VA_ARGS__) != 0)
+#define __any_sync(mask, ...) (ebm_host::ballot(EBM_PLACE, "__any_sync", mask, (__VA_ARGS__) != 0) != 0)
+#define __all_sync(mask, ...) (ebm_host::ballot(EBM_PLACE, "__all_sync", mask, (__VA_ARGS__) == 0) == 0)
 
 #define ebm_cluster_sync() ebm_host::gang_barrier(EBM_PLACE)
 #define ebm_grid_sync(arrived) ((void)(arrived), ebm_host::gang_barrier(EBM_PLACE))
 #define ebm_cluster_rank() ebm_host::gang_rank()
-#define ebm_cluster_shared(pointer, rank) ebm_host::gang_map(EBM_PLACE, pointer, rank)
+#define ebm_cluster_shared(...) ebm_host::gang_map(EBM_PLACE, __VA_ARGS__)
 
 namespace ebm_host {
 
-static inline void sync_warp(const Place* at, unsigned int mask = 0xffffffffu) {
-  char nothing;
-  warp(at, "__syncwarp", mask, &nothing, [](void**, unsigned int) {});
-}
+struct SyncWarp {
+  const Place* at;
+  void operator()(unsigned int mask = 0xffffffffu) const {
+    char nothing;
+    warp(at, "__syncwarp", mask, &nothing, [](void**, unsigned int) {});
+  }
+};
 
 template <class T>
 struct Shuffled {
@@ -43,7 +46,8 @@ struct Shuffled {
   int by, width;
 };
 
-// kind: 0 from lane `by`, 1 from `by` below, 2 from `by` above, 3 from lane ^ by; outside its width a lane keeps its own.
+// kind: 0 from lane `by`, 1 from `by` below, 2 from `by` above, 3 from lane ^ by; outside its width a lane keeps its
+// own.
 template <int kind, class T>
 static inline T shuffle(const Place* at, unsigned int mask, T value, int by, int width = 32) {
   static const char* const names[] = {"__shfl_sync", "__shfl_up_sync", "__shfl_down_sync", "__shfl_xor_sync"};

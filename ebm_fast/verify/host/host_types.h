@@ -1,18 +1,12 @@
 // CUDA's vector types.
 #pragma once
 
-#define EBM_VECTOR(type, name)                                                                   \
-  struct alignas(2 * sizeof(type)) name##2 {                                                     \
-    type x, y;                                                                                   \
-  };                                                                                             \
-  struct name##3 {                                                                               \
-    type x, y, z;                                                                                \
-  };                                                                                             \
-  struct alignas(sizeof(type) == 8 ? 16 : 4 * sizeof(type)) name##4 {                            \
-    type x, y, z, w;                                                                             \
-  };                                                                                             \
-  static inline name##2 make_##name##2(type x, type y) { return {x, y}; }                        \
-  static inline name##3 make_##name##3(type x, type y, type z) { return {x, y, z}; }             \
+#define EBM_VECTOR(type, name)                                                            \
+  struct alignas(2 * sizeof(type)) name##2 { type x, y; };                                \
+  struct name##3 { type x, y, z; };                                                       \
+  struct alignas(sizeof(type) == 8 ? 16 : 4 * sizeof(type)) name##4 { type x, y, z, w; }; \
+  static inline name##2 make_##name##2(type x, type y) { return {x, y}; }                 \
+  static inline name##3 make_##name##3(type x, type y, type z) { return {x, y, z}; }      \
   static inline name##4 make_##name##4(type x, type y, type z, type w) { return {x, y, z, w}; }
 
 EBM_VECTOR(float, float)

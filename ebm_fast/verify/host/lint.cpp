@@ -85,7 +85,8 @@ void lint_add(const void* p, size_t bytes, bool shared, bool store, uint32_t pc)
   const uint64_t thread = (uint64_t)t->block->rank << 10 | (uint64_t)t->linear;
   const uint32_t time = passed[(uint64_t)pc << 32 | thread << 1 | store]++;
   const uint64_t warp = (uint64_t)t->block->rank << 5 | (uint64_t)t->linear / 32;
-  auto found = open_requests.try_emplace({(uint64_t)pc << 16 | (uint64_t)store, warp << 32 | time}, Request{{}, (uint32_t)bytes, shared, store});
+  auto found = open_requests.try_emplace({(uint64_t)pc << 16 | (uint64_t)store, warp << 32 | time},
+                                         Request{{}, (uint32_t)bytes, shared, store});
   found.first->second.lane[t->linear % 32] = static_cast<const char*>(p);
 }
 
@@ -98,8 +99,9 @@ extern "C" __attribute__((visibility("default"))) int ebm_lint(char* text, unsig
   size_t used = 0;
   for (auto& [where, sum] : sums) {
     if (used + 100 > size) return 1;
-    used += (size_t)snprintf(text + used, size - used, "%x %c %c %llu %llu %llu\n", where.first, where.second.first ? 's' : 'g',
-                             where.second.second ? 'w' : 'r', sum.requests, sum.cost, sum.ideal);
+    used += (size_t)snprintf(text + used, size - used, "%x %c %c %llu %llu %llu\n", where.first,
+                             where.second.first ? 's' : 'g', where.second.second ? 'w' : 'r', sum.requests, sum.cost,
+                             sum.ideal);
   }
   return 0;
 }

@@ -60,7 +60,8 @@ struct Block {
   unsigned long long number;  // unlike any other block's
   unsigned int linear, rank;  // its place in the grid and in its gang
   int live;
-  unsigned int epoch;   // barriers passed so far
+  int votes[2], counted[2];  // threads that said no and yes: on their way to the barrier, and when it last opened
+  unsigned int epoch;        // barriers passed so far
   unsigned int remote;  // race build: the gang's epoch, and 1, in which another block last touched its shared memory
   uint32_t remote_pc;   // where
   std::vector<Thread> threads;

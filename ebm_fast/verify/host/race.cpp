@@ -35,8 +35,8 @@ void race_begin() {
   arrays.clear();
   for (int i = 0; i < how->arrays; ++i) {
     const uintptr_t* a = how->array + 6 * i;
-    Global g = {reinterpret_cast<char*>(a[1]), reinterpret_cast<char*>(a[2]), grain_of(a[3]), (int)a[0], nullptr, reinterpret_cast<char*>(a[4]),
-                reinterpret_cast<char*>(a[5])};
+    Global g = {reinterpret_cast<char*>(a[1]), reinterpret_cast<char*>(a[2]), grain_of(a[3]), (int)a[0], nullptr,
+                reinterpret_cast<char*>(a[4]), reinterpret_cast<char*>(a[5])};
     if (g.begin == g.end) continue;
     for (size_t j = 0; j < arrays.size();) {  // arrays that overlap become one
       Global& o = arrays[j];
@@ -73,7 +73,8 @@ void race_sync_warp(Warp& w, unsigned int mask) {
   for (int l = 0; l < 32; ++l)
     if (mask >> l & 1) {
       ++w.clock[(size_t)(33 * l)];
-      for (int m = 0; m < 32; ++m) heard[m] = heard[m] > w.clock[(size_t)(32 * l + m)] ? heard[m] : w.clock[(size_t)(32 * l + m)];
+      for (int m = 0; m < 32; ++m)
+        heard[m] = heard[m] > w.clock[(size_t)(32 * l + m)] ? heard[m] : w.clock[(size_t)(32 * l + m)];
     }
   for (int l = 0; l < 32; ++l)
     if (mask >> l & 1) memcpy(&w.clock[(size_t)(32 * l)], heard, sizeof heard);
@@ -90,7 +91,8 @@ static bool ordered(const Record& r) {
 
 void race_block_end(Block& b) {
   if (b.remote == gang_epoch + 1)
-    fail(nullptr, "the block leaves, and no cluster barrier since another block touched its shared memory at @%x@", b.remote_pc);
+    fail(nullptr, "the block leaves, and no cluster barrier since another block touched its shared memory at @%x@",
+         b.remote_pc);
 }
 
 static Record record(uint16_t flags, uint32_t pc) {
@@ -106,7 +108,9 @@ struct Place1 {
 static Place1 name_of(const Global* g, const SharedArray* s, const Block* owner) {
   Place1 n;
   if (g) snprintf(n.name, sizeof n.name, "argument %d of %zu bytes", g->place, (size_t)(g->end - g->begin));
-  else if (owner != now->block) snprintf(n.name, sizeof n.name, "shared %s of %zu bytes of block %u of the cluster", s->name, s->bytes, owner->rank);
+  else if (owner != now->block)
+    snprintf(n.name, sizeof n.name, "shared %s of %zu bytes of block %u of the cluster", s->name, s->bytes,
+             owner->rank);
   else snprintf(n.name, sizeof n.name, "shared %s of %zu bytes", s->name, s->bytes);
   return n;
 }
@@ -115,18 +119,26 @@ static const char* verb(const Record& r, bool write) {
   return r.flags & BY_COPY ? "cp.async" : r.flags & BY_ATOMIC ? "atomic operation" : write ? "write" : "read";
 }
 
-[[noreturn]] static void fail_race(const Place1& array, size_t offset, const char* mine, uint32_t pc, const Record& r, bool write) {
+[[noreturn]] static void fail_race(const Place1& array, size_t offset, const char* mine, uint32_t pc, const Record& r,
+                                   bool write) {
   const unsigned int x = blockDim.x, y = blockDim.y, gx = gridDim.x, gy = gridDim.y;
-  fail(nullptr, "race: %s of %s at byte %zu, at @%x@, and no barrier since its %s by thread (%u, %u, %u) of block (%u, %u, %u) at @%x@",
+  fail(nullptr,
+       "race: %s of %s at byte %zu, at @%x@, and no barrier since its %s by thread (%u, %u, %u) of block (%u, %u, %u) "
+       "at @%x@",
        mine, array.name, offset, pc, verb(r, write), r.thread % x, r.thread / x % y, r.thread / x / y, r.block % gx,
        r.block / gx % gy, r.block / gx / gy, r.pc);
 }
 
-static void look(Cell& c, size_t offset, Access kind, uint16_t flags, uint32_t pc, const Global* g, const SharedArray* s, const Block* owner) {
+static void look(Cell& c, size_t offset, Access kind, uint16_t flags, uint32_t pc, const Global* g,
+                 const SharedArray* s, const Block* owner) {
   const Record mine = record((uint16_t)(flags | (kind == ATOMIC ? BY_ATOMIC : 0)), pc);
-  const char* what = flags & BY_COPY ? (kind == LOAD ? "cp.async from" : "cp.async to") : kind == LOAD ? "read" : kind == STORE ? "write" : "atomic operation";
+  const char* what = flags & BY_COPY ? (kind == LOAD ? "cp.async from" : "cp.async to")
+                     : kind == LOAD  ? "read"
+                     : kind == STORE ? "write"
+                                     : "atomic operation";
   if (c.write.flags & UNDER_WAY && !(flags & BY_COPY))
-    fail(nullptr, "%s of %s at byte %zu, at @%x@, while the cp.async from @%x@ is under way", what, name_of(g, s, owner).name, offset, pc, c.write.pc);
+    fail(nullptr, "%s of %s at byte %zu, at @%x@, while the cp.async from @%x@ is under way", what,
+         name_of(g, s, owner).name, offset, pc, c.write.pc);
   if (s && kind != STORE && !(c.write.flags & USED))
     fail(nullptr, "%s of unwritten %s at byte %zu, at @%x@", what, name_of(g, s, owner).name, offset, pc);
   if (c.write.flags & USED && !(kind == ATOMIC && c.write.flags & BY_ATOMIC) && !ordered(c.write))
@@ -151,7 +163,8 @@ static bool is_poison(const char* p, size_t bytes) {
   return true;
 }
 
-static void look_all(const char* p, size_t bytes, Access kind, uint16_t flags, uint32_t pc, const Global* g, const SharedArray* s, const Block* owner) {
+static void look_all(const char* p, size_t bytes, Access kind, uint16_t flags, uint32_t pc, const Global* g,
+                     const SharedArray* s, const Block* owner) {
   const char* begin = g ? g->begin : s->memory;
   const size_t grain = g ? g->grain : s->grain;
   Cell* cells = g ? g->cells : s->cells;
@@ -163,7 +176,8 @@ static void look_all(const char* p, size_t bytes, Access kind, uint16_t flags, u
         fail(nullptr, "read of unwritten %s at byte %zu, at @%x@", name_of(g, s, owner).name, offset + i, pc);
     if (kind != LOAD) memset(flag, 1, bytes);
   }
-  for (size_t i = offset / grain; i * grain < offset + bytes; ++i) look(cells[i], i * grain, kind, flags, pc, g, s, owner);
+  for (size_t i = offset / grain; i * grain < offset + bytes; ++i)
+    look(cells[i], i * grain, kind, flags, pc, g, s, owner);
 }
 
 [[noreturn]] static void fail_bounds(const char* p, size_t bytes, const char* what, uint32_t pc) {
@@ -177,8 +191,10 @@ static void look_all(const char* p, size_t bytes, Access kind, uint16_t flags, u
   for (const Global& g : arrays) consider(g.begin, g.end, &g, nullptr, nullptr);
   for (const Block& b : gang)
     for (const SharedArray& s : b.shared) consider(s.memory, s.memory + s.bytes, nullptr, &s, &b);
-  if (best == SIZE_MAX) fail(nullptr, "out of bounds: %s of %zu bytes, at @%x@; the launch has no array", what, bytes, pc);
-  fail(nullptr, "out of bounds: %s of %zu bytes, at @%x@: %zu bytes %s %s", what, bytes, pc, best, after ? "past the end of" : "before", nearest.name);
+  if (best == SIZE_MAX)
+    fail(nullptr, "out of bounds: %s of %zu bytes, at @%x@; the launch has no array", what, bytes, pc);
+  fail(nullptr, "out of bounds: %s of %zu bytes, at @%x@: %zu bytes %s %s", what, bytes, pc, best,
+       after ? "past the end of" : "before", nearest.name);
 }
 
 static void touch(const char* p, size_t bytes, Access kind, uint16_t flags, uint32_t pc) {
@@ -191,7 +207,9 @@ static void touch(const char* p, size_t bytes, Access kind, uint16_t flags, uint
     Block& b = gang[(i + now->block->rank) % gang.size()];  // its own first
     for (const SharedArray& s : b.shared)
       if (p >= s.memory && p + bytes <= s.memory + s.bytes) {
-        if (b.live == 0) fail(nullptr, "%s, at @%x@, after that block has left: a cluster barrier is missing", name_of(nullptr, &s, &b).name, pc);
+        if (b.live == 0)
+          fail(nullptr, "%s, at @%x@, after that block has left: a cluster barrier is missing",
+               name_of(nullptr, &s, &b).name, pc);
         if (&b != now->block) b.remote = gang_epoch + 1, b.remote_pc = pc;
         if (how->lint) lint_add(p, bytes, true, kind != LOAD, pc);
         return look_all(p, bytes, kind, flags, pc, nullptr, &s, &b);
@@ -214,12 +232,12 @@ void race_copy(const Copy& c, bool arrived, void* pc) {
 }  // namespace ebm_host
 
 #define EBM_PC __builtin_return_address(0)
-#define EBM_HOOK(bytes)                                                                                                        \
-  void __tsan_read##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::LOAD, EBM_PC); }                                    \
-  void __tsan_write##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::STORE, EBM_PC); }                                  \
-  void __tsan_unaligned_read##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::LOAD, EBM_PC); }                          \
-  void __tsan_unaligned_write##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::STORE, EBM_PC); }                        \
-  void __tsan_volatile_read##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::LOAD, EBM_PC); }                           \
+#define EBM_HOOK(bytes)                                                                                 \
+  void __tsan_read##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::LOAD, EBM_PC); }             \
+  void __tsan_write##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::STORE, EBM_PC); }           \
+  void __tsan_unaligned_read##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::LOAD, EBM_PC); }   \
+  void __tsan_unaligned_write##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::STORE, EBM_PC); } \
+  void __tsan_volatile_read##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::LOAD, EBM_PC); }    \
   void __tsan_volatile_write##bytes(void* p) { ebm_host::touched(p, bytes, ebm_host::STORE, EBM_PC); }
 extern "C" {
 EBM_HOOK(1)

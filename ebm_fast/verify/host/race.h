@@ -4,7 +4,7 @@
 
 namespace ebm_host {
 
-struct Record {  // one access
+struct Record {     // one access
   uint32_t block;   // its place in the grid
   uint16_t thread;  // its place in the block
   uint16_t flags;

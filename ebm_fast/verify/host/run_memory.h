@@ -11,7 +11,8 @@ static const size_t MARGIN = 256;  // bytes of 0xFF on each side of an array
 
 static char* new_memory(size_t bytes) {
   void* memory = nullptr;
-  if (posix_memalign(&memory, 128, bytes + 2 * MARGIN)) fail(nullptr, "out of memory for %zu bytes of shared memory", bytes);
+  if (posix_memalign(&memory, 128, bytes + 2 * MARGIN))
+    fail(nullptr, "out of memory for %zu bytes of shared memory", bytes);
   char* raw = static_cast<char*>(memory);
   memset(raw, 0xFF, bytes + 2 * MARGIN);
   return raw + MARGIN;
@@ -50,7 +51,8 @@ void* gang_shared(const Place* at, void* mine, unsigned int rank) {
     if (static_cast<char*>(mine) < a.memory || off >= a.bytes) continue;
     for (SharedArray& theirs : gang[rank].shared)
       if (theirs.slot == a.slot) return theirs.memory + off;
-    fail(at, "%s of block %u of the cluster is read before that block has begun: a cluster barrier is missing", a.name, rank);
+    fail(at, "%s of block %u of the cluster is read before that block has begun: a cluster barrier is missing", a.name,
+         rank);
   }
   fail(at, "ebm_cluster_shared of a pointer that is not into shared memory");
 }
@@ -60,7 +62,8 @@ static void free_shared(Block& b) {
     for (size_t i = 0; i < MARGIN && !failed; ++i) {
       const bool before = (unsigned char)a.memory[-1 - (ptrdiff_t)i] != 0xFF;
       if (before || (unsigned char)a.memory[a.bytes + i] != 0xFF) {
-        snprintf(how->report, how->report_size, "a write outside shared memory: %s of %zu bytes, %zu bytes %s it; a thread of block (%u, %u, %u)",
+        snprintf(how->report, how->report_size,
+                 "a write outside shared memory: %s of %zu bytes, %zu bytes %s it; a thread of block (%u, %u, %u)",
                  a.name, a.bytes, before ? i + 1 : i, before ? "before" : "after the end of", b.id.x, b.id.y, b.id.z);
         failed = true;
       }
@@ -75,7 +78,7 @@ void misaligned(const Place* at, const void* p, unsigned int to) {
   fail(at, "an access of 16 bytes at %p, which is not a multiple of %u", p, to);
 }
 
-void copy_later(const Place* at, void* to, const void* from, unsigned int bytes) {
+void copy_later(const Place* at, unsigned int bytes, void* to, const void* from) {
   if ((uintptr_t)to % bytes || (uintptr_t)from % bytes) misaligned(at, (uintptr_t)to % bytes ? to : from, bytes);
   const Copy c = {to, from, bytes, now->groups};
   race_copy(c, false, __builtin_return_address(0));

@@ -32,7 +32,8 @@ bool on_a_stack(const void* p) {
 static Fiber* new_fiber() {
   if (idle.empty()) {
     const size_t many = 64;
-    void* area = mmap(nullptr, many * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* area =
+        mmap(nullptr, many * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (area == MAP_FAILED) fail(nullptr, "out of memory for the stacks of threads");
     areas.push_back({static_cast<char*>(area), static_cast<char*>(area) + many * STACK});
     for (size_t i = 0; i < many; ++i) {
@@ -51,7 +52,8 @@ static Fiber* new_fiber() {
 }
 
 static Thread* take_ready() {
-  if (how->order == 2) std::swap(ready[ready_from], ready[ready_from + random_below((uint32_t)(ready.size() - ready_from))]);
+  if (how->order == 2)
+    std::swap(ready[ready_from], ready[ready_from + random_below((uint32_t)(ready.size() - ready_from))]);
   Thread* t = ready[ready_from++];
   if (ready_from == ready.size()) ready.clear(), ready_from = 0;
   return t;

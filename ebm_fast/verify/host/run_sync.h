@@ -26,6 +26,7 @@ static void open_all(std::vector<Thread*>& waiting, Thread* arriving) {
 static void open_block(Block& b, Thread* arriving) {
   open_all(b.waiting, arriving);
   ++b.epoch;
+  for (int i = 0; i < 2; ++i) b.counted[i] = b.votes[i], b.votes[i] = 0;
 }
 
 static void open_gang(Thread* arriving) {
@@ -52,16 +53,11 @@ void gang_barrier(const Place* at) {
   if (gang_live > 1) wait_here();
 }
 
-static int votes[2];  // how many said yes, and how many no, since the last barrier: for one block at a time
-static void sync_begin() { votes[0] = votes[1] = 0; }
-
 int block_vote(const Place* at, int value, int kind) {
-  if (gang.size() > 1) fail(at, "__syncthreads with a vote is not modelled where blocks wait for one another");
-  ++votes[value ? 0 : 1];
+  Block& b = *now->block;
+  ++b.votes[value ? 1 : 0];
   block_barrier(at);
-  const int yes = votes[0], no = votes[1];
-  block_barrier(at);
-  votes[0] = votes[1] = 0;
+  const int no = b.counted[0], yes = b.counted[1];  // as they were when the barrier opened
   return kind == 0 ? yes : kind == 1 ? no == 0 : yes > 0;
 }
 
@@ -75,16 +71,12 @@ void warp(const Place* at, const char* what, unsigned int mask, void* mine, Coll
   const int lane = self->linear & 31;
   Warp& w = self->block->warps[(size_t)self->linear >> 5];
   if (!(mask >> lane & 1)) fail(at, "%s: lane %d is not in its own mask 0x%08x", what, lane, mask);
-  if (mask & ~w.live) fail(at, "%s: the mask 0x%08x names lanes that have left or never were: 0x%08x", what, mask, mask & ~w.live);
+  if (mask & ~w.live)
+    fail(at, "%s: the mask 0x%08x names lanes that have left or never were: 0x%08x", what, mask, mask & ~w.live);
   Pending* found = nullptr;
-  for (Pending& p : w.pending) {
-    if (p.mask == mask && !strcmp(p.what, what) && !(p.come >> lane & 1)) {
-      found = &p;
-    } else if (p.mask & mask) {
-      fail(at, "%s with mask 0x%08x, while others of these lanes wait in %s with mask 0x%08x at %s:%d", what, mask, p.what,
-           p.mask, p.at->file, p.at->line);
-    }
-  }
+  // other operations may be open: lanes of one mask can be past a place where lanes of another still wait
+  for (Pending& p : w.pending)
+    if (p.mask == mask && !strcmp(p.what, what)) found = &p;
   if (!found) {
     w.pending.push_back(Pending{at, what, mask, 0, {}, {}});
     found = &w.pending.back();

@@ -36,12 +36,12 @@ static const size_t STAGGER = 64;
 
 static Body body;
 static void** arguments;
-static Context outside;               // of launch()
-static std::vector<Fiber*> idle;      // fibers without a thread
-static std::vector<Fiber*> fibers;    // all of them
-static std::vector<Thread*> fresh;    // threads that have not begun; the next one is at the back
-static std::vector<Thread*> ready;    // threads that can go on
-static size_t ready_from;             // the first of them
+static Context outside;             // of launch()
+static std::vector<Fiber*> idle;    // fibers without a thread
+static std::vector<Fiber*> fibers;  // all of them
+static std::vector<Thread*> fresh;  // threads that have not begun; the next one is at the back
+static std::vector<Thread*> ready;  // threads that can go on
+static size_t ready_from;           // the first of them
 static std::vector<Thread*> gang_waiting;
 static int gang_live, unfinished;
 static bool failed;
@@ -93,8 +93,8 @@ void fail(const Place* at, const char* format, ...) {
   text[0] = 0;
   auto add = [&](const Place* at, const char* what, size_t come, size_t of) {
     if (used < sizeof text)
-      used += (size_t)snprintf(text + used, sizeof text - used, "%s%s at %s:%d (%zu of %zu have come)", used ? "; " : "",
-                               what, at->file, at->line, come, of);
+      used += (size_t)snprintf(text + used, sizeof text - used, "%s%s at %s:%d (%zu of %zu have come)",
+                               used ? "; " : "", what, at->file, at->line, come, of);
   };
   for (Block& b : gang) {
     if (!b.waiting.empty()) add(b.waiting[0]->waits, "__syncthreads", b.waiting.size(), (size_t)b.live);
@@ -124,6 +124,7 @@ static void start_block(Block& b, uint64_t linear, unsigned int rank) {
   b.linear = (unsigned)linear;
   b.rank = rank;
   b.epoch = b.remote = 0;
+  b.votes[0] = b.votes[1] = 0;
   const int n = (int)(s.x * s.y * s.z);
   b.live = n;
   b.waiting.clear();
@@ -173,13 +174,13 @@ int launch(const Launch* asked, Body kernel, void** args, const char* name, int 
   arguments = args;
   failed = false;
   dice = asked->seed;
-  sync_begin();
   gridDim = dim3(asked->grid[0], asked->grid[1], asked->grid[2]);
   blockDim = dim3(asked->block[0], asked->block[1], asked->block[2]);
   const uint64_t total = (uint64_t)gridDim.x * gridDim.y * gridDim.z;
   const size_t many = gang_of == 0 ? (size_t)total : (size_t)gang_of;
   if (total % many) {
-    snprintf(asked->report, asked->report_size, "a grid of %zu blocks does not divide into clusters of %zu", (size_t)total, many);
+    snprintf(asked->report, asked->report_size, "a grid of %zu blocks does not divide into clusters of %zu",
+             (size_t)total, many);
     return 1;
   }
   gang.assign(many, Block{});

@@ -31,10 +31,11 @@ struct Launch {  // filled in by host_build.py
   unsigned long long shared;
   unsigned int order;  // 0 forward, 1 reverse, 2 random
   unsigned int seed;
-  int arrays;              // how many entries in `array`
-  const uintptr_t* array;  // six numbers each: place among the arguments, begin, end, bytes of an element; where its memory
-                           // begins, and a flag for each byte of that: whether it was written (or null: all were)
-  char* report;             // what went wrong
+  int arrays;
+  // six numbers for each array: its place among the arguments, begin, end, bytes of an element; where its memory
+  // begins, and a flag for each byte of that: whether it was written (or null: all were)
+  const uintptr_t* array;
+  char* report;  // what went wrong
   unsigned long long report_size;
   double seconds;  // limit of one launch
   int lint;        // race build: also count sectors and bank passes
@@ -56,7 +57,7 @@ void* gang_shared(const Place* at, void* mine, unsigned int rank);  // the same 
 unsigned int gang_rank();
 unsigned int gang_size();
 void misaligned(const Place* at, const void* p, unsigned int to);
-void copy_later(const Place* at, void* to, const void* from, unsigned int bytes);  // cp.async, and when it happens
+void copy_later(const Place* at, unsigned int bytes, void* to, const void* from);  // cp.async, and when it happens
 void copy_commit();
 void copy_wait(unsigned int left);
 [[noreturn]] void fail(const Place* at, const char* format, ...) __attribute__((format(printf, 2, 3)));
