@@ -115,7 +115,7 @@ def test_cubin_path__differs_by_all_that_decides_the_code(cache, counted, monkey
 
 
 def test_included__follows_headers():
-    assert nvrtc.included("noise.cu") == ["cuda.cuh", "noise.cu", "philox.cuh"]
+    assert nvrtc.included("noise.cu") == ["cuda.cuh", "noise.cu", "philox.cuh", "quad.cuh"]
 
 
 def test_cubin_path__mends_a_file_that_is_no_cubin(cache, counted):
