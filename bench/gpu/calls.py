@@ -107,7 +107,10 @@ def layer_calls(module: Any, put: Put, large: bool) -> dict[str, Call]:
     x, w, b = put(draw((n, hw, hw, c))), put(draw((3, 3, c, o))), put(draw((o, 1))[:, 0].copy())
     out = -(-hw // 2)
     dy, gamma, dx = put(draw((n, out, out, o))), put(draw((c, 1))[:, 0].copy()), put(draw((n, hw, hw, c)))
+    field, mix, bias = put(draw((3, 76, 76, 33))), put(draw((1, 1, 33, 33))), put(draw((33, 1))[:, 0].copy())
     return {
+        "conv2d_forward wide": lambda: module.conv2d_forward(field, mix, bias),  # enough pixels for the widest tiles
+        "conv2d_backward wide": lambda: module.conv2d_backward(field, mix, field),
         "conv2d_forward": lambda: module.conv2d_forward(x, w, b, stride=2),
         "conv2d_backward": lambda: module.conv2d_backward(x, w, dy, stride=2),
         "group_norm_forward": lambda: module.group_norm_forward(x, gamma, gamma, groups),
