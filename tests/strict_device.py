@@ -1,6 +1,7 @@
-"""The host build behind arrays that are not NumPy's: a card, as far as Python can tell, on a machine without one.
+"""The GPU backends behind arrays that are not NumPy's: a card, as far as Python can tell, without one.
 
     with on(StrictDevice()): ...     functions of cupy_raw take and give StrictArray, and nothing else
+    with on(StrictTyped()): ...      the same of numba_cuda, with its own `on`
 
 A StrictArray does what CuPy's array does and no more: NumPy's functions dispatch to it, a scalar may meet it, a NumPy
 array may index it, a single number of it may be read; a NumPy array may not meet it in arithmetic, be written into it,
@@ -10,6 +11,7 @@ or be made of it. `put`, `get` and `np.asarray(x, like=...)` are the only ways i
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from ebm_fast.numba_cuda.device import Typed
 from ebm_fast.verify.host_device import HostDevice
 from ebm_ref.contracts import DTypeError
 
@@ -104,15 +106,19 @@ def outer(value):
     return StrictArray(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
 
 
-class StrictDevice(HostDevice):
-    """HostDevice, whose arrays only it can read. waits: how often an array was copied to the host."""
+class Strict:
+    """A device on NumPy arrays, whose arrays only it can read. copies: how often one was copied to the host."""
 
-    waits = 0
+    copies = 0
 
-    def array(self, name, x):
+    def adopt(self, name, x):
         if not isinstance(x, StrictArray):
             raise DTypeError(f"{name}: expected an array on the device, found {type(x).__name__}")
-        return x if x.flags.c_contiguous else StrictArray(np.ascontiguousarray(x._inside))
+        return x
+
+    def array(self, name, x):
+        given = self.adopt(name, x)._inside
+        return x if given.flags.c_contiguous else StrictArray(np.ascontiguousarray(given))
 
     def empty(self, shape, dtype):
         return StrictArray(super().empty(shape, dtype))
@@ -123,11 +129,22 @@ class StrictDevice(HostDevice):
 
     def get(self, x):
         assert isinstance(x, StrictArray)
-        self.waits += 1
+        self.copies += 1
         return super().get(x._inside)
+
+
+class StrictDevice(Strict, HostDevice):
+    """Of cupy_raw: its kernels, compiled for the CPU."""
 
     def address(self, x):
         return super().address(x._inside)
 
     def launch(self, kernel, grid, block, args, shared):
         super().launch(kernel, grid, block, inner(tuple(args)), shared)
+
+
+class StrictTyped(Strict, Typed):
+    """Of numba_cuda: its threads, in Numba's types, one after another."""
+
+    def launch(self, body, dtype, order, n, args):
+        super().launch(body, dtype, order, n, inner(tuple(args)))

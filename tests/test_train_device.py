@@ -9,16 +9,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from app_runs import checkpoint, equal, error_line, run, train
-from strict_device import SilentConversion, StrictArray, StrictDevice, inner
+from app_runs import checkpoint, contents, equal, error_line, run, train
+from strict_device import SilentConversion, StrictArray, StrictDevice, StrictTyped, inner
 
 import ebm_fast
 import ebm_ref
-from ebm_fast import cupy_raw, find_driver
+from ebm_fast import cupy_raw, find_driver, numba_cuda
 from ebm_fast.app.main import main
 from ebm_fast.app.placement import to_backend, to_host
 from ebm_fast.cupy_raw import card as card_module
 from ebm_fast.cupy_raw import device
+from ebm_fast.numba_cuda.device import Typed
 from ebm_fast.verify import host_build
 from ebm_ref import Recipe, state_arrays, state_from_arrays
 from ebm_ref.contracts import BackendError, DTypeError
@@ -33,6 +34,7 @@ BOX = (-2.0, 2.0)
 PCD = Recipe(
     batch=6, K=2, eta=0.05, sigma=0.05, box=BOX, M=10, rho=0.3, sigma_data=0.1, lr=1e-2, ema_decay=0.9, steps=6
 )
+PLAIN = replace(PCD, optimizer="sgd", beta1=0.5)  # Adam makes parameters of what rounding makes of a zero gradient
 RECIPES = {
     "pcd": PCD,
     "cd": replace(PCD, method="cd", max_grad_norm=0.1),
@@ -72,15 +74,33 @@ def test_train__on_a_device_is_the_run_on_numpy_arrays(kind, recipe):
 
 
 @pytest.mark.parametrize("kind", ENERGIES)
-@pytest.mark.parametrize("method", ["pcd", "cd"])
-def test_train__on_a_device_is_the_oracle_s(kind, method):
-    x = data_of(kind, np.float64)
-    with device.on(StrictDevice()):
-        state, _ = trained(cupy_raw, kind, RECIPES[method], to_backend(cupy_raw, x))
-        found = to_host(cupy_raw, state_arrays(state))
-    expected = state_arrays(trained(ebm_ref, kind, RECIPES[method], x)[0])
-    for name, y in expected.items():
-        assert np.allclose(found[name], y, rtol=1e-9, atol=1e-11), name
+@pytest.mark.parametrize("recipe", [PLAIN, replace(PLAIN, method="cd")], ids=["pcd", "cd"])
+def test_train__on_a_device_is_the_oracle_s(kind, recipe):
+    """In double to 1e-9; in float at most 8 times as far from the oracle in double as the oracle in float is."""
+
+    def found(dtype):
+        x = data_of(kind).astype(dtype)
+        with device.on(StrictDevice()):
+            state, _ = trained(cupy_raw, kind, recipe, to_backend(cupy_raw, x))
+            there = to_host(cupy_raw, state_arrays(state))
+        return there, state_arrays(trained(ebm_ref, kind, recipe, x)[0])
+
+    (double, exact), (single, rounded) = found(np.float64), found(np.float32)
+    for name, y in exact.items():
+        assert np.allclose(double[name], y, rtol=1e-9, atol=1e-12), name
+        error, allowed = np.abs(single[name] - y).max(), np.abs(rounded[name] - y).max()
+        assert error <= 8 * allowed + 1e-6 * max(1, np.abs(y).max()), name  # 1: what cancels in a sum of weights
+
+
+@pytest.mark.parametrize("recipe", [PCD, RECIPES["reservoir"]], ids=["pcd", "reservoir"])
+def test_train__on_a_device_of_numba_cuda(recipe):
+    x = data_of("MLPEnergy")
+    with numba_cuda.device.on(StrictTyped()):
+        state, records = trained(numba_cuda, "MLPEnergy", recipe, to_backend(numba_cuda, x), until=2)
+        there = to_host(numba_cuda, state_arrays(state))
+    with numba_cuda.device.on(Typed()):
+        host, expected = trained(numba_cuda, "MLPEnergy", recipe, x, until=2)
+    assert records == expected and equal(there, state_arrays(host))
 
 
 @pytest.mark.parametrize("kind", ENERGIES)
@@ -153,7 +173,7 @@ def test_ebm__trains_samples_and_evaluates_on_a_device(tmp_path, card, method):
     run("eval", str(folder))
     again = json.loads((folder / "summary.json").read_text())
     assert again == summary
-    assert card.waits > 0
+    assert card.copies > 0
 
 
 def test_ebm__resumes_on_a_device_to_the_bit(tmp_path, card):
@@ -194,11 +214,15 @@ def test_ebm__a_card_that_fails_is_one_line(tmp_path, capsys, monkeypatch):
     def refuse():
         raise BackendError("cupy_raw: the CUDA driver finds no card")
 
+    run(*train(tmp_path / "run", "--steps", "1"))
+    capsys.readouterr()
+    before = contents(tmp_path)
     monkeypatch.setattr(ebm_fast, "why_not", lambda name: None)
     monkeypatch.setattr(card_module, "card", refuse)
-    assert main(train(tmp_path / "run", backend="cupy_raw")) == 2
-    assert error_line(capsys) == "ebm: error: cupy_raw: the CUDA driver finds no card"
-    assert not (tmp_path / "run").exists()
+    for folder, more in (("new", ()), ("run", ("--resume",))):
+        assert main(train(tmp_path / folder, *more, backend="cupy_raw")) == 2
+        assert error_line(capsys) == "ebm: error: cupy_raw: the CUDA driver finds no card"
+    assert contents(tmp_path) == before and not (tmp_path / "new").exists()
 
 
 # ------------------------------------------------------------------------------------- the stand-in itself
