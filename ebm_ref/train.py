@@ -73,16 +73,18 @@ def train_start(
 ) -> TrainState:
     """The state before step 0. theta: where to start instead of theta_init(energy, seed, dtype).
 
-    backend: the module that will train (see NEEDS)   data: (n, *shape) of `dtype`, inside the box, n >= batch.
+    backend: the module that will train (see NEEDS)   data: (n, *shape) of `dtype`, inside the box, n >= batch, an
+    array of the backend's kind; the state is made of arrays like it.
     Raises BackendError, ShapeError, DTypeError, NonFiniteError, DataError, RangeError.
     """
     missing = [name for name in NEEDS[recipe.method] if not hasattr(backend, name)]
     if missing:
         raise BackendError(f"backend {getattr(backend, '__name__', backend)}: lacks {', '.join(missing)}")
-    _check_data(energy, recipe, data)
+    _check_data(backend, energy, recipe, data)
     if data.dtype != dtype:
         raise DTypeError(f"data: expected {np.dtype(dtype)}, found {data.dtype}")
     theta = theta_init(cast(Any, energy), seed, dtype) if theta is None else ema_init(theta)
+    theta = {name: np.asarray(y, like=data) for name, y in theta.items()}
     _check_theta(energy, theta, data)
     optimizer = adam_init(theta) if recipe.optimizer == "adam" else sgd_init(theta)
     buffer = None
@@ -98,6 +100,7 @@ def train_start(
             policy=recipe.policy,
             dtype=data.dtype,
         )
+        buffer.slots = np.asarray(buffer.slots, like=data)
     return TrainState(theta, ema_init(theta), optimizer, buffer)
 
 
@@ -174,7 +177,7 @@ def train(
     if state is None:
         state = train_start(backend, energy, recipe, data, seed, data.dtype)
     else:
-        _check_data(energy, recipe, data)
+        _check_data(backend, energy, recipe, data)
         _check_state(energy, recipe, state, data)
         buffer = state.buffer
         if buffer is not None:
@@ -208,7 +211,7 @@ def _story(wanted: str, step: int, record: Record) -> str:
     return f"step {step}: expected {wanted}, found {numbers}"
 
 
-def _check_data(energy: Energy, recipe: Recipe, data: Any) -> None:
+def _check_data(backend: ModuleType, energy: Energy, recipe: Recipe, data: Any) -> None:
     check_array("data", data, shape=(None, *energy.shape))
     if data.shape[0] < recipe.batch:
         raise DataError(f"data: expected at least one batch of {recipe.batch}, found {data.shape[0]}; set batch")
@@ -217,6 +220,13 @@ def _check_data(energy: Energy, recipe: Recipe, data: Any) -> None:
         low, high = float(data.min()), float(data.max())
         if low < recipe.box[0] or high > recipe.box[1]:
             raise DataError(f"data: expected values in the box {recipe.box}, found {low:g} to {high:g}; scale or widen")
+    kind = type(backend.noise_normal(0, Stream.DATA_NOISE, 0, np.arange(0), 1, data.dtype))  # no chain, no draw
+    if not isinstance(data, kind):
+        raise DTypeError(f"data: expected the backend's {_type_name(kind)}, found {_type_name(type(data))}")
+
+
+def _type_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _check_theta(energy: Energy, theta: Params, data: Array) -> None:

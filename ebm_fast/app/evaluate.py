@@ -19,6 +19,7 @@ from ebm_ref.evaluation.ood import auroc, fpr_at_tpr
 
 from .data import Dataset
 from .ood_sets import ood_sets
+from .placement import to_backend, to_host
 
 SAMPLES = 1000  # chains, and real samples, that are compared
 COMPONENTS = 20
@@ -38,8 +39,9 @@ class Model:
     theta: Params
 
     def energies(self, x: Array) -> Array:
-        """E(x), (N,) float64, in chunks."""
-        parts = [self.energy.energy(self.theta, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
+        """E(x), (N,) float64, in chunks; x and what comes back are NumPy's, theta the backend's."""
+        chunks = (to_backend(self.backend, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK))
+        parts = [to_host(self.backend, self.energy.energy(self.theta, chunk)) for chunk in chunks]
         return np.concatenate(parts).astype(np.float64)
 
 
@@ -53,12 +55,14 @@ def check_extras(data: Dataset) -> None:
 
 def choose(backend: ModuleType, samples: Array, count: int, seed: int, purpose: int) -> Array:
     """`count` of the samples, without repeats and by address; all of them where there are fewer."""
-    return samples[backend.noise_permutation(seed, Stream.EVALUATION, purpose, len(samples))[:count]]
+    order = to_host(backend, backend.noise_permutation(seed, Stream.EVALUATION, purpose, len(samples)))
+    return samples[order[:count]]
 
 
 def choose_chains(backend: ModuleType, buffer: Buffer, seed: int) -> Array:
-    """The persistent chains that stand for the model, (up to 1,000, *shape)."""
-    return choose(backend, buffer.slots[: buffer.filled], SAMPLES, seed, CHAINS)
+    """The persistent chains that stand for the model, (up to 1,000, *shape); NumPy's."""
+    chains: Array = to_host(backend, choose(backend, buffer.slots[: buffer.filled], SAMPLES, seed, CHAINS))
+    return chains
 
 
 def evaluate(model: Model, data: Dataset, chains: Array, seed: int) -> tuple[dict[str, Any], dict[str, Array]]:

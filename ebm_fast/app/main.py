@@ -16,6 +16,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, NoReturn
 
+from ebm_fast import BACKENDS
 from ebm_fast.extras import require
 from ebm_ref.contracts import ConfigError, EbmError, check_count
 
@@ -51,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--steps", type=int, help="stop after this step; default the recipe's train.steps")
     train.add_argument("--seed", type=int, help="0..2^64-1; every random number follows from it")
     train.add_argument("--out", type=Path, help="run folder; default runs/PRESET-METHOD")
-    train.add_argument("--backend", help="ebm_ref, numba_cpu or auto")
+    train.add_argument("--backend", help=f"{', '.join(BACKENDS)} or auto")
     train.add_argument("--init", type=Path, metavar="RUN", help="start from the parameters of this run")
     train.add_argument("--resume", action="store_true", help="continue the run in --out up to --steps in all")
     train.add_argument("--config", type=Path, metavar="FILE", help="TOML with sections data, energy, train, run")

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import Array, Stream, flat_size
+from ebm_ref.contracts import Array, flat_size
 from ebm_ref.train import TrainState
 
 from . import plots, report
 from .arrays import npy_read
 from .evaluate import SAMPLES, Model, choose_chains, evaluate
+from .placement import to_host
 from .png import grid_pixels, plane_pixels, png_bytes
-from .run import Run, uniform_start
+from .run import Run, run_chains, uniform_start
 from .runfolder import SNAPSHOTS, os_errors, write_atomic
 
 SHOWN = 100  # chains in a picture of images or vectors
@@ -25,14 +26,15 @@ FRESH_STEPS = 10  # their length, in units of the recipe's K
 PLANE = 160  # points along an axis of the plane
 
 
-def snapshot_write(folder: Path, state: TrainState) -> None:
+def snapshot_write(folder: Path, run: Run, state: TrainState) -> None:
     """Keep a few persistent chains at steps 0, 1, 2, 5, 10, 20, 50, 100, ..."""
     digits = str(state.step)
     if state.buffer is None or not (digits[0] in "0125" and set(digits[1:]) <= {"0"}):
         return
+    chains = to_host(run.backend, state.buffer.slots[:SNAPSHOT])
     with os_errors(folder):
         (folder / SNAPSHOTS).mkdir(exist_ok=True)
-        np.save(folder / SNAPSHOTS / f"step-{state.step:09d}.npy", state.buffer.slots[:SNAPSHOT], allow_pickle=False)
+        np.save(folder / SNAPSHOTS / f"step-{state.step:09d}.npy", chains, allow_pickle=False)
 
 
 def snapshots_read(folder: Path, step: int) -> list[tuple[int, Array]]:
@@ -76,15 +78,8 @@ def model_chains(run: Run, state: TrainState, model: Model) -> tuple[Array, str]
         chains = choose_chains(run.backend, state.buffer, run.seed)
         return chains, f"{len(chains)} of {state.buffer.filled} persistent chains"
     K = FRESH_STEPS * run.config.train.K
-    x, _ = run.backend.langevin_run(
-        run.energy,
-        model.theta,
-        uniform_start(run, SAMPLES, run.seed),
-        K,
-        run.config.train.update(),
-        run.seed,
-        stream=Stream.EVALUATION,
-    )
+    start = uniform_start(run, SAMPLES, run.seed)
+    x, _ = run_chains(run, model, start, K, run.seed)
     return x, f"{SAMPLES} chains of {K} steps from uniform noise"
 
 
@@ -136,9 +131,7 @@ def report_html(
 
     K = FRESH_STEPS * run.config.train.K
     start = uniform_start(run, FRESH, run.seed)
-    fresh, info = run.backend.langevin_run(
-        run.energy, model.theta, start, K, run.config.train.update(), run.seed, stream=Stream.EVALUATION
-    )
+    fresh, info = run_chains(run, model, start, K, run.seed)
     title = f"energy along {FRESH} chains of {K} steps from uniform noise"
     trajectories = report.image(plots.trajectories(info.energy, summary["energy_data"], title), "", alt=title)
     after = report.image(draw(fresh), f"the chains after {K} steps", True) if run.data.is_image else ""

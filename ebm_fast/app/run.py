@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from ebm_fast import backend
-from ebm_ref.contracts import Array, BackendError, Energy, Stream, flat_size
+from ebm_ref.contracts import Array, BackendError, ChainInfo, Energy, Stream, flat_size
 from ebm_ref.train import TrainState, state_from_arrays, train
 
 from .checkpoint import checkpoint_load
 from .config import DataConfig, RunConfig, Tables, config_read, resolve, section_read
 from .data import SHAPES, Dataset, data_load, file_sha256
 from .evaluate import Model
+from .placement import device_of, to_backend, to_host
 from .runfolder import CONFIG, check_existing
 
 
@@ -36,6 +38,12 @@ class Run:
     def box(self) -> tuple[float, float]:
         """Where chains start from uniform noise, and what pictures map to black and white."""
         return self.config.train.box or (-1.0, 1.0)
+
+    @cached_property
+    def train_data(self) -> Array:
+        """The training data where the backend's arrays live."""
+        x: Array = to_backend(self.backend, self.data.train)
+        return x
 
     def model(self, state: TrainState) -> Model:
         """The energy with the parameters that are judged: their moving average (theta itself where ema_decay is 0)."""
@@ -59,6 +67,7 @@ def prepare(preset: str, tables: Tables) -> Run:
     name = module.__name__.rpartition(".")[2]
     if not hasattr(module, config.kind):
         raise BackendError(f"run.backend: {name} has no {config.kind}; ebm_ref has it: --backend ebm_ref")
+    device_of(module)  # a backend on a card says here what it lacks
     config = replace(config, run=replace(config.run, backend=name))
     return Run(config, data, module, getattr(module, config.kind)(**vars(config.spec)))
 
@@ -73,14 +82,21 @@ def run_open(folder: Path) -> tuple[Run, TrainState]:
 def state_load(folder: Path, run: Run) -> TrainState:
     """The state of the last good checkpoint; CheckpointError unless it is of this run's energy and recipe."""
     arrays, _ = checkpoint_load(folder, run.config.identity())
-    state = state_from_arrays(arrays)
+    state = state_from_arrays(to_backend(run.backend, arrays))
     # until = state.step: no step is made, but train checks the state that it is handed
-    return train(run.backend, run.energy, run.config.train, run.data.train, run.seed, state, until=state.step)
+    return train(run.backend, run.energy, run.config.train, run.train_data, run.seed, state, until=state.step)
 
 
 def uniform_start(run: Run, count: int, seed: int) -> Array:
-    """Fresh noise in the box, (count, *shape), by address."""
+    """Fresh noise in the box, (count, *shape), by address; an array of the backend."""
     low, high = run.box
     dtype, size = run.data.train.dtype, flat_size(run.data.shape)
     u = run.backend.noise_uniform(seed, Stream.SAMPLE_START, 0, np.arange(count), size, dtype=dtype)  # (count, D)
     return (low + (high - low) * u).astype(dtype).reshape(count, *run.data.shape)
+
+
+def run_chains(run: Run, model: Model, x0: Array, K: int, seed: int) -> tuple[Array, ChainInfo]:
+    """(x, info) of K Langevin steps from x0, an array of the backend; what comes back is NumPy's."""
+    update, there = run.config.train.update(), (run.energy, model.theta, x0)
+    x, info = to_host(run.backend, run.backend.langevin_run(*there, K, update, seed, stream=Stream.EVALUATION))
+    return x, info

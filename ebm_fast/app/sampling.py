@@ -12,7 +12,7 @@ from ebm_ref.contracts import Array, RangeError, Stream, check_choice, check_cou
 from .arrays import npz_bytes
 from .png import png_bytes
 from .results import chain_pixels, results_write
-from .run import Run, run_open, uniform_start
+from .run import Run, run_chains, run_open, uniform_start
 from .runfolder import lock_folder, metrics_upto, write_atomic
 
 STARTS = ("buffer", "uniform")
@@ -33,9 +33,7 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str) -> dict[s
     with lock_folder(folder):
         model = run.model(state)
         x0 = uniform_start(run, n, seed) if start == "uniform" else buffer_start(run, state.buffer, n, seed)
-        x, info = run.backend.langevin_run(
-            run.energy, model.theta, x0, steps, run.config.train.update(), seed, stream=Stream.EVALUATION
-        )
+        x, info = run_chains(run, model, x0, steps, seed)
         energy = model.energies(x)
         write_atomic(folder / "samples.npz", npz_bytes({"x": x, "energy": energy}))
         write_atomic(folder / "samples.png", png_bytes(chain_pixels(run, model, x)))
@@ -53,7 +51,7 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str) -> dict[s
 
 
 def buffer_start(run: Run, buffer: Any, n: int, seed: int) -> Array:
-    """n persistent chains drawn with replacement, by address."""
+    """n persistent chains drawn with replacement, by address; an array of the backend."""
     bits = run.backend.noise_bits(seed, Stream.SAMPLE_START, 0, np.arange(n), 1)[:, 0]  # (n,)
     return buffer.slots[(bits.astype(np.uint64) * np.uint64(buffer.filled)) >> np.uint64(32)]
 

@@ -18,13 +18,14 @@ from types import FrameType
 from typing import Any
 
 from ebm_fast.extras import require
-from ebm_ref.contracts import CheckpointError, ConfigError, NonFiniteError
+from ebm_ref.contracts import Array, CheckpointError, ConfigError, NonFiniteError
 from ebm_ref.diagnostics import Alarms
 from ebm_ref.train import TrainState, state_arrays, state_from_arrays, train_start, train_step
 
 from .checkpoint import checkpoint_exists, checkpoint_load, checkpoint_save, checkpoint_settle
 from .config import Tables, config_read, merge
 from .evaluate import check_extras
+from .placement import to_host
 from .progress import Progress
 from .results import results_write, snapshot_write
 from .run import Run, prepare, state_load
@@ -97,8 +98,14 @@ def first_state(run: Run) -> TrainState:
     if config.run.init:
         arrays, _ = checkpoint_load(Path(config.run.init), config.identity())
         theta = state_from_arrays(arrays).ema
-    data, dtype = run.data.train, run.data.train.dtype
-    return train_start(run.backend, run.energy, config.train, data, run.seed, dtype, theta)
+    data = run.train_data
+    return train_start(run.backend, run.energy, config.train, data, run.seed, data.dtype, theta)
+
+
+def host_arrays(run: Run, state: TrainState) -> dict[str, Array]:
+    """What a checkpoint holds: the state's arrays, whichever backend they are of, as NumPy's."""
+    arrays: dict[str, Array] = to_host(run.backend, state_arrays(state))
+    return arrays
 
 
 def check_changes(folder: Path, stored: Tables, run: Run) -> None:
@@ -131,14 +138,14 @@ def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
     seconds = float(records[-1]["seconds"]) if records else 0.0
     saved = state.step
     if state.step == 0:
-        snapshot_write(folder, state)
-        checkpoint_save(folder, state_arrays(state), state.step, identity)
+        snapshot_write(folder, run, state)
+        checkpoint_save(folder, host_arrays(run, state), state.step, identity)
     metrics = Metrics(folder)
     with metrics, stop_requests() as asked, Progress(state.step, until) as progress:
         while state.step < until:
             began = time.perf_counter()
             try:
-                state, record = train_step(run.backend, run.energy, recipe, state, run.data.train, run.seed)
+                state, record = train_step(run.backend, run.energy, recipe, state, run.train_data, run.seed)
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"{folder}: stopped in step {state.step + 1}: {error}; kept as of step {saved}"
@@ -152,11 +159,11 @@ def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
             records.append(record)
             for text in raised:
                 progress.message(f"alarm at step {state.step}: {text}")
-            snapshot_write(folder, state)
+            snapshot_write(folder, run, state)
             progress.update(state.step, record)
             if state.step % run.config.run.save_every == 0 or state.step == until or asked:
                 metrics.sync()
-                checkpoint_save(folder, state_arrays(state), state.step, identity)
+                checkpoint_save(folder, host_arrays(run, state), state.step, identity)
                 saved = state.step
             if asked:
                 again = f"ebm train {run.config.preset} --out {quote(str(folder))} --resume"

@@ -61,7 +61,8 @@ def buffer_start(
 
     uniform: low + (high - low) u   data_noise: box(data[idx] + sigma xi)   samples: the given (n, *shape), n <= M,
     which count as pushed (ptr = n); the drawn starts do not (ptr = 0), so a reservoir replaces them first.
-    data: (n, *shape). Raises ShapeError, DTypeError, RangeError, NonFiniteError.
+    data: (n, *shape). The slots are an array like the given data or samples, else NumPy's.
+    Raises ShapeError, DTypeError, RangeError, NonFiniteError.
     """
     check_count("M", M, low=1)
     check_sizes("shape", shape)
@@ -85,13 +86,13 @@ def buffer_start(
     if not 1 <= n <= most:
         raise ShapeError(f"{name}: expected at least one sample and at most {max(most, 1)}, found {n}")
     if start == "samples":
-        slots = np.zeros((M, *shape), dtype)
+        slots = np.zeros((M, *shape), dtype, like=given)
         slots[:n] = given
         return Buffer(slots, filled=n, ptr=n, policy=policy)
     check_number("sigma", sigma, low=0.0)
     idx = noise_index(noise_bits(seed, Stream.SAMPLE_START, 0, chains, 1)[:, 0], n)  # (M,)
     xi = noise_normal(seed, Stream.SAMPLE_START, 1, chains, D, dtype).reshape(M, *shape)  # (M, *shape)
-    slots = given[idx] + float(sigma) * xi
+    slots = given[idx] + float(sigma) * np.asarray(xi, like=given)
     return Buffer(slots if box is None else np.clip(slots, *box), filled=M, policy=policy)
 
 
