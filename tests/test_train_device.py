@@ -5,16 +5,18 @@ silent conversion.
 """
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from app_runs import checkpoint, contents, equal, error_line, run, train
-from strict_device import SilentConversion, StrictArray, StrictDevice, StrictTyped, inner
+from strict_device import FUNCTIONS, METHODS, UFUNCS, SilentConversion, StrictArray, StrictDevice, StrictTyped, inner
 
 import ebm_fast
 import ebm_ref
 from ebm_fast import cupy_raw, find_driver, numba_cuda
+from ebm_fast.app import training
 from ebm_fast.app.main import main
 from ebm_fast.app.placement import to_backend, to_host
 from ebm_fast.cupy_raw import card as card_module
@@ -193,6 +195,23 @@ def test_ebm__resumes_a_device_s_run_on_the_host_and_back(tmp_path, card):
     assert list(a) == list(b) and all(np.allclose(a[k], b[k], rtol=1e-3, atol=1e-4) for k in a)
 
 
+@pytest.mark.skipif(find_driver().why is None, reason="this machine has a card")
+def test_ebm__a_run_of_a_card_is_carried_over_as_the_error_says(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "a run"
+    with monkeypatch.context() as patch:
+        patch.setattr(ebm_fast, "why_not", lambda name: None)
+        patch.setattr(card_module, "card", StrictDevice)
+        run(*train(folder, "--steps", "2", backend="cupy_raw"))
+    state = checkpoint(folder)
+    capsys.readouterr()
+    assert main(["eval", str(folder)]) == 2
+    command = error_line(capsys).partition("another backend: ebm ")[2]
+    run(*shlex.split(command))
+    run("eval", str(folder))
+    assert equal(checkpoint(folder), state)
+    assert json.loads((folder / "summary.json").read_text())["backend"] != "cupy_raw"
+
+
 def test_ebm__init_moves_another_run_s_parameters(tmp_path, card):
     run(*train(tmp_path / "a", "--steps", "2", backend="ebm_ref"))
     run(*train(tmp_path / "b", "--steps", "1", "--init", str(tmp_path / "a"), backend="cupy_raw", sets=("lr=0",)))
@@ -217,6 +236,7 @@ def test_ebm__a_card_that_fails_is_one_line(tmp_path, capsys, monkeypatch):
     run(*train(tmp_path / "run", "--steps", "1"))
     capsys.readouterr()
     before = contents(tmp_path)
+    monkeypatch.setattr(training, "lock_folder", None)  # not even locked
     monkeypatch.setattr(ebm_fast, "why_not", lambda name: None)
     monkeypatch.setattr(card_module, "card", refuse)
     for folder, more in (("new", ()), ("run", ("--resume",))):
@@ -226,6 +246,12 @@ def test_ebm__a_card_that_fails_is_one_line(tmp_path, capsys, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------- the stand-in itself
+
+
+def test_strict_array__has_the_names_of_cupy():
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed: its names are not compared with the stand-in's")
+    assert [name for name in FUNCTIONS + UFUNCS if not hasattr(cupy, name)] == []
+    assert [name for name in METHODS if not hasattr(cupy.ndarray, name)] == []
 
 
 def test_strict_array__refuses_silent_conversion():

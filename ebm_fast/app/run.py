@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 
 import numpy as np
@@ -75,7 +76,12 @@ def prepare(preset: str, tables: Tables) -> Run:
 def run_open(folder: Path) -> tuple[Run, TrainState]:
     """The run in a folder, and its last good checkpoint."""
     check_existing(folder)
-    run = prepare(*config_read(folder / CONFIG))
+    preset, tables = config_read(folder / CONFIG)
+    try:
+        run = prepare(preset, tables)
+    except BackendError as error:
+        carry = f"ebm train {preset} --out {quote(str(folder))} --resume --backend auto"
+        raise BackendError(f"{error}; to carry the run over to another backend: {carry}") from error
     return run, state_load(folder, run)
 
 
