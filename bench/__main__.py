@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ebm_fast import BACKENDS, why_not
+from ebm_fast import BACKENDS, ON_A_CARD, why_not
 
 from .cases import CASES
 from .recipe import compare_recipes
@@ -16,7 +16,8 @@ def main() -> int:
     functions = list(dict.fromkeys(case.bench for case in CASES))
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("functions", nargs="*", metavar="FUNCTION", help=f"of {', '.join(functions)}, recipe")
-    parser.add_argument("--twin", action="append", choices=[b for b in BACKENDS if b != "ebm_ref"])
+    twins = [name for name in BACKENDS if name != "ebm_ref" and name not in ON_A_CARD]  # a card has bench.gpu
+    parser.add_argument("--twin", action="append", choices=twins)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--save", metavar="NAME", help="write bench/results/NAME.csv")
@@ -27,7 +28,7 @@ def main() -> int:
     if "recipe" in args.functions:
         compare_recipes()
         return 0
-    names = args.twin or [b for b in BACKENDS if b != "ebm_ref" and why_not(b) is None]
+    names = args.twin or [name for name in twins if why_not(name) is None]
     rows = []
     for case in CASES:
         if args.functions and case.bench not in args.functions:

@@ -15,7 +15,7 @@ Source: Salmon, Moraes, Dror & Shaw 2011, Parallel random numbers: as easy as 1,
 Box & Muller 1958, A note on the generation of random normal deviates.
 Bias: an index differs from uniform by less than n 2^-32 relative; two equal words keep their order in a
 permutation, which favours one order by less than n 2^-32 for each pair.
-Twins: numba_cpu. Words are equal to the bit, normals within a few ulp.
+Twins: numba_cpu, numba_cuda, cupy_raw. Words are equal to the bit, normals within a few ulp.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from ebm_fast.cupy_raw.card import Card, why_no_card
 from ebm_fast.cupy_raw.device import current, launch, on, stream_of
 from ebm_fast.cupy_raw.source import build_defines, kernel
 from ebm_fast.verify import access
+from ebm_fast.verify.host_build import host_device
 from ebm_ref.contracts import BackendError, DTypeError, RangeError
 
 CUBIN = b"\x7fELF and the rest"
@@ -241,6 +242,14 @@ def test_stream_of__launches_on_the_caller_s_stream(stub, device):
 def test_stream_of__refuses_what_is_no_stream(device, stream):
     with on(device), pytest.raises(DTypeError, match="stream: expected a CUDA stream, its address or None, found "):
         stream_of(stream)
+
+
+def test_stream_of__on_the_host_build_is_none():
+    with on(host_device()):
+        with stream_of(None):
+            pass
+        with pytest.raises(DTypeError, match="stream: expected None, because the host build has no streams, found int"):
+            stream_of(0)
 
 
 # ------------------------------------------------------------------------------------------- graphs

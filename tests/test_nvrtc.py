@@ -114,8 +114,15 @@ def test_cubin_path__differs_by_all_that_decides_the_code(cache, counted, monkey
     assert path() == found[-1]
 
 
-def test_included__follows_headers():
-    assert nvrtc.included("noise.cu") == ["cuda.cuh", "noise.cu", "philox.cuh"]
+def test_included__follows_headers(monkeypatch):
+    text = {
+        "a.cu": '#include "b.cuh"\n',
+        "b.cuh": '#ifdef X\n # include "c.cuh"\n#include "host.h"',
+        "c.cuh": "",
+        "d.cuh": "",
+    }
+    monkeypatch.setattr(nvrtc, "sources", lambda: text)
+    assert nvrtc.included("a.cu") == ["a.cu", "b.cuh", "c.cuh"]
 
 
 def test_cubin_path__mends_a_file_that_is_no_cubin(cache, counted):

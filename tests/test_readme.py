@@ -1,17 +1,21 @@
 """The README is run: its Python snippets, its commands' spelling, and every row of its Atlas."""
 
 import re
+import sys
+from contextlib import nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ebm_ref
 from bench.cases import CASES
 from ebm_fast import BACKENDS, MODULES
 from ebm_fast.app.main import build_parser
-from ebm_fast.verify import problems
+from ebm_fast.cupy_raw.device import on
+from ebm_fast.verify import host_build, problems
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -40,9 +44,17 @@ def exports(twin: str) -> list[str]:
         return []
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=["read", "run", "verify"])
-def test_readme__python_snippets_run(snippet: str) -> None:
-    exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["read", "run", "gpu", "kernel", "verify"])
+def test_readme__python_snippets_run(snippet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy stands in for CuPy, and the host build for a card."""
+    device = nullcontext()
+    if "cupy" in snippet:
+        if host_build.why_not():
+            pytest.skip(host_build.why_not())
+        monkeypatch.setitem(sys.modules, "cupy", np)
+        device = on(host_build.host_device())
+    with device:
+        exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("ebm ")])

@@ -227,7 +227,7 @@ def test_run__rows_are_plain_records():
     ]
     assert "naive has no ConvEnergy" in rows[1].why
     assert len(verify.format_rows(rows).splitlines()) == 4
-    keys = {"function", "twin", "dtype", "cases", "worst", "status", "why"}
+    keys = {"function", "twin", "dtype", "cases", "worst", "status", "why", "build"}
     assert all(set(json.loads(json.dumps(asdict(row)))) == keys for row in rows)
 
 

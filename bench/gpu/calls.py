@@ -107,9 +107,14 @@ def layer_calls(module: Any, put: Put, large: bool) -> dict[str, Call]:
     x, w, b = put(draw((n, hw, hw, c))), put(draw((3, 3, c, o))), put(draw((o, 1))[:, 0].copy())
     out = -(-hw // 2)
     dy, gamma, dx = put(draw((n, out, out, o))), put(draw((c, 1))[:, 0].copy()), put(draw((n, hw, hw, c)))
+    few, many = 4, 256  # channels: enough tiles of outputs, or of inputs, for the widest tile of a large card
+    thin, thick = put(draw((4, 33, 33, few))), put(draw((4, 33, 33, many)))
+    up, down, zero = put(draw((1, 1, few, many))), put(draw((1, 1, many, few))), put(np.zeros(many, np.float32))
     return {
         "conv2d_forward": lambda: module.conv2d_forward(x, w, b, stride=2),
         "conv2d_backward": lambda: module.conv2d_backward(x, w, dy, stride=2),
+        "conv2d_forward wide": lambda: module.conv2d_forward(thin, up, zero),
+        "conv2d_backward wide": lambda: module.conv2d_backward(thick, down, thin),
         "group_norm_forward": lambda: module.group_norm_forward(x, gamma, gamma, groups),
         "group_norm_backward": lambda: module.group_norm_backward(x, gamma, dx, groups),
     }

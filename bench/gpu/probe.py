@@ -123,6 +123,7 @@ def graph_launch(context: Context) -> None:
 def numba_launch(context: Context) -> None:
     context.need_card()
     cuda = context.need("numba.cuda")
+    context.need("ebm_fast.numba_cuda.card")  # mends what a newer NumPy lacks
 
     @cuda.jit
     def twice(x):

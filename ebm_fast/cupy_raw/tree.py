@@ -31,12 +31,12 @@ def tree_sum(parts: Any, n: int, size: int, out: Any, rest: Any, split: int, dty
     """out, rest = the first `split` and the other numbers of sum_i parts[i], in pairs: ((0 + 1) + (2 + 3)) + ...
 
     parts: (n, size); of an odd number of terms the last waits for the next level. out: (split,), rest: (size - split,)
-    or None. Launches once for each factor LEAVES of n.
+    or None. n >= 1. Launches once for each factor LEAVES of n.
     """
     add = kernel("tree.cu", "tree_sum", dtype)
     while True:
         groups = blocks(n, LEAVES)
-        last = groups == 1
+        last = groups <= 1
         sums = out if last else current().empty((groups, size), dtype)
         grid = (blocks(size, THREADS), min(groups, MAX_Y))
         args = (parts, np.int32(n), np.int64(size), sums, rest if last else None, np.int64(split))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,22 @@ BLOCK = 256  # threads of a block
 BLOCKS = 1 << 16  # blocks of a launch, at most: a thread strides over the rest
 
 
+def load_functions() -> None:
+    """Load the functions that Numba knows on a card.
+
+    numba-cuda up to 0.30 asks NumPy for row_stack meanwhile, which NumPy 2.5 has no more, and without it compiles
+    no kernel at all: it is lent that name until it has loaded. No kernel here calls it.
+    """
+    if config.ENABLE_CUDASIM or hasattr(np, "row_stack"):
+        return
+    np.row_stack = lambda arrays: np.vstack(arrays)  # noqa: NPY201 - not vstack itself, which is registered already
+    try:
+        import_module("numba.cuda.np.arrayobj")
+    finally:
+        del np.row_stack  # noqa: NPY201
+
+
+load_functions()
 ON_CARD = Machine(cuda.jit(device=True), lambda dtype: on_a_card(cuda.libdevice, dtype))
 
 

@@ -62,6 +62,9 @@ def layers() -> None:
         x, w = numbers(4, 4, H, H, C), numbers(5, 3, 3, C, O)
         y = cuda.conv2d_forward(x, w, numbers(6, O), 2)
         cuda.conv2d_backward(x, w, y, 2)
+    for C, O in ((4, 256), (256, 4)):  # enough tiles for a large card, forwards or back: the wide ones
+        x, w = numbers(4, 4, 33, 33, C), numbers(5, 1, 1, C, O)
+        cuda.conv2d_backward(x, w, cuda.conv2d_forward(x, w, numbers(6, O)))
     for H, C, G in ((14, 32, 8), (1, 256, 1)):
         x, gamma = numbers(7, 4, H, H, C), put(np.ones(C, np.float32))
         y = cuda.group_norm_forward(x, gamma, gamma, G)

@@ -72,7 +72,7 @@ class EnergyOf:
         return getattr(module, name, getattr(ebm_ref, name))(**self.fields)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """Arguments without a default in `args`, in order; those with one in `options`; `story`: how they were made."""
 
@@ -126,6 +126,13 @@ class Case:
                 raise TypeError(f"{self.function}: expected {', '.join(names)}, found {type(result).__name__}")
             outputs = dict(zip(names, result if len(names) > 1 else (result,), strict=True))
         return {name: as_numpy(value) for name, value in outputs.items()}
+
+    def __repr__(self) -> str:
+        return self.describe()  # not the numbers of every array, which Hypothesis warns of where they are many
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """How Hypothesis shows a dataclass that says so; without this, field by field, with every number."""
+        printer.text(self.describe())
 
     def describe(self) -> str:
         """The call in one line: arrays as dtype[shape], small ones with their values."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -90,6 +90,10 @@ class HostDevice:
 
     def address(self, x: np.ndarray) -> int:
         return x.ctypes.data
+
+    def stream(self, stream: Any) -> NoReturn:
+        """Raises DTypeError: launches run where they are called."""
+        raise DTypeError(f"stream: expected None, because the host build has no streams, found {type(stream).__name__}")
 
     def repeat(self, times: int, body: Callable[[], None]) -> None:
         """`body()`, `times` times over."""

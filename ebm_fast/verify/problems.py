@@ -287,7 +287,10 @@ def draw_channels(draw: Draw, count: int) -> tuple[int, tuple[int, ...]]:
 
 
 def deep_conv_fields(draw: Draw) -> dict[str, Any]:
-    """Fields of a DeepConvSpec: skips that are the input, and skips that convolve for stride or channels."""
+    """Fields of a DeepConvSpec: skips that are the input, and skips that convolve for stride or channels.
+
+    At most 3 blocks, 7 norms: where all maps are flat each magnifies by eps^-1/2 = 316, and float32 has to hold it.
+    """
     blocks = draw.choice(((1,), (2,), (1, 1), (1, 2), (2, 1), (1, 1, 1)))
     max_groups, channels = draw_channels(draw, len(blocks))
     return {

@@ -30,7 +30,6 @@ DTYPES = ("float32", "float64")
 UNCHECKED = ("naive",)  # reads the equations and checks no input
 CASES = {"fast": 200, "race": 60}  # by build: cases drawn for each function and dtype where nothing else is asked for
 FEW = 25
-GPU_BACKENDS = ("numba_cuda", "cupy_raw")
 
 
 def check(
@@ -118,7 +117,7 @@ def build_of(twin: str | ModuleType) -> str:
     """Which of a twin's builds is judged: host_build's fast, race or asan; a GPU backend's card, or what stands in."""
     if twin == "host_build":
         return host_build.build()
-    if twin in GPU_BACKENDS:
+    if twin in ebm_fast.ON_A_CARD:
         return "typed" if twin == "numba_cuda" and ebm_fast.why_not(twin) else "card"
     return ""
 
@@ -143,7 +142,7 @@ def open_twin(twin: str | ModuleType) -> ModuleType:
     if twin == "numba_cuda" and ebm_fast.why_not(twin):
         return import_module("ebm_fast.verify.numba_typed")
     module = ebm_fast.backend(twin)
-    return host_facing(module) if twin in GPU_BACKENDS else module
+    return host_facing(module) if twin in ebm_fast.ON_A_CARD else module
 
 
 def dtypes_of(name: str, dtypes: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@
 Source: Du & Mordatch 2019, Implicit Generation and Modeling with Energy-Based Models, appendix (convolutional
 energies of images); Wu & He 2018 for the normalisation.
 Level: provides 1, 2 and 3 (2 and 3 for smooth activations).
-Twins: numba_cpu, cupy_raw.
+Twins: numba_cpu, numba_cuda, cupy_raw.
 """
 
 from __future__ import annotations

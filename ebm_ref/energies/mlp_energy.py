@@ -5,7 +5,7 @@
 
 Source: LeCun et al. 2006, A Tutorial on Energy-Based Learning, section 1 (an energy is any scalar network).
 Level: provides 1, 2 and 3 (2 and 3 for smooth activations).
-Twins: numba_cpu, cupy_raw.
+Twins: numba_cpu, numba_cuda, cupy_raw.
 """
 
 from __future__ import annotations

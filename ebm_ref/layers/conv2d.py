@@ -13,7 +13,7 @@ For output pixel (p, q) tap (r, s) reads input pixel (p stride + r - top, q stri
 Source: LeCun et al. 1998, Gradient-based learning applied to document recognition; the SAME rule is
 TensorFlow's (tf.nn.convolution), whose odd pixel of padding goes to the bottom and right.
 Works on arrays and, for the energies' levels 2 and 3, on Jets in x and dy.
-Twins: numba_cpu.
+Twins: numba_cpu, numba_cuda, cupy_raw.
 """
 
 from __future__ import annotations

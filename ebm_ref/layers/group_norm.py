@@ -13,7 +13,7 @@ sum (x - mean) = 0);  dx = r dx_hat + dvar 2 (x - mean)/m + dmean/m.
 
 Source: Wu & He 2018, Group Normalization, eqs. 1, 2, 6, 7. The variance is biased (divides by m).
 Works on arrays and, for the energies' levels 2 and 3, on Jets in x and dy.
-Twins: numba_cpu.
+Twins: numba_cpu, numba_cuda, cupy_raw.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Order of operations in one training step: draw, K sampler steps, parameter gradi
 Source: Tieleman 2008, Training restricted Boltzmann machines using approximations to the likelihood gradient
 (persistent chains); Du & Mordatch 2019, arXiv:1903.08689, section 3.2 (buffer, rho = 0.05);
 Vitter 1985, Random sampling with a reservoir, algorithm R; Du et al. 2021, arXiv:2012.01316 (reservoir of chains).
-Twins: numba_cpu (draw, push).
+Twins: numba_cpu, numba_cuda, cupy_raw (draw, push).
 """
 
 from __future__ import annotations
