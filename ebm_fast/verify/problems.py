@@ -235,7 +235,7 @@ def conv2d_backward(draw: Draw) -> Case:
 def group_norm(draw: Draw) -> tuple[Array, Array, int, float]:
     """(x, gamma, groups, eps); a group may be one number, one pixel, or all alike."""
     groups, each = draw.choice((1, 2, 3, 8)), draw.choice((1, 2, 3, 5, 8))
-    spatial = draw.choice(((3,), (), (1, 1), (2, 3), (5, 5), (65,), (1, 7), (8, 8), (23, 23)))
+    spatial = draw.choice(((3,), (), (1, 1), (2, 3), (5, 5), (65,), (1, 7), (8, 8), (9, 9)))
     eps = draw.choice((1e-5, 1e-3, 1e-6))
     draw.seed()
     x = draw.array("x", (draw.choice(SMALL), *spatial, groups * each))
