@@ -9,9 +9,9 @@ from chain_nets import NETS, cast, net, run, start_of, theta_of, worst
 import ebm_ref
 from ebm_fast import cupy_raw
 from ebm_fast.cupy_raw import chain, chain_network, chain_plan
-from ebm_fast.cupy_raw.device import SHARED
+from ebm_fast.cupy_raw.device import SHARED, on
 from ebm_fast.cupy_raw.source import sources
-from ebm_fast.verify.host_build import access_lint
+from ebm_fast.verify.host_build import access_lint, host_device
 from ebm_ref import SGLD, ULA
 from ebm_ref.contracts import RangeError
 
@@ -156,6 +156,22 @@ def test_chain__says_what_does_not_fit():
             run(big, theta, x0, 1, ULA(0.1), 0, path=path)
     got, _ = run(big, theta, x0, 1, ULA(0.1), 0, path="layers")
     assert got.shape == x0.shape
+
+
+def test_chain__takes_strides_beyond_the_image():
+    """There a chain has as many classes of pixels as pixels; by the stride there would be 1.6e9."""
+    fields = {"shape": (2, 3, 1), "channels": (4, 2), "strides": (3, 40_000), "residual": True, "max_groups": 2}
+    energy, oracle = cupy_raw.ConvEnergy(**fields), ebm_ref.ConvEnergy(**fields)
+    assert max(op.get("stride", 0) for op in chain_network.plan(energy, False).ops) <= 3
+    theta, x0 = theta_of(energy), start_of(energy, 2)
+    got, _ = run(energy, theta, x0, 2, ULA(0.1), 1, path="chain")
+    assert worst(got, ebm_ref.langevin_run(oracle, theta, x0, 2, ULA(0.1), 1)[0]) < 1e-12
+
+
+def test_chain__refuses_parameters_that_an_int_cannot_count():
+    big = cupy_raw.ConvEnergy((1, 1, 8000), channels=(8000,), strides=(1,), kernel=5)
+    with on(host_device()), pytest.raises(RangeError, match=r'path: .* fewer than 2\^31; path="layers" works'):
+        chain.chains_per_block(chain_network.plan(big, False), 1, np.float32)
 
 
 @pytest.mark.parametrize("name", ["cnn28", "mlp"])

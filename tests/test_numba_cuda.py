@@ -16,7 +16,7 @@ from duck import Duck
 from ebm_fast import numba_cuda
 from ebm_fast.numba_cuda.device import Typed, current, launch, on
 from ebm_fast.verify import numba_typed
-from ebm_ref.contracts import BackendError, DTypeError, RangeError
+from ebm_ref.contracts import BackendError, DTypeError, RangeError, ShapeError
 from ebm_ref.specs import SGLD
 
 ROOT = Path(__file__).parent.parent
@@ -180,6 +180,17 @@ def test_langevin_run__of_a_network_is_the_run_of_any_energy():
     with on(Typed()):
         one, two = (frozen(of_energy(some, np.float64, 3)) for some in (energy, derived))
     assert list(one.values()) == list(two.values()) and len(asked) >= 4
+
+
+def test_langevin_step__refuses_a_number():
+    one = np.array(1.0)
+    with on(Typed()):
+        for call in (
+            lambda: numba_cuda.langevin_step(one, one, one, 0.1, 0.1),
+            lambda: numba_cuda.langevin_jitter(one, one, 0.1),
+        ):
+            with pytest.raises(ShapeError, match="x: expected .*found a number"):
+                call()
 
 
 def test_buffer_push__writes_to_slots_with_gaps():

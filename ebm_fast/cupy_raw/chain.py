@@ -50,6 +50,11 @@ def chains_per_block(P: Plan, N: int, dtype: Any) -> int:
             f"path: a chain of this network needs {one} bytes of shared memory in {np.dtype(dtype).name}, and a block "
             f'has {limit}; path="layers" works'
         )
+    if P.params >= 2**31:
+        raise RangeError(
+            f"path: the chain of this network packs {P.params} parameters, expected fewer than 2^31; "
+            'path="layers" works'
+        )
     want = max(1, min(CHAINS, blocks(N, PROCESSORS)))
     return next(n for n in range(want, 0, -1) if chain_bytes(P, n, itemsize) <= limit)
 

@@ -117,6 +117,7 @@ class Plan:
     ) -> None:  # fmt: skip
         """dst (+)= conv2d(src) + b, or, back, its adjoint in x. size: H, W of x; conv: R, stride, padding."""
         (H, W), (R, stride, padding) = size, conv
+        stride = min(stride, max(H, W))  # beyond the image a longer stride changes nothing but the number of classes
         (P, top), (Q, left) = extent(H, R, stride, padding), extent(W, R, stride, padding)
         many, few = (O, C) if back else (C, O)  # channels read, channels made
         lanes = min(QUAD_LANES, 1 << (-(-few // 4) - 1).bit_length())

@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import ChainInfo, DTypeError, Stream, check_array, check_count, check_number, flat_size
+from ebm_ref.contracts import (
+    ChainInfo,
+    DTypeError,
+    ShapeError,
+    Stream,
+    check_array,
+    check_count,
+    check_number,
+    flat_size,
+)
 from ebm_ref.specs import SGLD, ULA, check_box
 
 from ..checks import WORD, check_address, check_like, check_samples
@@ -51,6 +60,13 @@ def bounds(clip: Any, clip_norm: Any, box: Any) -> tuple[float, float, float, fl
     return INF if clip is None else float(clip), INF if clip_norm is None else float(clip_norm), float(low), float(high)
 
 
+def check_rows(name: str, x: Any) -> None:
+    """Raise unless `x` is float32 or float64 with at least one axis."""
+    check_array(name, x)
+    if x.ndim == 0:
+        raise ShapeError(f"{name}: expected (N, *shape), found a number")
+
+
 def rows(x: Any) -> Any:
     """(N, *shape) as (N, D)."""
     return x.reshape(x.shape[0], flat_size(x.shape[1:]))
@@ -73,7 +89,7 @@ def langevin_step(
     """
     dev = current()
     x, g, xi = dev.array("x", x), dev.array("g", g), dev.array("xi", xi)
-    check_array("x", x)
+    check_rows("x", x)
     check_like("g", g, x)
     check_like("xi", xi, x)
     check_step_numbers(eta, sigma, clip, clip_norm, box)
@@ -92,7 +108,7 @@ def langevin_jitter(x: Any, xi: Any, sigma: float, box: tuple[float, float] | No
     """
     dev = current()
     x, xi = dev.array("x", x), dev.array("xi", xi)
-    check_array("x", x)
+    check_rows("x", x)
     check_like("xi", xi, x)
     check_step_numbers(0.0, sigma, None, None, box)
     _, _, low, high = bounds(None, None, box)

@@ -130,6 +130,10 @@ class Case:
     def __repr__(self) -> str:
         return self.describe()  # not the numbers of every array, which Hypothesis warns of where they are many
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """How Hypothesis shows a dataclass that says so; without this, field by field, with every number."""
+        printer.text(self.describe())
+
     def describe(self) -> str:
         """The call in one line: arrays as dtype[shape], small ones with their values."""
 

@@ -47,10 +47,10 @@ class Draw:
         self.rng = np.random.default_rng(seed)
         self.story.append(f"arrays from seed {seed}")
 
-    def sample_shape(self) -> tuple[int, ...]:
+    def sample_shape(self, long: Sequence[int] = SIZES) -> tuple[int, ...]:
         """One long axis, or up to three short ones."""
         axes = self.choice((1, 2, 3))
-        return tuple(self.choice(SIZES if axes == 1 else SMALL) for _ in range(axes))
+        return tuple(self.choice(long if axes == 1 else SMALL) for _ in range(axes))
 
     def array(self, name: str, shape: tuple[int, ...], kinds: Sequence[str] = KINDS, scale: float = 1.0) -> Array:
         """A real array of one of the kinds of values, in one of the layouts."""
@@ -114,7 +114,8 @@ BOXES = (None, (-1.0, 1.0), (0.0, 1.0), (-0.3, 0.7))
 def langevin_step(draw: Draw) -> Case:
     eta, sigma = draw.choice((1.0, 0.0, 0.01, 10.0)), draw.choice((0.0, 1.0, 0.005))
     clip, clip_norm, box = draw.choice((None, 1.0, 0.03)), draw.choice((None, 1.0, 0.1)), draw.choice(BOXES)
-    shape = (draw.choice(SIZES), *draw.sample_shape())
+    shape = (draw.choice(SIZES), *draw.sample_shape((*SIZES, 131, 1030)))  # the longest: more than a warp shares
+    shape = shape if shape[1] <= max(SIZES) else (min(shape[0], 3), *shape[1:])
     draw.seed()
     x = draw.array("x", shape, ("zeros", "normal", "ties", "large"))
     g, xi = draw.array("g", shape, (*KINDS, "huge")), draw.array("xi", shape, ("zeros", "normal"))
@@ -134,12 +135,12 @@ def langevin_run(draw: Draw) -> Case:
     """A few steps on a small energy, so that no trajectory has the time to diverge."""
     kind = draw.choice(("mlp_energy", "conv_energy"))
     fields = (mlp_fields if kind == "mlp_energy" else conv_fields)(draw)
-    N, K = draw.choice((1, 2, 3, 5, 17)), draw.choice((1, 0, 2, 3))
-    if draw.flag():
-        update: Any = ULA(draw.choice((0.01, 0.0, 0.1)))
+    N, K = draw.choice((1, 2, 3, 5, 17)), draw.choice((1, 2, 3, 2, 0))
+    if draw.choice((ULA, SGLD, SGLD, SGLD)) is ULA:
+        update: Any = ULA(draw.choice((0.01, 0.1, 0.0)))
     else:
         update = SGLD(
-            eta=draw.choice((0.01, 0.0, 0.1)),
+            eta=draw.choice((0.01, 0.1, 0.1, 0.0)),
             sigma=draw.choice((0.0, 0.005, 0.1)),
             clip=draw.choice((None, 0.03)),
             clip_norm=draw.choice((None, 0.1)),
@@ -234,7 +235,7 @@ def conv2d_backward(draw: Draw) -> Case:
 def group_norm(draw: Draw) -> tuple[Array, Array, int, float]:
     """(x, gamma, groups, eps); a group may be one number, one pixel, or all alike."""
     groups, each = draw.choice((1, 2, 3, 8)), draw.choice((1, 2, 3, 5, 8))
-    spatial = draw.choice(((3,), (), (1, 1), (2, 3), (5, 5), (65,), (1, 7), (8, 8)))
+    spatial = draw.choice(((3,), (), (1, 1), (2, 3), (5, 5), (65,), (1, 7), (8, 8), (9, 9)))
     eps = draw.choice((1e-5, 1e-3, 1e-6))
     draw.seed()
     x = draw.array("x", (draw.choice(SMALL), *spatial, groups * each))
@@ -259,7 +260,7 @@ def group_norm_backward(draw: Draw) -> Case:
 def conv_fields(draw: Draw) -> dict[str, Any]:
     """Fields of a ConvSpec; where VALID leaves no map to convolve, the padding is SAME."""
     max_groups, channels = draw_channels(draw, draw.choice((1, 2, 3)))
-    shape = (draw.choice((4, 1, 7, 8, 9, 13)), draw.choice((4, 3, 5, 8, 16)), draw.choice((1, 2, 3)))
+    shape = (draw.choice((4, 1, 7, 8, 13)), draw.choice((4, 3, 5, 8)), draw.choice((1, 2, 3)))
     fields = {
         "shape": shape,
         "channels": channels,
@@ -290,14 +291,12 @@ def deep_conv_fields(draw: Draw) -> dict[str, Any]:
 
     At most 3 blocks, 7 norms: where all maps are flat each magnifies by eps^-1/2 = 316, and float32 has to hold it.
     """
-    max_groups, channels = draw_channels(draw, draw.choice((1, 2, 3)))
-    blocks: list[int] = []
-    for stages_left in reversed(range(len(channels))):
-        blocks.append(min(draw.choice((1, 2)), 3 - sum(blocks) - stages_left))
+    blocks = draw.choice(((1,), (2,), (1, 1), (1, 2), (2, 1), (1, 1, 1)))
+    max_groups, channels = draw_channels(draw, len(blocks))
     return {
-        "shape": (draw.choice((4, 1, 7, 9)), draw.choice((4, 3, 5, 8)), draw.choice((1, 2, 3))),
+        "shape": (draw.choice((4, 1, 5, 7)), draw.choice((4, 3, 6)), draw.choice((1, 2, 3))),
         "channels": channels,
-        "blocks": tuple(blocks),
+        "blocks": blocks,
         "stem_stride": draw.choice((1, 2, 3)),
         "activation": draw.choice(ACTIVATIONS),
         "pool": draw.choice(POOLS),
@@ -333,8 +332,12 @@ def draw_theta(draw: Draw, kind: str, fields: dict[str, Any]) -> dict[str, Array
     return theta
 
 
+# N beyond 8, the samples of one partial sum of a gradient; as few as that for images, whose cost grows with them.
+BATCHES = {"conv_energy": (1, 2, 3, 5, 9), "mlp_energy": (1, 2, 3, 5, 17, 67), "deep_conv_energy": (1, 2, 3, 9)}
+
+
 def energy_case(draw: Draw, kind: str, fields: dict[str, Any]) -> Case:
-    shape = (draw.choice((1, 2, 3, 5, 17, 67)), *fields["shape"])
+    shape = (draw.choice(BATCHES[kind]), *fields["shape"])
     draw.seed()
     args: dict[str, Any] = {"theta": draw_theta(draw, kind, fields)}
     args["x"] = draw.array(

@@ -1,0 +1,50 @@
+"""Bugs planted in the CUDA sources: the kit must find each. A bug that goes unseen is a hole in the kit's cases."""
+
+import numpy as np
+import pytest
+
+from ebm_fast.cupy_raw.source import sources
+from ebm_fast.verify import host_build, judge
+from ebm_fast.verify.host_build import host_device
+from ebm_fast.verify.judge import search
+from ebm_fast.verify.runner import export
+
+CASES = 200  # what a run of the kit draws; the search ends at the first case that fails
+
+MUTANTS = [  # file, text, what stands there in its place, the function that must fail
+    ("philox.cuh", "k1 += 0xBB67AE85u;", "k1 += 0xBB67AE84u;", "noise_bits"),
+    ("noise.cu", "if (4 * q + j < D) out[", "if (4 * q + j < D - 1) out[", "noise_bits"),
+    ("langevin.cu", "v[i] += shared[warp * ROW_SUMS + i]", "v[i] = shared[warp * ROW_SUMS + i]", "langevin_step"),
+    ("langevin.cu", "langevin_clip(v.c[j], clip));\n    }\n    real", "v.c[j]);\n    }\n    real", "langevin_step"),
+    ("langevin.cu", "  counter[1] += 1;", "", "langevin_run"),
+    ("langevin.cu", "langevin_finite(energy) && ", "", "langevin_run"),
+    ("chain_update.cuh", "langevin_clip(at.memory[d + head.g], u.clip)", "at.memory[d + head.g]", "langevin_run"),
+    (
+        "chain_update.cuh",
+        "slice.mine && chain_alive(head, at, slice.n)) chain_copy(head, at, slice, head.x,",
+    )
+    + ("slice.mine) chain_copy(head, at, slice, head.x,", "langevin_run"),
+    ("buffer.cu", "return u < rho;", "return u <= rho;", "buffer_draw"),
+    ("buffer.cu", "wins = i + M >= N;", "wins = true;", "buffer_push"),
+    ("conv2d.cuh", "? (taps - a - 1) / stride + 1", "? (taps - a - 1) / stride", "conv2d_backward"),
+    ("conv2d.cuh", "(u32)y < (u32)height", "(u32)y + 1 < (u32)height", "conv2d_forward"),
+    ("conv2d.cu", "      __syncthreads();  // the table is written, the last tile is read\n", "", "conv2d_forward"),
+    ("conv2d_dw.cu", "(left_over < CHUNK ? left_over : CHUNK)", "CHUNK", "conv2d_backward"),
+    ("group_norm.cu", "sqrt(var + eps)};", "sqrt(var)};", "group_norm_forward"),
+    ("group_norm.cu", "const Jet g = gamma[c] * (", "const Jet g = (", "group_norm_backward"),
+    ("jet.cuh", "a.c[0] * b.c[1] + a.c[1] * b.c[0];", "a.c[0] * b.c[1];", "mlp_energy"),
+    ("activation.cuh", "x * (z - s)", "x * (z + s)", "mlp_energy"),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "bug", "function"), MUTANTS)
+def test_mutants__kit_finds_a_planted_bug(file, text, bug, function, monkeypatch):
+    source = sources()[file]
+    assert source.count(text) == 1
+    device = host_device(sources={file: source.replace(text, bug, 1)})
+    device.seconds = 20.0
+    monkeypatch.setattr(host_build, "_device", device)
+    monkeypatch.setattr(judge, "SHRINK", 1)
+    fn, real = getattr(host_build, export(function)), np.float32
+    found = search(function, real, lambda case: judge.judge(case, fn, host_build, real), CASES, 1)
+    assert found.failure is not None
