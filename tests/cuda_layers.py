@@ -28,7 +28,7 @@ CONVS = {
     "stride longer than the kernel": (2, 9, 10, 3, 2, 1, 17, 4, "VALID"),
     "stride longer than the image": (2, 4, 3, 6, 3, 3, 5, 2**40, "SAME"),
 }
-# N, L, C, G: teams of 1, 2, 32 lanes with gaps, 32 lanes several times over, and a block
+# N, L, C, G: teams of 1, 2, 32 lanes with gaps, 32 lanes several times over, and a block; the rest side by side
 NORMS = {
     "groups of one number": (5, 1, 6, 6),
     "groups of two": (3, 2, 4, 4),
@@ -36,6 +36,10 @@ NORMS = {
     "uneven channels": (2, 11, 15, 3),
     "image": (3, 49, 16, 4),
     "large": (2, 700, 6, 2),
+    "narrow": (2, 5, 24, 12),
+    "narrow and large": (2, 81, 16, 16),
+    "pairs, large": (2, 150, 16, 8),
+    "image, large": (3, 130, 16, 4),
 }
 
 

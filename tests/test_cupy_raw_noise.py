@@ -28,6 +28,18 @@ def test_noise_philox__is_the_known_answer(words):
     assert np.array_equal(many, np.broadcast_to(answer, (3, 67, 4)))
 
 
+def test_noise_philox__is_the_same_in_memory_that_is_not_aligned():
+    counter = np.random.default_rng(0).integers(0, 2**32, (70, 4), np.uint32)
+    key, want = np.array([7, 8], np.uint32), ebm_ref.noise_philox(counter, np.array([7, 8], np.uint32))
+    for by in range(4):
+        out = [moved(np.zeros_like(counter), to) for to in range(4)]
+        with host():
+            for where in out:
+                args = (where, moved(counter, by), key, np.int64(70))
+                device.launch(kernel("noise.cu", "noise_philox", np.float32), 1, 96, args)
+        assert all(np.array_equal(where, want) for where in out)
+
+
 def test_noise_philox__refuses_what_the_oracle_refuses():
     good = np.zeros((2, 4), np.uint32), np.zeros(2, np.uint32)
     for bad in (
@@ -78,10 +90,10 @@ def test_noise__fills_every_tail(name, D):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["noise_uniform", "noise_normal"])
+@pytest.mark.parametrize("name", ["noise_bits", "noise_uniform", "noise_normal"])
 def test_noise__is_the_same_in_memory_that_is_not_aligned(name, dtype):
     N, D = 5, 12
-    out = [moved(np.zeros((N, D), dtype), by) for by in range(4)]
+    out = [moved(np.zeros((N, D), np.uint32 if name == "noise_bits" else dtype), by) for by in range(4)]
     with host():
         ids = chain_ids(np.arange(N))
         for where in out:

@@ -19,6 +19,13 @@ typedef long long i64;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+template <class T>
+struct Four {
+  T c[4];
+};
+typedef Four<real> Real4;
+typedef Four<u32> Word4;
+
 #ifdef EBM_HOST
 #include "host.h"
 #else
@@ -30,10 +37,7 @@ typedef unsigned long long u64;
 #define EBM_EXPORT(...)
 #define EBM_CLUSTER(n) __cluster_dims__(n, 1, 1)
 
-// Four reals moved at once: p is a multiple of 16 bytes, which the caller has seen to (ebm_aligned16).
-struct Real4 {
-  real c[4];
-};
+// Four reals or words moved at once: p is a multiple of 16 bytes, which the caller has seen to (ebm_aligned16).
 static __device__ __forceinline__ Real4 ebm_load4(const real* p) {
   Real4 v;
   if (sizeof(real) == 4) {
@@ -52,6 +56,13 @@ static __device__ __forceinline__ void ebm_store4(real* p, Real4 v) {
     *reinterpret_cast<double2*>(p) = make_double2(v.c[0], v.c[1]);
     *reinterpret_cast<double2*>(p + 2) = make_double2(v.c[2], v.c[3]);
   }
+}
+static __device__ __forceinline__ Word4 ebm_load4(const u32* p) {
+  const uint4 a = *reinterpret_cast<const uint4*>(p);
+  return {{a.x, a.y, a.z, a.w}};
+}
+static __device__ __forceinline__ void ebm_store4(u32* p, Word4 v) {
+  *reinterpret_cast<uint4*>(p) = make_uint4(v.c[0], v.c[1], v.c[2], v.c[3]);
 }
 
 #endif

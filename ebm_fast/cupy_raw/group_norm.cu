@@ -1,15 +1,18 @@
 // Twin of group_norm, the activation that follows in a network taken in the same pass.
 //
-// A team of lanes (1 to 32, a power of two, or the whole block for large groups) owns one group of one sample,
-// m = L C/G numbers. Forwards it reads them three times, the second and third time out of the caches: the mean, the
-// variance about the mean, the result. Backwards it computes mean and r = 1 / sqrt(var + eps) again, or takes them
-// where group_norm_moments has kept them for the parameters' sums, then makes g = gamma dy f'(z), which it leaves in
-// dx, and the two means, then dx. Bytes: x read and y written once; backwards x and dy read and dx written once from memory.
+// A team of lanes owns one group of one sample, m = L C/G numbers. Groups of 1, 2 or 4 channels are narrower than what
+// memory moves at a time, so there the teams of up to 8 / (C/G) neighbouring groups lie side by side: lanes go along
+// the channels of all of them first, then along pixels. Such a span is 1 to 32 lanes, a power of two, or a block.
+// Forwards it reads its numbers three times, the second and third time out of the caches: the mean, the variance about
+// the mean, the result. Backwards it computes mean and r = 1 / sqrt(var + eps) again, or takes them where
+// group_norm_moments has kept them for the parameters' sums, then makes g = gamma dy f'(z), which it leaves in dx, and
+// the two means, then dx. Bytes: x read and y written once; backwards x and dy read and dx written once from memory.
 // Operations per number: about 8, backwards 16, and the activation. Launch: groups along x, strided. Deterministic: a
-// lane adds its numbers in order, lanes add up in a fixed tree; the team's size follows from the shape alone.
+// lane adds its numbers in order, lanes add up in a fixed tree; the team's size and place follow from the shape alone.
 #include "activation.cuh"
 
 static const int WARPS = 8;                              // of a block
+static const int SIDE = 8;                               // channels that lie side by side, at most
 static const int BLOCKS = sizeof(real) == 4 ? 4 : 2;     // of one multiprocessor, at least: what bounds the registers
 
 struct Groups {
@@ -42,25 +45,39 @@ JET_FN void step(Walk& on) {
   }
 }
 
+// This thread's team: its `number` in the block and the thread's `lane` of it. The teams that lie side by side make a
+// `span` of threads; the bits `skip` of threadIdx.x say which of them a thread is in. They are none unless the groups'
+// width is a power of two.
+struct Team {
+  int number, lane, span, skip;
+};
+
+JET_FN Team team(int lanes, int side, int width) {
+  const int span = lanes * side, skip = width * (side - 1);
+  const int within = threadIdx.x % span, place = (threadIdx.x & skip) / width;
+  return {(int)threadIdx.x / span * side + place, within / (width * side) * width + within % width, span, skip};
+}
+
 // The sum over the team, on every lane of it.
-JET_FN Jet team_sum(Jet v, int lanes, real* shared) {
-  const int within = lanes < 32 ? lanes : 32;
+JET_FN Jet team_sum(Jet v, const Team& team, real* shared) {
+  for (int far = (team.span < 32 ? team.span : 32) / 2; far > 0; far /= 2) {
+    if (far & team.skip) continue;
 #pragma unroll
-  for (int o = 0; o < JET; ++o) {
-    for (int far = within / 2; far > 0; far /= 2) v.c[o] += __shfl_xor_sync(EBM_ALL_LANES, v.c[o], far);
+    for (int o = 0; o < JET; ++o) v.c[o] += __shfl_xor_sync(EBM_ALL_LANES, v.c[o], far);
   }
-  if (lanes <= 32) return v;
+  if (team.span <= 32) return v;
+  real* const sums = shared + (threadIdx.x & team.skip);
   __syncthreads();  // the last sum is read
+  if ((threadIdx.x % 32 & ~team.skip) == 0) {
 #pragma unroll
-  for (int o = 0; o < JET; ++o) {
-    if (threadIdx.x % 32 == 0) shared[o * WARPS + threadIdx.x / 32] = v.c[o];
+    for (int o = 0; o < JET; ++o) sums[(o * WARPS + threadIdx.x / 32) * SIDE] = v.c[o];
   }
   __syncthreads();
 #pragma unroll
   for (int o = 0; o < JET; ++o) {
     v.c[o] = (real)0;
 #pragma unroll
-    for (int warp = 0; warp < WARPS; ++warp) v.c[o] += shared[o * WARPS + warp];
+    for (int warp = 0; warp < WARPS; ++warp) v.c[o] += sums[(o * WARPS + warp) * SIDE];
   }
   return v;
 }
@@ -70,40 +87,42 @@ struct Moments {
 };
 
 // m: how many numbers this team's group has, 0 where there is no group for it.
-JET_FN Moments group_moments(const Jet* x, i64 m, const Walk& from, real count, real eps, real* shared) {
+JET_FN Moments group_moments(const Jet* x, i64 m, const Walk& from, const Team& own, real count, real eps,
+                             real* shared) {
   Jet sum = jet((real)0);
   for (Walk on = from; on.e < m; step(on)) sum = sum + x[on.at];
-  const Jet mean = team_sum(sum, from.lanes, shared) / count;
+  const Jet mean = team_sum(sum, own, shared) / count;
   Jet square = jet((real)0);
   for (Walk on = from; on.e < m; step(on)) {
     const Jet centred = x[on.at] - mean;
     square = square + centred * centred;
   }
-  const Jet var = team_sum(square, from.lanes, shared) / count;
+  const Jet var = team_sum(square, own, shared) / count;
   return {mean, jet((real)1) / sqrt(var + eps)};
 }
 
 // For each group of this block's teams: `offset` of its first number, `channel0` its first channel, `group` its number.
-#define EACH_GROUP(groups, lanes)                                                                         \
-  const int lane = threadIdx.x % (lanes), teams = blockDim.x / (lanes), width = (groups).C / (groups).G;  \
-  const i64 all = (i64)(groups).N * (groups).G, numbers = (groups).L * width;                             \
-  const Walk from = walk(lane, lanes, width, (groups).C);                                                 \
+#define EACH_GROUP(groups, lanes, side)                                                   \
+  const int teams = blockDim.x / (lanes), width = (groups).C / (groups).G;                \
+  const i64 all = (i64)(groups).N * (groups).G, numbers = (groups).L * width;             \
+  const Team own = team(lanes, side, width);                                              \
+  const Walk from = walk(own.lane, lanes, width, (groups).C);                             \
   for (i64 group0 = blockIdx.x * (i64)teams; group0 < all; group0 += (i64)gridDim.x * teams)
 
 #define THIS_GROUP(groups)                                               \
-  const i64 group = group0 + threadIdx.x / (blockDim.x / teams);         \
+  const i64 group = group0 + own.number;                                 \
   const i64 m = group < all ? numbers : 0, sample = group / (groups).G;  \
   const int channel0 = (int)(group % (groups).G) * width;                \
   const i64 offset = m > 0 ? sample * (groups).L * (groups).C + channel0 : 0
 
 extern "C" __global__ void __launch_bounds__(256, BLOCKS)
     group_norm_forward(const Jet* x, const real* gamma, const real* beta, Jet* y, int N, i64 L, int C, int G, real eps,
-                       int code, int lanes) {
-  EBM_SHARED(real, shared, JET * WARPS);
+                       int code, int lanes, int side) {
+  EBM_SHARED(real, shared, JET * WARPS * SIDE);
   const Groups groups = {N, L, C, G};
-  EACH_GROUP(groups, lanes) {
+  EACH_GROUP(groups, lanes, side) {
     THIS_GROUP(groups);
-    const Moments at_group = group_moments(x + offset, m, from, (real)numbers, eps, shared);
+    const Moments at_group = group_moments(x + offset, m, from, own, (real)numbers, eps, shared);
     for (Walk on = from; on.e < m; step(on)) {
       const i64 here = offset + on.at;
       const int c = channel0 + on.channel;
@@ -114,13 +133,14 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
 
 // moments: (N G, 2), mean and r of each group
 extern "C" __global__ void __launch_bounds__(256, BLOCKS)
-    group_norm_moments(const Jet* x, Jet* moments, int N, i64 L, int C, int G, real eps, int lanes) {
-  EBM_SHARED(real, shared, JET * WARPS);
+    group_norm_moments(const Jet* x, Jet* moments, int N, i64 L, int C, int G, real eps, int lanes,
+                       int side) {
+  EBM_SHARED(real, shared, JET * WARPS * SIDE);
   const Groups groups = {N, L, C, G};
-  EACH_GROUP(groups, lanes) {
+  EACH_GROUP(groups, lanes, side) {
     THIS_GROUP(groups);
-    const Moments at_group = group_moments(x + offset, m, from, (real)numbers, eps, shared);
-    if (lane == 0 && m > 0) {
+    const Moments at_group = group_moments(x + offset, m, from, own, (real)numbers, eps, shared);
+    if (own.lane == 0 && m > 0) {
       moments[2 * group] = at_group.mean;
       moments[2 * group + 1] = at_group.r;
     }
@@ -130,14 +150,14 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
 // dx = r (g - mean(g) - x_hat mean(g x_hat)), g = gamma dy f'(gamma x_hat + beta); moments may be null; dx may be dy
 extern "C" __global__ void __launch_bounds__(256, BLOCKS)
     group_norm_backward_dx(const Jet* x, const real* gamma, const real* beta, const Jet* dy, const Jet* moments,
-                           Jet* dx, int N, i64 L, int C, int G, real eps, int code, int lanes) {
-  EBM_SHARED(real, shared, JET * WARPS);
+                           Jet* dx, int N, i64 L, int C, int G, real eps, int code, int lanes, int side) {
+  EBM_SHARED(real, shared, JET * WARPS * SIDE);
   const Groups groups = {N, L, C, G};
-  EACH_GROUP(groups, lanes) {
+  EACH_GROUP(groups, lanes, side) {
     THIS_GROUP(groups);
     Moments kept = {};
     if (moments == nullptr) {
-      kept = group_moments(x + offset, m, from, (real)numbers, eps, shared);
+      kept = group_moments(x + offset, m, from, own, (real)numbers, eps, shared);
     } else if (m > 0) {
       kept = {moments[2 * group], moments[2 * group + 1]};
     }
@@ -151,8 +171,8 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
       sum = sum + g;
       slope = slope + g * x_hat;
     }
-    sum = team_sum(sum, lanes, shared) / (real)numbers;
-    slope = team_sum(slope, lanes, shared) / (real)numbers;
+    sum = team_sum(sum, own, shared) / (real)numbers;
+    slope = team_sum(slope, own, shared) / (real)numbers;
     for (Walk on = from; on.e < m; step(on)) {
       const i64 here = offset + on.at;
       const Jet x_hat = (x[here] - kept.mean) * kept.r;

@@ -1,8 +1,9 @@
 """Twin of `group_norm`: normalisation per sample and group, forwards and backwards.
 
-What differs: a group's sums are made by as many threads as it has numbers, 1 to 32 or a whole block, in an order that
-depends on the shape alone; the activation that follows in a network may be taken in the same pass; the backward pass
-computes mean and variance again instead of reading them back. Deterministic. Not yet measured on a GPU.
+What differs: a group's sums are made by a team of threads, in an order that depends on the shape alone, and the teams
+of narrow groups lie side by side, so that a warp reads whole sectors; the activation that follows in a network may be
+taken in the same pass; the backward pass computes mean and variance again instead of reading them back. Deterministic.
+Not yet measured on a GPU.
 
 The functions named `apply` trust their arguments; they serve the network energies and work on jets of `order`, whose
 arrays have one more axis of order + 1 numbers.
@@ -24,13 +25,22 @@ from .source import kernel
 from .tree import CHUNK, MAX_Y, tree_sum
 
 THREADS = 256
-ALONE = 512  # a group with more numbers than this has a whole block, one with fewer at most a warp
+ALONE = 512  # groups side by side with more numbers than this have a whole block, ones with fewer at most a warp
+SIDE = 8  # channels side by side, at most: the floats of a sector, the 32 bytes that memory moves at a time
 MAX_BLOCKS = 2**20
 
 
-def team(numbers: int) -> int:
-    """How many threads share one group of so many numbers: a power of two up to 32, or a block."""
-    return THREADS if numbers > ALONE else min(32, 1 << (numbers - 1).bit_length())
+def team(L: int, C: int, G: int) -> tuple[int, int]:
+    """(lanes, side): the threads that share one group of L C / G numbers, and how many groups lie side by side.
+
+    side: a power of two that divides G, 1 unless the C / G channels are a power of two below SIDE. lanes * side: a
+    power of two up to 32, or a block.
+    """
+    width, side = C // G, 1
+    while width & (width - 1) == 0 and 2 * side * width <= SIDE and G % (2 * side) == 0:
+        side *= 2
+    numbers = L * width * side
+    return (THREADS if numbers > ALONE else min(32, 1 << (numbers - 1).bit_length())) // side, side
 
 
 def norm_apply(
@@ -42,9 +52,9 @@ def norm_apply(
     x, y: (N, L, C), jets of `order`, may be one array; gamma, beta: (C,), plain. Mean and var over L and C / G
     channels.
     """
-    lanes = team(L * (C // G))
+    lanes, side = team(L, C, G)
     args = (x, gamma, beta, y, *_sizes(N, L, C, G), np.dtype(dtype).type(eps))
-    args += (np.int32(activation_code(activation)), np.int32(lanes))
+    args += (np.int32(activation_code(activation)), np.int32(lanes), np.int32(side))
     grid = min(blocks(N * G * lanes, THREADS), MAX_BLOCKS)
     launch(kernel("group_norm.cu", "group_norm_forward", dtype, order), grid, THREADS, args)
 
@@ -57,14 +67,14 @@ def norm_apply_back(
 
     x, dy, dx: (N, L, C), jets of `order`; dx may be dy but not x. gamma, beta, dgamma, dbeta: (C,), plain.
     """
-    lanes, dev = team(L * (C // G)), current()
+    (lanes, side), dev = team(L, C, G), current()
     grid = min(blocks(N * G * lanes, THREADS), MAX_BLOCKS)
     sizes, eps_ = _sizes(N, L, C, G), np.dtype(dtype).type(eps)
     code = np.int32(activation_code(activation))
     moments = None
     if dgamma is not None:
         moments = dev.empty((N * G, 2, order + 1), dtype)  # mean and 1 / sqrt(var + eps) of each group
-        args = (x, moments, *sizes, eps_, np.int32(lanes))
+        args = (x, moments, *sizes, eps_, np.int32(lanes), np.int32(side))
         launch(kernel("group_norm.cu", "group_norm_moments", dtype, order), grid, THREADS, args)
         samples = CHUNK if L < CHUNK * CHUNK else 1  # of one partial sum: as many as keep its block busy
         chunks, columns = max(blocks(N, samples), 1), min(32, 1 << (C - 1).bit_length())
@@ -74,7 +84,7 @@ def norm_apply_back(
         params = kernel("group_norm.cu", "group_norm_backward_params", dtype, order)
         launch(params, (min(chunks, MAX_BLOCKS), min(blocks(C, columns), MAX_Y)), THREADS, args)
         tree_sum(parts, chunks, 2 * C, dgamma, dbeta, C, dtype)
-    args = (x, gamma, beta, dy, moments, dx, *sizes, eps_, code, np.int32(lanes))
+    args = (x, gamma, beta, dy, moments, dx, *sizes, eps_, code, np.int32(lanes), np.int32(side))
     launch(kernel("group_norm.cu", "group_norm_backward_dx", dtype, order), grid, THREADS, args)
 
 

@@ -7,12 +7,9 @@
 
 // out[n, d] = word d mod 4 of philox((d / 4, chains[n], step, stream), (k0, k1)).   out: (N, D)
 extern "C" __global__ void noise_bits(u32* out, const u32* chains, i64 N, i64 D, u32 k0, u32 k1, u32 step, u32 stream) {
+  const bool vector = D % 4 == 0 && ebm_aligned16(out);
   EACH_QUAD(n, q, N, D) {
-    const PhiloxWords r = philox((u32)q, chains[n], step, stream, k0, k1);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      if (4 * q + j < D) out[n * D + 4 * q + j] = r.w[j];
-    }
+    quad_store(out + n * D, q, D, vector, philox((u32)q, chains[n], step, stream, k0, k1));
   }
 }
 
@@ -21,10 +18,10 @@ extern "C" __global__ void noise_uniform(real* out, const u32* chains, i64 N, i6
                                          u32 stream) {
   const bool vector = D % 4 == 0 && ebm_aligned16(out);
   EACH_QUAD(n, q, N, D) {
-    const PhiloxWords r = philox((u32)q, chains[n], step, stream, k0, k1);
+    const Word4 r = philox((u32)q, chains[n], step, stream, k0, k1);
     Real4 u;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) u.c[j] = philox_unit(r.w[j]);
+    for (int j = 0; j < 4; ++j) u.c[j] = philox_unit(r.c[j]);
     quad_store(out + n * D, q, D, vector, u);
   }
 }
@@ -42,10 +39,8 @@ extern "C" __global__ void noise_normal(real* out, const u32* chains, i64 N, i64
 extern "C" __global__ void noise_philox(u32* out, const u32* counter, const u32* key, i64 size) {
   const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= size) return;
-  const u32* c = counter + 4 * i;
-  const PhiloxWords r = philox(c[0], c[1], c[2], c[3], key[0], key[1]);
-#pragma unroll
-  for (int j = 0; j < 4; ++j) out[4 * i + j] = r.w[j];
+  const Word4 at = quad_load(counter, i, 4 * size, ebm_aligned16(counter));
+  quad_store(out, i, 4 * size, ebm_aligned16(out), philox(at.c[0], at.c[1], at.c[2], at.c[3], key[0], key[1]));
 }
 
 // out[i] = (bits[i] n) >> 32.   bits, out: (size,)

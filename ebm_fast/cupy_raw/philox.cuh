@@ -2,12 +2,8 @@
 #pragma once
 #include "quad.cuh"
 
-struct PhiloxWords {
-  u32 w[4];
-};
-
 // Ten rounds of c <- (hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)), k <- k + (W0, W1).
-static __device__ __forceinline__ PhiloxWords philox(u32 c0, u32 c1, u32 c2, u32 c3, u32 k0, u32 k1) {
+static __device__ __forceinline__ Word4 philox(u32 c0, u32 c1, u32 c2, u32 c3, u32 k0, u32 k1) {
 #pragma unroll
   for (int round = 0; round < 10; ++round) {
     const u32 hi0 = __umulhi(0xD2511F53u, c0), lo0 = 0xD2511F53u * c0;
@@ -28,13 +24,13 @@ static __device__ __forceinline__ real philox_unit(u32 r) {
 }
 
 // R cos(pi b), R sin(pi b) with R = sqrt(-2 log u), b = r' 2^-31, from the words (r, r') = (0, 1), then (2, 3).
-static __device__ __forceinline__ Real4 philox_normals(PhiloxWords r) {
+static __device__ __forceinline__ Real4 philox_normals(Word4 r) {
   Real4 n;
 #pragma unroll
   for (int j = 0; j < 4; j += 2) {
-    const real radius = sqrt((real)-2 * log(philox_unit(r.w[j])));
+    const real radius = sqrt((real)-2 * log(philox_unit(r.c[j])));
     real sine, cosine;
-    sincospi((real)r.w[j + 1] * (real)4.656612873077393e-10, &sine, &cosine);
+    sincospi((real)r.c[j + 1] * (real)4.656612873077393e-10, &sine, &cosine);
     n.c[j] = radius * cosine;
     n.c[j + 1] = radius * sine;
   }

@@ -1,4 +1,5 @@
-// Four neighbouring elements of one sample, as one access of 16 bytes (32 in double) where that is allowed.
+// Four neighbouring elements of one sample, reals or words, as one access of 16 bytes (32 in double) where that is
+// allowed.
 //
 // Quad q of a row of D elements holds elements 4 q .. 4 q + 3; past the end of the row it reads 0 and writes nothing.
 // vector: D is a multiple of 4 and every row starts at a multiple of 16 bytes. Its place is counted in quads: from
@@ -6,17 +7,19 @@
 #pragma once
 #include "cuda.cuh"
 
-static __device__ __forceinline__ Real4 quad_load(const real* row, i64 q, i64 D, bool vector) {
-  if (vector) return ebm_load4(reinterpret_cast<const Real4*>(row)[q].c);
-  Real4 quad;
+template <class T>
+static __device__ __forceinline__ Four<T> quad_load(const T* row, i64 q, i64 D, bool vector) {
+  if (vector) return ebm_load4(reinterpret_cast<const Four<T>*>(row)[q].c);
+  Four<T> quad;
 #pragma unroll
-  for (int j = 0; j < 4; ++j) quad.c[j] = 4 * q + j < D ? row[4 * q + j] : (real)0;
+  for (int j = 0; j < 4; ++j) quad.c[j] = 4 * q + j < D ? row[4 * q + j] : (T)0;
   return quad;
 }
 
-static __device__ __forceinline__ void quad_store(real* row, i64 q, i64 D, bool vector, const Real4& quad) {
+template <class T>
+static __device__ __forceinline__ void quad_store(T* row, i64 q, i64 D, bool vector, const Four<T>& quad) {
   if (vector) {
-    ebm_store4(reinterpret_cast<Real4*>(row)[q].c, quad);
+    ebm_store4(reinterpret_cast<Four<T>*>(row)[q].c, quad);
     return;
   }
 #pragma unroll

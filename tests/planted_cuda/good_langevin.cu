@@ -7,14 +7,14 @@ extern "C" __global__ void good_langevin(real* y, const real* x, const real* g, 
                                          real eta, real sigma, u32 k0, u32 k1, u32 step, u32 stream) {
   const int n = blockIdx.y, q = blockIdx.x * blockDim.x + threadIdx.x;
   if (4 * q >= D) return;
-  const PhiloxWords r = philox((u32)q, chains[n], step, stream, k0, k1);
+  const Word4 r = philox((u32)q, chains[n], step, stream, k0, k1);
   real xi[4];
 #pragma unroll
   for (int j = 0; j < 4; j += 2) {
-    const real u = (real)r.w[j] * (real)2.3283064365386963e-10 + (real)1.1641532182693481e-10;
+    const real u = (real)r.c[j] * (real)2.3283064365386963e-10 + (real)1.1641532182693481e-10;
     const real radius = sqrt((real)-2 * log(u));
     real s, c;
-    sincospi((real)r.w[j + 1] * (real)4.656612873077393e-10, &s, &c);
+    sincospi((real)r.c[j + 1] * (real)4.656612873077393e-10, &s, &c);
     xi[j] = radius * c;
     xi[j + 1] = radius * s;
   }

@@ -21,10 +21,6 @@
 #define ebm_cp_async16_l1(...) ebm_cp_async16(__VA_ARGS__)
 #define ebm_cp_async_commit() ebm_host::copy_commit()
 
-struct Real4 {
-  real c[4];
-};
-
 template <int left>
 static inline void ebm_cp_async_wait() {
   ebm_host::copy_wait(left);
@@ -40,16 +36,18 @@ void touched(const void* p, size_t bytes, Access how, void* pc);  // race.cpp
 #define EBM_TOUCHED(p, bytes, how) ((void)0)
 #endif
 
-[[maybe_unused]] static EBM_UNSEEN Real4 load4(const Place* at, const real* p) {
+template <class T>
+[[maybe_unused]] static EBM_UNSEEN Four<T> load4(const Place* at, const T* p) {
   if (reinterpret_cast<uintptr_t>(p) & 15) misaligned(at, p, 16);
-  EBM_TOUCHED(p, sizeof(Real4), LOAD);
-  Real4 v;
+  EBM_TOUCHED(p, sizeof(Four<T>), LOAD);
+  Four<T> v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-[[maybe_unused]] static EBM_UNSEEN void store4(const Place* at, real* p, Real4 v) {
+template <class T>
+[[maybe_unused]] static EBM_UNSEEN void store4(const Place* at, T* p, Four<T> v) {
   if (reinterpret_cast<uintptr_t>(p) & 15) misaligned(at, p, 16);
-  EBM_TOUCHED(p, sizeof(Real4), STORE);
+  EBM_TOUCHED(p, sizeof(Four<T>), STORE);
   std::memcpy(p, &v, sizeof v);
 }
 
