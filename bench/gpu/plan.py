@@ -141,7 +141,8 @@ def log_path(out: Path, stage: str) -> Path:
 def environment(caches: Path) -> dict[str, str]:
     """Of a stage: the source tree first, output unbuffered, caches of torch, JAX and CuPy in a folder of the run."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return toolkit() | os.environ | {
+    given = toolkit() | os.environ
+    return given | {
         "PYTHONPATH": path,
         "PYTHONUNBUFFERED": "1",
         "CUPY_CACHE_DIR": str(caches / "cupy"),

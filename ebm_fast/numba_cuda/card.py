@@ -36,11 +36,11 @@ def load_functions() -> None:
     """
     if config.ENABLE_CUDASIM or hasattr(np, "row_stack"):
         return
-    np.row_stack = lambda arrays: np.vstack(arrays)  # not vstack itself, which is registered already
+    np.row_stack = lambda arrays: np.vstack(arrays)  # noqa: NPY201 - not vstack itself, which is registered already
     try:
         import_module("numba.cuda.np.arrayobj")
     finally:
-        del np.row_stack
+        del np.row_stack  # noqa: NPY201
 
 
 load_functions()
