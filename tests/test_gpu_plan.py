@@ -11,7 +11,7 @@ import pytest
 
 from bench.gpu.__main__ import main
 from bench.gpu.context import no_card
-from bench.gpu.plan import Stage, run_plan
+from bench.gpu.plan import Stage, environment, run_plan
 from bench.gpu.rows import append_row, plain, read_rows
 from bench.gpu.stages import STAGES
 from bench.gpu.table import missed
@@ -84,6 +84,20 @@ def test_plan__runs_to_its_end_without_a_card(tmp_path):
     rows = read_rows(tmp_path)
     assert any(row["what"] == "version" and row["library"] == "numpy" and row["version"] for row in rows)
     assert any(row["what"].startswith("fixture") and row["status"] == "pass" for row in rows)
+
+
+def test_environment__names_the_toolkit_where_nothing_does(tmp_path, monkeypatch):
+    nvcc = tmp_path / "toolkit" / "bin" / "nvcc"
+    for folder in (nvcc.parent, tmp_path / "toolkit" / "nvvm" / "libdevice", tmp_path / "bin"):
+        folder.mkdir(parents=True)
+    nvcc.touch(0o755)
+    (tmp_path / "bin" / "nvcc").symlink_to(nvcc)
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert environment(tmp_path)["CUDA_HOME"] == str(tmp_path / "toolkit")
+    monkeypatch.setenv("CUDA_PATH", "/elsewhere")
+    assert "CUDA_HOME" not in environment(tmp_path)
 
 
 def test_plan__goes_on_after_a_stage_that_raises(tmp_path, fake, capsys):

@@ -220,18 +220,55 @@ def test_card__takes_arrays_on_a_card_alone():
     cupy = SimpleNamespace(ndarray=Own, asarray=lambda x: ("asarray", x), from_dlpack=lambda x: ("from_dlpack", x))
     here = card.Card.__new__(card.Card)
     here.cupy = cupy
-    own, torch, jax = (
-        Own(),
-        SimpleNamespace(__cuda_array_interface__={}),
-        SimpleNamespace(__dlpack_device__=lambda: (2, 0)),
-    )
-    assert here.adopt("x", own) is own
-    assert here.adopt("x", torch) == ("asarray", torch) and here.adopt("x", jax) == ("from_dlpack", jax)
+    own, numba, torch = Own(), SimpleNamespace(__cuda_array_interface__={}), Shared()
+    managed = Shared(13)
+    assert here.adopt("x", own) is own and here.adopt("x", numba) == ("asarray", numba)
+    assert here.adopt("x", torch) == ("from_dlpack", torch) and here.adopt("x", managed) == ("from_dlpack", managed)
     with pytest.raises(DTypeError, match="x: .*CUDA card, found ndarray in host memory; cupy.asarray"):
         here.adopt("x", np.zeros(2))
     for other in ([1.0], SimpleNamespace(__dlpack_device__=lambda: (1, 0))):
         with pytest.raises(DTypeError, match="x: expected an array on a CUDA card"):
             here.adopt("x", other)
+
+
+class Shared:
+    """A tensor of PyTorch: both protocols, and an error of its own from the second where it requires grad."""
+
+    def __init__(self, kind=2):
+        self.kind = kind
+
+    def __dlpack_device__(self):
+        return self.kind, 0
+
+    @property
+    def __cuda_array_interface__(self):
+        raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
+
+
+def test_card__says_why_an_array_is_not_shared():
+    card = pytest.importorskip("ebm_fast.numba_cuda.card")
+
+    def refuse(x):
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+
+    here = card.Card.__new__(card.Card)
+    here.cupy = SimpleNamespace(ndarray=Duck, asarray=refuse, from_dlpack=refuse)
+    with pytest.raises(DTypeError, match="x: expected an array that can be shared, found Shared: Can't export"):
+        here.adopt("x", Shared())
+
+
+@pytest.mark.skipif(NO_COMPILER is not None, reason=str(NO_COMPILER))
+def test_card__compiles_where_numpy_has_no_row_stack():
+    """As in NumPy 2.5; in a process of its own, because Numba loads its functions once."""
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import numpy as np; np.__dict__.pop('row_stack', None)\n"
+        "np.__all__ = [name for name in np.__all__ if name != 'row_stack']\n"
+        "from ebm_fast.numba_cuda.ptx import builds, ptx\n"
+        "assert not hasattr(np, 'row_stack') and '.entry' in ptx(builds()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def next_one(i, x, out):

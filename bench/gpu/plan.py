@@ -9,6 +9,7 @@ row a stage, `what` = "end", with the outcome. A stage after the last second of 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,7 +141,8 @@ def log_path(out: Path, stage: str) -> Path:
 def environment(caches: Path) -> dict[str, str]:
     """Of a stage: the source tree first, output unbuffered, caches of torch, JAX and CuPy in a folder of the run."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return os.environ | {
+    given = toolkit() | os.environ
+    return given | {
         "PYTHONPATH": path,
         "PYTHONUNBUFFERED": "1",
         "CUPY_CACHE_DIR": str(caches / "cupy"),
@@ -151,6 +153,16 @@ def environment(caches: Path) -> dict[str, str]:
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS": "0",
     }
+
+
+def toolkit() -> dict[str, str]:
+    """CUDA_HOME, unless the environment names a toolkit: Numba finds NVVM there where the loader does not know it."""
+    if "CUDA_PATH" in os.environ or "CUDA_HOME" in os.environ:
+        return {}
+    nvcc = shutil.which("nvcc")
+    roots = [Path(nvcc).resolve().parent.parent] if nvcc else []
+    found = [root for root in (*roots, Path("/usr/local/cuda")) if (root / "nvvm" / "libdevice").is_dir()]
+    return {"CUDA_HOME": str(found[0])} if found else {}
 
 
 def say(text: str) -> None:

@@ -23,7 +23,7 @@ from .build import PLAIN, Machine, compiled
 from .device import Typed
 from .maths import on_a_card
 
-DLPACK_CUDA = 2  # the device type of CUDA memory in DLPack
+DLPACK_CUDA = (2, 13)  # DLPack's device types kDLCUDA and kDLCUDAManaged
 BLOCK = 256  # threads of a block
 BLOCKS = 1 << 16  # blocks of a launch, at most: a thread strides over the rest
 
@@ -72,12 +72,18 @@ class Card:
         self.cupy = require("cupy", "cuda13")
 
     def adopt(self, name: str, x: Any) -> Any:
+        """DLPack first: it orders the two libraries' streams. Whatever the other library says is a DTypeError."""
         if isinstance(x, self.cupy.ndarray):
             return x
-        if hasattr(x, "__cuda_array_interface__"):
-            return self.cupy.asarray(x)
-        if hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] == DLPACK_CUDA:
-            return self.cupy.from_dlpack(x)
+        try:
+            if hasattr(x, "__dlpack_device__"):
+                if x.__dlpack_device__()[0] in DLPACK_CUDA:
+                    return self.cupy.from_dlpack(x)
+            elif hasattr(x, "__cuda_array_interface__"):
+                return self.cupy.asarray(x)
+        except Exception as error:  # a tensor that requires grad, an unknown dtype
+            found = type(x).__name__
+            raise DTypeError(f"{name}: expected an array that can be shared, found {found}: {error}") from error
         where = " in host memory; cupy.asarray copies it to the card" if isinstance(x, np.ndarray) else ""
         raise DTypeError(f"{name}: expected an array on a CUDA card, found {type(x).__name__}{where}")
 
