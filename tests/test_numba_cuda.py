@@ -257,20 +257,6 @@ def test_card__says_why_an_array_is_not_shared():
         here.adopt("x", Shared())
 
 
-@pytest.mark.skipif(NO_COMPILER is not None, reason=str(NO_COMPILER))
-def test_card__compiles_where_numpy_has_no_row_stack():
-    """As in NumPy 2.5; in a process of its own, because Numba loads its functions once."""
-    code = (
-        "import warnings; warnings.simplefilter('ignore')\n"
-        "import numpy as np; np.__dict__.pop('row_stack', None)\n"
-        "np.__all__ = [name for name in np.__all__ if name != 'row_stack']\n"
-        "from ebm_fast.numba_cuda.ptx import builds, ptx\n"
-        "assert not hasattr(np, 'row_stack') and '.entry' in ptx(builds()[0])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-
-
 def next_one(i, x, out):
     out[i] = x[i + 1]
 

@@ -2,6 +2,9 @@
 
 import importlib
 import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 
 from ebm_fast.numba_cuda import build
 
+ROOT = Path(__file__).parent.parent
 NO_COMPILER = None if importlib.util.find_spec("numba_cuda") else 'pip install "ebm-oracle[cuda13]": no numba-cuda here'
 
 
@@ -60,3 +64,17 @@ def test_misuse__sees_what_it_is_for(body, found, monkeypatch):
     argument = importlib.import_module("numba").typeof(np.zeros(2, np.float32))
     lines = ptx.misuse(ptx.Build(body.__name__, "float32", 0, (argument,)))
     assert lines and all(found in line for line in lines)
+
+
+def test_ptx__compiles_where_numpy_has_no_row_stack():
+    """As in NumPy 2.5; in a process of its own, because Numba loads its functions once."""
+    code = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import numpy as np; np.__dict__.pop('row_stack', None)\n"
+        "np.__all__ = [name for name in np.__all__ if name != 'row_stack']\n"
+        "from ebm_fast.numba_cuda.ptx import builds, ptx\n"
+        "assert not hasattr(np, 'row_stack') and '.entry' in ptx(builds()[0])"
+    )
+    ptx_module()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
