@@ -13,7 +13,7 @@ CASES = 200  # what a run of the kit draws; the search ends at the first case th
 
 MUTANTS = [  # file, text, what stands there in its place, the function that must fail
     ("philox.cuh", "k1 += 0xBB67AE85u;", "k1 += 0xBB67AE84u;", "noise_bits"),
-    ("noise.cu", "if (4 * q + j < D) out[", "if (4 * q + j < D - 1) out[", "noise_bits"),
+    ("quad.cuh", "if (4 * q + j < D) row[", "if (4 * q + j < D - 1) row[", "noise_bits"),
     ("langevin.cu", "v[i] += shared[warp * ROW_SUMS + i]", "v[i] = shared[warp * ROW_SUMS + i]", "langevin_step"),
     ("langevin.cu", "langevin_clip(v.c[j], clip));\n    }\n    real", "v.c[j]);\n    }\n    real", "langevin_step"),
     ("langevin.cu", "  counter[1] += 1;", "", "langevin_run"),
