@@ -18,8 +18,11 @@ from ebm_ref.contracts import (
     ShapeError,
     Shapes,
     check_array,
+    check_choice,
     check_count,
+    check_number,
 )
+from ebm_ref.specs import PADDINGS
 
 ROOMS = ("ebm_ref", "ebm_fast.numba_cpu", "ebm_fast.numba_cuda", "ebm_fast.cupy_raw")
 WORD = 2**32 - 1  # the largest counter word
@@ -92,6 +95,40 @@ def check_theta(theta: Any, shapes: Shapes, dtype: Any = None) -> None:
         check_array(f"theta[{name!r}]", theta[name], shape=shape)
         if dtype is not None and theta[name].dtype != dtype:
             raise DTypeError(f"theta[{name!r}]: expected x's {dtype}, found {theta[name].dtype}")
+
+
+def check_conv(x: Any, w: Any, stride: Any, padding: Any) -> None:
+    """Raise unless x (N, H, W, C) can be convolved with w (R, S, C, O)."""
+    check_array("x", x, ndim=4)
+    check_array("w", w, shape=(None, None, x.shape[3], None))
+    check_same_dtype("w", w, x)
+    check_count("stride", stride, low=1)
+    check_choice("padding", padding, PADDINGS)
+    if min(*x.shape[1:], *w.shape) < 1:
+        raise ShapeError(f"x, w: expected no empty axis, found {x.shape} and {w.shape}")
+    if padding == "VALID" and (x.shape[1] < w.shape[0] or x.shape[2] < w.shape[1]):
+        raise RangeError(f"w: a {w.shape[0]}x{w.shape[1]} kernel does not fit a {x.shape[1]}x{x.shape[2]} map (VALID)")
+
+
+def check_norm(x: Any, gamma: Any, groups: Any, eps: Any) -> None:
+    """Raise unless x (N, ..., C) has `groups` groups of channels and gamma is (C,)."""
+    check_array("x", x)
+    if x.ndim < 2 or min(x.shape[1:]) < 1:
+        raise ShapeError(f"x: expected shape (N, ..., C), found {x.shape}")
+    check_array("gamma", gamma, shape=(x.shape[-1],))
+    check_same_dtype("gamma", gamma, x)
+    check_count("groups", groups, low=1)
+    check_number("eps", eps, low=0.0, open_low=True)
+    if x.shape[-1] % groups:
+        raise RangeError(f"groups: expected a divisor of C = {x.shape[-1]}, found {groups}")
+
+
+def check_slots(slots: Any, filled: Any) -> None:
+    """Raise unless slots is (M, *shape), M >= 1, of which the first `filled` can hold samples."""
+    check_array("slots", slots)
+    if slots.ndim < 2 or slots.shape[0] == 0:
+        raise ShapeError(f"slots: expected (M, *shape) with M >= 1, found {tuple(slots.shape)}")
+    check_count("filled", filled, low=0, high=slots.shape[0])
 
 
 def flat(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -76,7 +76,8 @@ def forbidden(module, name):
     if mine == "" and theirs == "driver":
         return None
     if mine in ("", "checks", "extras"):
-        return None if name.startswith("ebm_ref.contracts") else "imports ebm_ref.contracts only"
+        rooms = ("ebm_ref.contracts", "ebm_ref.specs") if mine == "checks" else ("ebm_ref.contracts",)
+        return None if name.startswith(rooms) else f"imports {' and '.join(rooms)} only"
     return f"{mine} imports NumPy only"
 
 

@@ -23,7 +23,7 @@ from ebm_ref.contracts import (
     check_number,
 )
 
-from ..checks import check_same_dtype
+from ..checks import check_same_dtype, check_slots
 from .device import blocks, current, launch
 from .noise import THREADS, quad_grid, word_array
 from .source import kernel
@@ -122,13 +122,6 @@ def place_array(idx: Any, N: int) -> Any:
     if tuple(idx.shape) != (N,):
         raise ShapeError(f"idx: expected shape ({N},), found {tuple(idx.shape)}")
     return idx if idx.dtype == np.int64 else idx.astype(np.int64)
-
-
-def check_slots(slots: Any, filled: Any) -> None:
-    check_array("slots", slots)
-    if slots.ndim < 2 or slots.shape[0] == 0:
-        raise ShapeError(f"slots: expected (M, *shape) with M >= 1, found {tuple(slots.shape)}")
-    check_count("filled", filled, low=0, high=slots.shape[0])
 
 
 def written(name: str, x: Any) -> Any:

@@ -22,7 +22,7 @@ from ebm_ref.contracts import (
 )
 
 from .. import scalar
-from ..checks import check_same_dtype, check_words, flat
+from ..checks import check_same_dtype, check_slots, check_words, flat
 from .build import kernel
 from .noise import index_of
 
@@ -117,13 +117,6 @@ def buffer_push(
     hit = np.flatnonzero(last >= 0)
     slots[hit] = x[last[hit]]
     return (filled if policy == "in_place" else min(M, filled + N)), ptr + N
-
-
-def check_slots(slots: Any, filled: Any) -> None:
-    check_array("slots", slots)
-    if slots.ndim < 2 or slots.shape[0] == 0:
-        raise ShapeError(f"slots: expected (M, *shape) with M >= 1, found {slots.shape}")
-    check_count("filled", filled, low=0, high=slots.shape[0])
 
 
 def check_slot_index(idx: Any, N: int, filled: int) -> np.ndarray:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import RangeError, ShapeError, check_array, check_choice, check_count
-from ebm_ref.specs import PADDINGS
+from ebm_ref.contracts import check_array
 
-from ..checks import check_same_dtype, flat
+from ..checks import check_conv, check_same_dtype, flat
 from . import machine as m
 from .links import Value, conv_links
 from .program import NO_RECORDS, Program
@@ -44,19 +43,6 @@ def conv2d_program(
         program.emit(m.STORE, y.at, y.rows)
     program.freeze()
     return program, P, Q
-
-
-def check_conv(x: Any, w: Any, stride: Any, padding: Any) -> None:
-    """Raise unless x (N, H, W, C) can be convolved with w (R, S, C, O)."""
-    check_array("x", x, ndim=4)
-    check_array("w", w, shape=(None, None, x.shape[3], None))
-    check_same_dtype("w", w, x)
-    check_count("stride", stride, low=1)
-    check_choice("padding", padding, PADDINGS)
-    if min(*x.shape[1:], *w.shape) < 1:
-        raise ShapeError(f"x, w: expected no empty axis, found {x.shape} and {w.shape}")
-    if padding == "VALID" and (x.shape[1] < w.shape[0] or x.shape[2] < w.shape[1]):
-        raise RangeError(f"w: a {w.shape[0]}x{w.shape[1]} kernel does not fit a {x.shape[1]}x{x.shape[2]} map (VALID)")
 
 
 def conv2d_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, stride: int = 1, padding: str = "SAME") -> np.ndarray:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import RangeError, ShapeError, check_array, check_count, check_number
+from ebm_ref.contracts import check_array
 
-from ..checks import check_like, check_same_dtype, flat
+from ..checks import check_like, check_norm, check_same_dtype, flat
 from . import machine as m
 from .links import Value
 from .program import NO_RECORDS, Program
@@ -36,19 +36,6 @@ def group_norm_program(pixels: int, C: int, groups: int, dtype: Any, back: bool)
         program.emit(m.STORE, norm.y.at, norm.y.rows)
     program.freeze()
     return program
-
-
-def check_norm(x: Any, gamma: Any, groups: Any, eps: Any) -> None:
-    """Raise unless x (N, ..., C) has `groups` groups of channels and gamma is (C,)."""
-    check_array("x", x)
-    if x.ndim < 2 or min(x.shape[1:]) < 1:
-        raise ShapeError(f"x: expected shape (N, ..., C), found {x.shape}")
-    check_array("gamma", gamma, shape=(x.shape[-1],))
-    check_same_dtype("gamma", gamma, x)
-    check_count("groups", groups, low=1)
-    check_number("eps", eps, low=0.0, open_low=True)
-    if x.shape[-1] % groups:
-        raise RangeError(f"groups: expected a divisor of C = {x.shape[-1]}, found {groups}")
 
 
 def group_norm_forward(

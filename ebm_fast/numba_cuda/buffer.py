@@ -22,7 +22,7 @@ from ebm_ref.contracts import (
     check_number,
 )
 
-from ..checks import check_same_dtype, check_words
+from ..checks import check_same_dtype, check_slots, check_words
 from ..scalar import HALF, MASK, index_of
 from .build import body
 from .device import Device, current, launch
@@ -151,13 +151,6 @@ def buffer_push(
     if slots is not given:
         given[...] = slots
     return filled, ptr + N
-
-
-def check_slots(slots: Any, filled: Any) -> None:
-    check_array("slots", slots)
-    if slots.ndim < 2 or slots.shape[0] == 0:
-        raise ShapeError(f"slots: expected (M, *shape) with M >= 1, found {slots.shape}")
-    check_count("filled", filled, low=0, high=slots.shape[0])
 
 
 def slot_index(dev: Device, idx: Any, N: int, filled: int) -> Any:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from ebm_ref.contracts import RangeError, ShapeError, check_array, check_count, check_number
+from ebm_ref.contracts import check_array
 
-from ..checks import check_like, check_same_dtype
+from ..checks import check_like, check_norm, check_same_dtype
 from .build import ORDER, body, real
 from .conv2d import add_parts, parts_of
 from .device import current, launch
@@ -159,19 +159,6 @@ def norm_apply_back(x: Any, gamma: Any, dy: Any, G: int, eps: float, params: boo
 
 
 # --------------------------------------------------------------------------------------- public
-
-
-def check_norm(x: Any, gamma: Any, groups: Any, eps: Any) -> None:
-    """Raise unless x (N, ..., C) has `groups` groups of channels and gamma is (C,)."""
-    check_array("x", x)
-    if x.ndim < 2 or min(x.shape[1:]) < 1:
-        raise ShapeError(f"x: expected shape (N, ..., C), found {x.shape}")
-    check_array("gamma", gamma, shape=(x.shape[-1],))
-    check_same_dtype("gamma", gamma, x)
-    check_count("groups", groups, low=1)
-    check_number("eps", eps, low=0.0, open_low=True)
-    if x.shape[-1] % groups:
-        raise RangeError(f"groups: expected a divisor of C = {x.shape[-1]}, found {groups}")
 
 
 def pixels(x: Any) -> Any:
