@@ -10,6 +10,7 @@ grad_theta (v . grad_x E): level 2 by the passes of level 1.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from ebm_ref.contracts import Params, check_array, flat_size
@@ -106,18 +107,20 @@ class Pass:
         return y
 
 
-class Network:
+class Network(ABC):
     """Level 1 and 2 of the energy protocol for a spec with a forward and a backward pass."""
 
+    @abstractmethod
     def input_shape(self) -> tuple[int, int, int]:
         """H, W, C of the input."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, P: Pass, x: Any) -> Any:
-        raise NotImplementedError
+        """E of x, both as jets."""
 
+    @abstractmethod
     def backward(self, P: Pass, dE: Any) -> Any:
-        raise NotImplementedError
+        """dx from dE, both as jets; P takes the parameters' gradients."""
 
     def adopt_theta(self, theta: Params, x: Any) -> Params:
         """theta's arrays as arrays of the device; raises unless they are this network's, in x's precision."""
