@@ -12,7 +12,7 @@ import pytest
 from bench.gpu.__main__ import main
 from bench.gpu.context import no_card
 from bench.gpu.plan import Stage, environment, run_plan
-from bench.gpu.rows import append_row, plain, read_rows
+from bench.gpu.rows import append_row, cut_torn_row, plain, read_rows
 from bench.gpu.stages import STAGES
 from bench.gpu.table import missed
 
@@ -206,3 +206,12 @@ def test_rows__a_line_is_one_write(tmp_path, monkeypatch):
 )
 def test_missed__says_how_far_off(prediction, seconds, says):
     assert missed(prediction, seconds) == says
+
+
+def test_rows__a_torn_row_is_dropped_and_whole_ones_are_kept(tmp_path):
+    append_row(tmp_path, {"run": "now", "what": "whole"})
+    with (tmp_path / "gpu.jsonl").open("a") as file:
+        file.write('{"run": "now", "what": "to')
+    cut_torn_row(tmp_path)
+    append_row(tmp_path, {"run": "now", "what": "next"})
+    assert [row["what"] for row in read_rows(tmp_path)] == ["whole", "next"]

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .context import CODES, FAIL, PASS, SKIP, Context
-from .rows import append_row
+from .rows import append_row, cut_torn_row
 
 ROOT = Path(__file__).parent.parent.parent
 TOTAL = 560.0  # seconds of a whole run
@@ -100,6 +100,7 @@ def run_one(context: Context, limit: float, caches: Path) -> Outcome:
             code = None
         finally:
             end(process)
+    cut_torn_row(Path(context.out))
     rows = context.rows(context.stage)
     status = next((status for status, known in CODES.items() if known == code), FAIL)
     if code is None:

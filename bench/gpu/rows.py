@@ -1,4 +1,4 @@
-"""Results: `gpu.jsonl`, one JSON object a line. One call writes a line, so a killed writer leaves whole lines."""
+"""Results: `gpu.jsonl`, one JSON object a line. A killed writer can tear its last one: `cut_torn_row` drops it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ def append_row(out: Path, row: Row) -> None:
         os.write(descriptor, line)
     finally:
         os.close(descriptor)
+
+
+def cut_torn_row(out: Path) -> None:
+    """Drop what a killed writer left behind the last whole line; for when no writer runs."""
+    path = out / NAME
+    if path.exists():
+        whole = path.read_bytes().rfind(b"\n") + 1
+        os.truncate(path, whole)
 
 
 def read_rows(out: Path, run: str | None = None) -> list[Row]:
