@@ -11,7 +11,8 @@ from ebm_ref.contracts import Array, DTypeError, check_count, check_sizes
 
 from .case import as_numpy
 from .close import Failure, compare
-from .laws import holds, moved, slope_is, total
+from .laws.energies import moved, slope_is
+from .laws.trial import holds, total
 from .rows import Report, Row
 
 BATCHES = (5, 1, 2, 3, 8)

@@ -19,7 +19,7 @@ from .case import Case, export
 from .close import Failure
 from .host_facing import host_facing
 from .judge import judge, search
-from .laws import CD_NEEDS, check_cd
+from .laws.contrastive import CD_NEEDS, check_cd
 from .misuse import check_misuse
 from .problems import PROBLEMS
 from .rows import Report, Row

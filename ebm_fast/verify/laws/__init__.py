@@ -1,0 +1,48 @@
+"""Laws that need no oracle: what must hold whatever the numbers are. Each raises `Failure` and says which law.
+
+A law is handed a `Trial`: one case, the function under test, what it returned and how wrong each result
+may be. Partner functions (the forward of a backward) come from the same backend where it has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .buffer import every_slot_is_drawn, last_of_equals_wins, restarts_are_fresh, two_pushes_are_one
+from .energies import gradients_are_slopes, samples_are_their_own
+from .langevin import a_long_gradient_is_cut, nan_is_not_hidden, no_noise_is_descent, stays_in_the_box
+from .langevin_run import (
+    a_stopped_chain_is_where_it_was,
+    any_energy_will_do,
+    chains_are_their_own,
+    no_steps_return_the_start,
+    sick_chains_stop,
+    steps_add_up,
+)
+from .layers import conv2d_is_adjoint, group_norm_is_adjoint, group_norm_is_standard
+from .noise import chains_have_addresses, uniforms_are_positive
+from .trial import Trial
+
+LAWS: dict[str, tuple[Callable[[Trial], None], ...]] = {
+    "noise_bits": (chains_have_addresses,),
+    "noise_uniform": (chains_have_addresses, uniforms_are_positive),
+    "noise_normal": (chains_have_addresses,),
+    "langevin_step": (no_noise_is_descent, a_long_gradient_is_cut, stays_in_the_box, nan_is_not_hidden),
+    "langevin_jitter": (stays_in_the_box, nan_is_not_hidden),
+    "langevin_run": (
+        no_steps_return_the_start,
+        steps_add_up,
+        chains_are_their_own,
+        any_energy_will_do,
+        a_stopped_chain_is_where_it_was,
+        sick_chains_stop,
+    ),
+    "buffer_draw": (every_slot_is_drawn, restarts_are_fresh),
+    "buffer_push": (two_pushes_are_one, last_of_equals_wins),
+    "conv2d_backward": (conv2d_is_adjoint,),
+    "group_norm_forward": (group_norm_is_standard,),
+    "group_norm_backward": (group_norm_is_adjoint,),
+    "conv_energy": (samples_are_their_own, gradients_are_slopes),
+    "mlp_energy": (samples_are_their_own, gradients_are_slopes),
+    "deep_conv_energy": (samples_are_their_own, gradients_are_slopes),
+}
