@@ -159,10 +159,10 @@ def test_law__fails_without_any_oracle_s_result(law, name, wrong):
 
 
 def test_check_cd__sees_a_step_too_many():
-    assert laws.check_cd(ebm_ref, np.float64)[1] == 16
+    assert laws.contrastive.check_cd(ebm_ref, np.float64)[1] == 16
     wrong = SimpleNamespace(**(vars(ebm_ref) | {"langevin_run": planted.run_one_step_more}))
     with pytest.raises(Failure, match="CD without steps has loss 0"):
-        laws.check_cd(wrong, np.float64)
+        laws.contrastive.check_cd(wrong, np.float64)
 
 
 # ------------------------------------------------------------------------------------------ check
