@@ -40,6 +40,16 @@ class Stream(IntEnum):
     TOY = 12
     SAMPLE_START = 13
     EVALUATION = 14
+    MOMENTUM = 15
+    NOISE_LEVEL = 16
+    LEVEL_NOISE = 17
+    CONTRAST_NOISE = 18
+    CLASS_INDEX = 19
+    LABELLED_INDEX = 20
+    AUGMENTATION = 21
+    ANNEALING = 22
+    ATTACK = 23
+    DEQUANTISE = 24
 
 
 # ---------------------------------------------------------------------------------------- errors

@@ -22,7 +22,7 @@ that step, is still evaluated there, and is counted. Nothing non-finite is ever 
 Source: Roberts & Tweedie 1996, Exponential convergence of Langevin distributions, eq. 1.4 (ULA);
 Du & Mordatch 2019, arXiv:1903.08689 (noise_first); Grathwohl et al. 2020, arXiv:1912.03263 (gradient_first).
 The name SGLD is customary here; Welling & Teh 2011 meant noisy gradients of a posterior.
-Level: 1. Twins: numba_cpu.
+Level: 1. Twins: numba_cpu, numba_cuda, cupy_raw.
 """
 
 from __future__ import annotations
