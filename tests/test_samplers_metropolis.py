@@ -191,7 +191,7 @@ def test_metropolis_step__rejects_nan():
     assert x[:, 0].tolist() == E.tolist() == g[:, 0].tolist() == [0, 1] and accept.tolist() == [False, True]
 
 
-# ----------------------------------------------------------------------------- devices and twins
+# ------------------------------------------------------------------------------------------ devices
 
 
 def duck_backend():
@@ -212,22 +212,6 @@ def test_run__works_on_any_array_that_answers_numpy(method):
     assert (x.get() == want).all() and (found.energy.get() == info.energy).all()
     assert all((found.extra[name].get() == info.extra[name]).all() for name in info.extra)
     assert (found.alive.get() == info.alive).all()
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_run__of_a_twin_s_energy_is_the_oracle_s(method, dtype):
-    twin = pytest.importorskip("ebm_fast.numba_cpu")
-    ours, theirs = (module.MLPEnergy((3,), (8, 8)) for module in (ebm_ref, twin))
-    theta, x0 = ebm_ref.theta_init(ours, 1, dtype), normals(1, 32, 3, dtype=dtype)
-    x, info = run(method, ours, theta, x0, 1)
-    y, found = run(method, theirs, theta, x0, 1, backend=twin)
-    tol = 1e-4 if dtype == np.float32 else 1e-11
-    assert y.dtype == dtype and np.allclose(found.extra["log_ratio"], info.extra["log_ratio"], rtol=0, atol=tol)
-    same = found.extra["accept"][0] == info.extra["accept"][0]
-    u = noise_uniform(7, Stream.MH_UNIFORM, 0, np.arange(32), 1)[:, 0]
-    assert same[np.abs(np.log(u) - info.extra["log_ratio"][0]) > tol].all() and same.sum() >= 31
-    assert np.allclose(y[same], x[same], rtol=0, atol=tol)
 
 
 # ------------------------------------------------------------------------------------------- input
