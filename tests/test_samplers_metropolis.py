@@ -185,6 +185,27 @@ def test_run__rejects_a_proposal_that_overflows(method):
     assert (x == x0).all() and info.nonfinite == 12 and x.dtype == np.float32
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_run__rejects_a_position_that_overflows_where_the_ratio_would_not(method):
+    """E and its gradient are finite wherever they can be asked, and so is l of a chain that is held back."""
+
+    class Even(Bowl):
+        slope = 1.0 if method == "mala" else 0.0
+
+        def energy_and_grad_x(self, theta, x):
+            assert np.isfinite(x).all()
+            return np.zeros_like(x[:, 0]), np.full_like(x, self.slope)
+
+    x0 = np.full((200, 1), -3.3e38, np.float32)
+    x, info = run(method, Even(), {}, x0, 1, size=1e38, L=1)
+    over = np.ones(200, bool)  # MALA: every drift is -5e37
+    if method == "hmc":
+        over = noise_normal(7, Stream.MOMENTUM, 0, np.arange(200), 1)[:, 0] < -0.11
+    assert info.nonfinite == over.sum() > 50 and (x[over] == x0[over]).all()
+    accept = info.extra["accept"][0]
+    assert not accept[over].any() and accept[~over].all()
+
+
 def test_metropolis_step__rejects_nan():
     old, new = (np.zeros((2, 1)), np.zeros(2), np.zeros((2, 1))), (np.ones((2, 1)), np.ones(2), np.ones((2, 1)))
     x, E, g, accept = metropolis_step(np.array([np.nan, 0.5]), np.array([0.5, 0.9]), old, new)
