@@ -26,6 +26,7 @@ from ebm_ref.samplers import (
     mala_step,
     metropolis_step,
 )
+from ebm_ref.samplers.chain import chain_dot, chain_finite, chain_keep, chain_norm
 
 METHODS = ["mala", "hmc"]
 SHAPE, LAM = (2, 2), (0.5, 1.0, 2.0, 4.0)
@@ -138,6 +139,17 @@ def test_run__of_no_steps_returns_a_copy_and_of_no_chains_is_empty(method):
     before, chains = x0.copy(), np.arange(3)
     run(method, Bowl(SHAPE), bowl_theta(*LAM), x0, 3, chains=chains)
     assert (x0 == before).all() and (chains == np.arange(3)).all()
+
+
+def test_chain__helpers_see_every_element_of_a_sample():
+    a, b = normals(1, 4, 2, 3), normals(2, 4, 2, 3)
+    a[0, 1, 2], a[1, 0, 0], a[2] = np.nan, np.inf, 0
+    assert chain_finite(a).tolist() == [False, False, True, True] and chain_finite(a[:, 0, 0]).tolist()[1] is False
+    assert np.isclose(chain_dot(a, b)[3], sum(x * y for x, y in zip(a[3].ravel(), b[3].ravel(), strict=True)))
+    size = chain_norm(a[2:] * 1e200)
+    assert size[0] == 0 and np.isclose(size[1], 1e200 * np.sqrt((a[3] ** 2).sum()), rtol=1e-14)
+    kept = chain_keep(np.array([True, False, True, False]), a, b)
+    assert (kept[2] == a[2]).all() and (kept[[1, 3]] == b[[1, 3]]).all()
 
 
 # ------------------------------------------------------------------- what is not finite is rejected
