@@ -9,11 +9,13 @@ Read in this order:
     specs         the fields of every network and of the two Langevin updates, ULA and SGLD
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
-    energies/     quadratic gaussian_mixture double_well ring compose, then mlp conv deep_conv; base.py is the protocol
+    energies/     quadratic gaussian_mixture double_well ring compose, then mlp conv deep_conv; base.py is the protocol;
+                  noise_conditional: any of them with a noise level or time as one more input
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: exact, by
                   rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise
     objectives/   contrastive: CD and PCD with the energy regulariser
+                  score_matching: exact and sliced; denoising: of one noise level and of many
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; recipe: its settings; state: what it carries, as arrays
     evaluation/   ood: AUROC and FPR at TPR; fidelity: precision and recall of samples
@@ -34,6 +36,8 @@ from .contracts import (
     DTypeError,
     EbmError,
     Energy,
+    Energy2,
+    Energy3,
     JetError,
     MissingExtraError,
     NonFiniteError,
@@ -58,14 +62,20 @@ from .energies import (
     DoubleWellEnergy,
     EnergyBase,
     GaussianMixtureEnergy,
+    LevelEnergy,
     MLPEnergy,
+    NoiseConditionalEnergy,
     QuadraticEnergy,
     RingEnergy,
     SumEnergy,
     theta_check,
     theta_init,
 )
-from .evaluation import auroc, fpr_at_tpr, precision_recall
+from .evaluation import (
+    auroc,
+    fpr_at_tpr,
+    precision_recall,
+)
 from .jet import (
     Jet,
     erf,
@@ -122,7 +132,16 @@ from .noise import (
 from .objectives import (
     cd_step,
     contrastive,
+    denoising,
+    denoising_ladder,
+    denoising_levels,
+    dsm_step,
+    hsm_step,
+    multi_dsm_step,
     pcd_step,
+    score_matching,
+    score_matching_sliced,
+    ssm_step,
 )
 from .optim import (
     adam_init,
@@ -222,12 +241,15 @@ __all__ = [
     "DoubleWellEnergy",
     "EbmError",
     "Energy",
+    "Energy2",
+    "Energy3",
     "EnergyBase",
     "GaussianMixtureEnergy",
     "GradientDescent",
     "HMC_TARGET",
     "Jet",
     "JetError",
+    "LevelEnergy",
     "LookAheadDescent",
     "MALA_TARGET",
     "MLPEnergy",
@@ -236,6 +258,7 @@ __all__ = [
     "Multiplicative",
     "NesterovDescent",
     "NetworkSpec",
+    "NoiseConditionalEnergy",
     "NonFiniteError",
     "PSGLD",
     "Params",
@@ -275,6 +298,9 @@ __all__ = [
     "conv2d_backward",
     "conv2d_extent",
     "conv2d_forward",
+    "denoising",
+    "denoising_ladder",
+    "denoising_levels",
     "descent_point",
     "descent_run",
     "descent_start",
@@ -283,6 +309,7 @@ __all__ = [
     "diagnostics_grad_norms",
     "dropout_backward",
     "dropout_forward",
+    "dsm_step",
     "effective_sample_size",
     "ema_init",
     "ema_step",
@@ -299,6 +326,7 @@ __all__ = [
     "hmc_log_ratio",
     "hmc_run",
     "hmc_step",
+    "hsm_step",
     "jet_coefficient",
     "jet_order",
     "jet_seed",
@@ -321,6 +349,7 @@ __all__ = [
     "mean_pool_backward",
     "mean_pool_forward",
     "metropolis_step",
+    "multi_dsm_step",
     "noise_bits",
     "noise_index",
     "noise_normal",
@@ -338,6 +367,8 @@ __all__ = [
     "residual_backward",
     "residual_forward",
     "schedule_value",
+    "score_matching",
+    "score_matching_sliced",
     "sgd_init",
     "sgd_step",
     "sigmoid",
@@ -346,6 +377,7 @@ __all__ = [
     "softplus_backward",
     "softplus_forward",
     "split_rhat",
+    "ssm_step",
     "state_arrays",
     "state_from_arrays",
     "sum_pool_backward",
