@@ -8,6 +8,7 @@ from .double_well import DoubleWellEnergy
 from .gaussian_mixture import GaussianMixtureEnergy
 from .init import theta_init
 from .mlp_energy import MLPEnergy
+from .noise_conditional import LevelEnergy, NoiseConditionalEnergy
 from .quadratic import QuadraticEnergy
 from .ring import RingEnergy
 
@@ -17,7 +18,9 @@ __all__ = [
     "DoubleWellEnergy",
     "EnergyBase",
     "GaussianMixtureEnergy",
+    "LevelEnergy",
     "MLPEnergy",
+    "NoiseConditionalEnergy",
     "QuadraticEnergy",
     "RingEnergy",
     "SumEnergy",
