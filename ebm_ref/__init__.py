@@ -9,10 +9,12 @@ Read in this order:
     specs         the fields of every network and of the two Langevin updates, ULA and SGLD
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
-    energies/     quadratic gaussian_mixture double_well ring rbm compose; mlp conv deep_conv; base.py is the protocol
+    energies/     quadratic gaussian_mixture double_well ring rbm compose, multi_scale; mlp conv deep_conv; base.py is the
+                  protocol; noise_conditional: any of them with a noise level or time as one more input
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step
     objectives/   contrastive: CD and PCD with the energy regulariser
+                  score_matching: exact and sliced; denoising: of one noise level and of many
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; recipe: its settings; state: what it carries, as arrays
     evaluation/   ood: AUROC and FPR at TPR; fidelity: precision and recall of samples
@@ -33,6 +35,8 @@ from .contracts import (
     DTypeError,
     EbmError,
     Energy,
+    Energy2,
+    Energy3,
     JetError,
     MissingExtraError,
     NonFiniteError,
@@ -57,7 +61,9 @@ from .energies import (
     DoubleWellEnergy,
     EnergyBase,
     GaussianMixtureEnergy,
+    LevelEnergy,
     MLPEnergy,
+    NoiseConditionalEnergy,
     QuadraticEnergy,
     RBMEnergy,
     RingEnergy,
@@ -126,7 +132,16 @@ from .noise import (
 from .objectives import (
     cd_step,
     contrastive,
+    denoising,
+    denoising_ladder,
+    denoising_levels,
+    dsm_step,
+    hsm_step,
+    multi_dsm_step,
     pcd_step,
+    score_matching,
+    score_matching_sliced,
+    ssm_step,
 )
 from .optim import (
     adam_init,
@@ -188,14 +203,18 @@ __all__ = [
     "DoubleWellEnergy",
     "EbmError",
     "Energy",
+    "Energy2",
+    "Energy3",
     "EnergyBase",
     "GaussianMixtureEnergy",
     "Jet",
     "JetError",
+    "LevelEnergy",
     "MLPEnergy",
     "MLPSpec",
     "MissingExtraError",
     "NetworkSpec",
+    "NoiseConditionalEnergy",
     "NonFiniteError",
     "Params",
     "QuadraticEnergy",
@@ -231,10 +250,14 @@ __all__ = [
     "conv2d_backward",
     "conv2d_extent",
     "conv2d_forward",
+    "denoising",
+    "denoising_ladder",
+    "denoising_levels",
     "diagnostics_gap",
     "diagnostics_grad_norms",
     "dropout_backward",
     "dropout_forward",
+    "dsm_step",
     "effective_sample_size",
     "ema_init",
     "ema_step",
@@ -244,6 +267,7 @@ __all__ = [
     "gelu_forward",
     "group_norm_backward",
     "group_norm_forward",
+    "hsm_step",
     "jet_coefficient",
     "jet_order",
     "jet_seed",
@@ -260,6 +284,7 @@ __all__ = [
     "logsumexp_forward",
     "mean_pool_backward",
     "mean_pool_forward",
+    "multi_dsm_step",
     "noise_bits",
     "noise_index",
     "noise_normal",
@@ -277,6 +302,8 @@ __all__ = [
     "residual_backward",
     "residual_forward",
     "schedule_value",
+    "score_matching",
+    "score_matching_sliced",
     "sgd_init",
     "sgd_step",
     "sigmoid",
@@ -285,6 +312,7 @@ __all__ = [
     "softplus_backward",
     "softplus_forward",
     "split_rhat",
+    "ssm_step",
     "state_arrays",
     "state_from_arrays",
     "sum_pool_backward",

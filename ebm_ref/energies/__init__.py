@@ -8,6 +8,7 @@ from .double_well import DoubleWellEnergy
 from .gaussian_mixture import GaussianMixtureEnergy
 from .init import theta_init
 from .mlp_energy import MLPEnergy
+from .noise_conditional import LevelEnergy, NoiseConditionalEnergy
 from .quadratic import QuadraticEnergy
 from .rbm import RBMEnergy, binary_index, binary_states, rbm_gibbs_run, rbm_gibbs_step
 from .ring import RingEnergy
@@ -18,7 +19,9 @@ __all__ = [
     "DoubleWellEnergy",
     "EnergyBase",
     "GaussianMixtureEnergy",
+    "LevelEnergy",
     "MLPEnergy",
+    "NoiseConditionalEnergy",
     "QuadraticEnergy",
     "RBMEnergy",
     "RingEnergy",

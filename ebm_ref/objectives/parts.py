@@ -1,4 +1,4 @@
-"""What the objectives share: checks of samples and levels, and data noise drawn by address.
+"""What the contrastive objectives share: a check of samples, and data noise and restarts drawn by address.
 
     data_noise   x_pos = box(x + sigma_data xi),  xi at (seed, DATA_NOISE, step, n, element)
     restarts     low + (high - low) u, or box(x + sigma_data xi'), both at (seed, BUFFER_FRESH, step, n, element)
@@ -16,7 +16,6 @@ import numpy as np
 
 from ..contracts import (
     Array,
-    BackendError,
     Energy,
     RangeError,
     ShapeError,
@@ -36,21 +35,6 @@ def check_samples(name: str, x: Array, energy: Energy) -> None:
     check_array(name, x, shape=(None, *energy.shape))
     if x.shape[0] == 0:
         raise ShapeError(f"{name}: expected at least one sample, found none")
-
-
-def check_methods(what: str, energy: Energy, methods: tuple[str, ...]) -> Any:
-    """`energy`, known to be smooth and to have the `methods` of a higher level that `what` needs.
-
-    Raises SmoothnessError, BackendError.
-    """
-    require_smooth = getattr(energy, "require_smooth", None)
-    if require_smooth is not None:
-        require_smooth(what)
-    missing = [method for method in methods if not hasattr(energy, method)]
-    if missing:
-        kind = type(energy)
-        raise BackendError(f"{what}: needs {', '.join(missing)}, which {kind.__module__}.{kind.__qualname__} lacks")
-    return energy
 
 
 def data_noise(
