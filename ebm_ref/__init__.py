@@ -9,8 +9,8 @@ Read in this order:
     specs         the fields of every network and of the two Langevin updates, ULA and SGLD
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
-    energies/     quadratic gaussian_mixture double_well ring rbm compose, multi_scale; mlp conv deep_conv; base.py is the
-                  protocol; noise_conditional: any of them with a noise level or time as one more input
+    energies/     quadratic gaussian_mixture double_well ring rbm, then mlp conv deep_conv; base.py is the protocol;
+                  compose, multi_scale: sums of them; noise_conditional: any with a noise level as one more input
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step
     objectives/   contrastive: CD and PCD with the energy regulariser
@@ -130,15 +130,30 @@ from .noise import (
     noise_uniform,
 )
 from .objectives import (
+    ContrastNoise,
+    GaussianNoise,
+    UniformNoise,
     cd_step,
+    conditional_nce,
+    conditional_nce_step,
     contrastive,
     denoising,
     denoising_ladder,
     denoising_levels,
     dsm_step,
+    gaussian_noise_fit,
     hsm_step,
+    maximum_likelihood,
+    ml_step,
     multi_dsm_step,
+    nce,
+    nce_split,
+    nce_start,
+    nce_step,
     pcd_step,
+    quadrature_grid,
+    ranking_nce,
+    ranking_nce_step,
     score_matching,
     score_matching_sliced,
     ssm_step,
@@ -194,6 +209,7 @@ __all__ = [
     "ChainInfo",
     "CheckpointError",
     "ConfigError",
+    "ContrastNoise",
     "ConvEnergy",
     "ConvSpec",
     "DTypeError",
@@ -207,6 +223,7 @@ __all__ = [
     "Energy3",
     "EnergyBase",
     "GaussianMixtureEnergy",
+    "GaussianNoise",
     "Jet",
     "JetError",
     "LevelEnergy",
@@ -233,6 +250,7 @@ __all__ = [
     "TOYS_WITH_DENSITY",
     "TrainState",
     "ULA",
+    "UniformNoise",
     "Update",
     "activation_backward",
     "activation_forward",
@@ -246,6 +264,8 @@ __all__ = [
     "buffer_start",
     "cd_step",
     "clip_global_norm",
+    "conditional_nce",
+    "conditional_nce_step",
     "contrastive",
     "conv2d_backward",
     "conv2d_extent",
@@ -263,6 +283,7 @@ __all__ = [
     "ema_step",
     "erf",
     "fpr_at_tpr",
+    "gaussian_noise_fit",
     "gelu_backward",
     "gelu_forward",
     "group_norm_backward",
@@ -282,9 +303,15 @@ __all__ = [
     "linear_forward",
     "logsumexp_backward",
     "logsumexp_forward",
+    "maximum_likelihood",
     "mean_pool_backward",
     "mean_pool_forward",
+    "ml_step",
     "multi_dsm_step",
+    "nce",
+    "nce_split",
+    "nce_start",
+    "nce_step",
     "noise_bits",
     "noise_index",
     "noise_normal",
@@ -295,6 +322,9 @@ __all__ = [
     "pool_backward",
     "pool_forward",
     "precision_recall",
+    "quadrature_grid",
+    "ranking_nce",
+    "ranking_nce_step",
     "rbm_gibbs_run",
     "rbm_gibbs_step",
     "relu_backward",

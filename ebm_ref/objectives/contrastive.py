@@ -28,7 +28,7 @@ import numpy as np
 
 from ..contracts import Array, Buffer, ChainInfo, Energy, Params, Stream, check_number
 from ..specs import Box, Update
-from .parts import Info, check_samples, data_noise, restarts
+from .parts import Info, check_samples, data_noise, energy_gap, restarts
 
 
 def contrastive(energy: Energy, theta: Params, x_pos: Array, x_neg: Array, alpha: float) -> tuple[Array, Params, Info]:
@@ -45,14 +45,13 @@ def contrastive(energy: Energy, theta: Params, x_pos: Array, x_neg: Array, alpha
     alpha = float(alpha)
     e_pos = energy.energy(theta, x_pos)  # (N_pos,)
     e_neg = energy.energy(theta, x_neg)  # (N_neg,)
-    mean_pos, mean_neg = np.mean(e_pos), np.mean(e_neg)  # (), ()
-    loss = mean_pos - mean_neg + alpha * (np.mean(e_pos**2) + np.mean(e_neg**2))  # ()
+    loss = np.mean(e_pos) - np.mean(e_neg) + alpha * (np.mean(e_pos**2) + np.mean(e_neg**2))  # ()
     w_pos = (1 + 2 * alpha * e_pos) / x_pos.shape[0]  # (N_pos,)
     w_neg = (-1 + 2 * alpha * e_neg) / x_neg.shape[0]  # (N_neg,)
     g_pos = energy.grad_theta(theta, x_pos, w_pos)
     g_neg = energy.grad_theta(theta, x_neg, w_neg)
     grads = {name: g_pos[name] + g_neg[name] for name in g_pos}
-    return loss, grads, {"energy_pos": mean_pos, "energy_neg": mean_neg, "gap": mean_neg - mean_pos}
+    return loss, grads, energy_gap(e_pos, e_neg)
 
 
 def cd_step(

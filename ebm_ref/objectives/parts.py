@@ -1,5 +1,7 @@
 """What the contrastive objectives share: a check of samples, and data noise and restarts drawn by address.
 
+    softplus     log(1 + e^G),   logistic: 1 / (1 + e^-G)
+    energy_gap   mean E(x_neg) - mean E(x_pos), and both means
     data_noise   x_pos = box(x + sigma_data xi),  xi at (seed, DATA_NOISE, step, n, element)
     restarts     low + (high - low) u, or box(x + sigma_data xi'), both at (seed, BUFFER_FRESH, step, n, element)
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from ..contracts import (
     Array,
+    DTypeError,
     Energy,
     RangeError,
     ShapeError,
@@ -35,6 +38,32 @@ def check_samples(name: str, x: Array, energy: Energy) -> None:
     check_array(name, x, shape=(None, *energy.shape))
     if x.shape[0] == 0:
         raise ShapeError(f"{name}: expected at least one sample, found none")
+
+
+def energy_gap(e_pos: Array, e_neg: Array) -> Info:
+    """energy_pos, energy_neg (means), gap = energy_neg - energy_pos."""
+    mean_pos, mean_neg = np.mean(e_pos), np.mean(e_neg)  # (), ()
+    return {"energy_pos": mean_pos, "energy_neg": mean_neg, "gap": mean_neg - mean_pos}
+
+
+def softplus(G: Array) -> Array:
+    """log(1 + e^G)."""
+    y: Array = np.logaddexp(G, np.zeros_like(G))
+    return y
+
+
+def logistic(G: Array) -> Array:
+    """1 / (1 + e^-G)."""
+    y: Array = np.exp(-softplus(-G))
+    return y
+
+
+def check_rows(name: str, y: Array | None, shape: tuple[int, ...], x: Array) -> None:
+    """Raise unless `y` is an array of `shape` in x's dtype."""
+    check_array(name, y, shape=shape)
+    assert y is not None  # check_array has refused None
+    if y.dtype != x.dtype:
+        raise DTypeError(f"{name}: expected {x.dtype} like the samples, found {y.dtype}")
 
 
 def data_noise(
