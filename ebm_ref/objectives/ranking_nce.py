@@ -6,8 +6,8 @@
                       L = 2 mean softplus(-G),   grad_theta L = 2 mean (1 - s(G)) (grad E(x) - grad E(x'))
 
 Without -log p_n in l_k the energy would learn the ratio of data to noise and not the data. In conditional NCE e^G are
-the odds that x, not x', is the datum of the pair: p(x) q(x' | x) to p(x') q(x | x'). It needs only the ratio of q; as a Gaussian q narrows it becomes score matching:
-L = 2 log 2 + (sigma^2 / 2) J + O(sigma^4), J = E[|grad_x E|^2 / 2 - tr H].
+the odds that x, not x', is the datum of the pair: p(x) q(x' | x) to p(x') q(x | x'). It needs only the ratio of q; as a
+Gaussian q narrows it becomes score matching: L = 2 log 2 + (sigma^2 / 2) J + O(sigma^4), J = E[|grad E|^2 / 2 - tr H].
 
 Source: Ma & Collins 2018, arXiv:1809.01812 (ranking); Ceylan & Gutmann 2018, arXiv:1806.03664 (conditional).
 Level: 1. Twins: none; it takes the module to draw with, and works on any array that answers NumPy's calls.
