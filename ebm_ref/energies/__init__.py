@@ -10,6 +10,7 @@ from .init import theta_init
 from .mlp_energy import MLPEnergy
 from .noise_conditional import LevelEnergy, NoiseConditionalEnergy
 from .quadratic import QuadraticEnergy
+from .rbm import RBMEnergy, binary_index, binary_states, rbm_gibbs_run, rbm_gibbs_step
 from .ring import RingEnergy
 
 __all__ = [
@@ -22,8 +23,13 @@ __all__ = [
     "MLPEnergy",
     "NoiseConditionalEnergy",
     "QuadraticEnergy",
+    "RBMEnergy",
     "RingEnergy",
     "SumEnergy",
+    "binary_index",
+    "binary_states",
+    "rbm_gibbs_run",
+    "rbm_gibbs_step",
     "theta_check",
     "theta_init",
 ]
