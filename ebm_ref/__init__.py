@@ -10,9 +10,12 @@ Read in this order:
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
     energies/     quadratic gaussian_mixture double_well ring compose, then mlp conv deep_conv; base.py is the protocol
+                  classifier_energy: a network with one output a class, E(x) = -logsumexp of its logits
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step
+                  class_buffer: in blocks, one a class, and Gaussian starts; jempp: several moves along one gradient
     objectives/   contrastive: CD and PCD with the energy regulariser
+                  classify: losses of logits; jem, jem_step: classify and generate with one network; balance: its rules
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; recipe: its settings; state: what it carries, as arrays
     evaluation/   ood: AUROC and FPR at TPR; fidelity: precision and recall of samples
@@ -52,12 +55,15 @@ from .diagnostics import (
     split_rhat,
 )
 from .energies import (
+    ClassEnergy,
+    ClassifierEnergy,
     ConvEnergy,
     DeepConvEnergy,
     DoubleWellEnergy,
     EnergyBase,
     GaussianMixtureEnergy,
     MLPEnergy,
+    NetworkEnergy,
     QuadraticEnergy,
     RingEnergy,
     SumEnergy,
@@ -119,8 +125,19 @@ from .noise import (
     noise_uniform,
 )
 from .objectives import (
+    JEMTerms,
+    balance_eta,
+    balance_ratio,
+    balance_reached,
     cd_step,
     contrastive,
+    cross_entropy,
+    jem,
+    jem_batch,
+    jem_step,
+    log_softmax,
+    mutual_information,
+    one_hot,
     pcd_step,
 )
 from .optim import (
@@ -134,9 +151,17 @@ from .optim import (
     sgd_step,
 )
 from .samplers import (
+    ClassGaussians,
     buffer_draw,
     buffer_push,
     buffer_start,
+    class_block,
+    class_buffer_draw,
+    class_buffer_index,
+    class_buffer_start,
+    class_gaussian_draw,
+    class_gaussians,
+    jempp_run,
     langevin_jitter,
     langevin_run,
     langevin_step,
@@ -144,6 +169,7 @@ from .samplers import (
 from .specs import (
     SGLD,
     ULA,
+    ClassifierSpec,
     ConvSpec,
     DeepConvSpec,
     MLPSpec,
@@ -173,6 +199,10 @@ __all__ = [
     "Buffer",
     "ChainInfo",
     "CheckpointError",
+    "ClassEnergy",
+    "ClassGaussians",
+    "ClassifierEnergy",
+    "ClassifierSpec",
     "ConfigError",
     "ConvEnergy",
     "ConvSpec",
@@ -185,11 +215,13 @@ __all__ = [
     "Energy",
     "EnergyBase",
     "GaussianMixtureEnergy",
+    "JEMTerms",
     "Jet",
     "JetError",
     "MLPEnergy",
     "MLPSpec",
     "MissingExtraError",
+    "NetworkEnergy",
     "NetworkSpec",
     "NonFiniteError",
     "Params",
@@ -214,15 +246,25 @@ __all__ = [
     "adam_init",
     "adam_step",
     "auroc",
+    "balance_eta",
+    "balance_ratio",
+    "balance_reached",
     "buffer_draw",
     "buffer_push",
     "buffer_start",
     "cd_step",
+    "class_block",
+    "class_buffer_draw",
+    "class_buffer_index",
+    "class_buffer_start",
+    "class_gaussian_draw",
+    "class_gaussians",
     "clip_global_norm",
     "contrastive",
     "conv2d_backward",
     "conv2d_extent",
     "conv2d_forward",
+    "cross_entropy",
     "diagnostics_gap",
     "diagnostics_grad_norms",
     "dropout_backward",
@@ -236,6 +278,10 @@ __all__ = [
     "gelu_forward",
     "group_norm_backward",
     "group_norm_forward",
+    "jem",
+    "jem_batch",
+    "jem_step",
+    "jempp_run",
     "jet_coefficient",
     "jet_order",
     "jet_seed",
@@ -248,16 +294,19 @@ __all__ = [
     "leaky_relu_forward",
     "linear_backward",
     "linear_forward",
+    "log_softmax",
     "logsumexp_backward",
     "logsumexp_forward",
     "mean_pool_backward",
     "mean_pool_forward",
+    "mutual_information",
     "noise_bits",
     "noise_index",
     "noise_normal",
     "noise_permutation",
     "noise_philox",
     "noise_uniform",
+    "one_hot",
     "pcd_step",
     "pool_backward",
     "pool_forward",

@@ -21,6 +21,7 @@ Level: 1. Twins: none.
 from __future__ import annotations
 
 from math import exp
+from typing import Any
 
 import numpy as np
 
@@ -42,9 +43,7 @@ def balance_reached(energy_pos: float, energy_neg: float, delta: float) -> bool:
     return energy_neg <= energy_pos + delta
 
 
-def balance_eta(
-    eta: float, energy_pos: float, energy_neg: float, kappa: float, bounds: tuple[float, float]
-) -> float:
+def balance_eta(eta: float, energy_pos: float, energy_neg: float, kappa: float, bounds: tuple[float, float]) -> float:
     """eta' = clip(eta exp(kappa sign(energy_neg - energy_pos)), low, high): longer steps while the chains lag behind.
 
     eta > 0   kappa >= 0   bounds: (low, high), 0 < low <= high. Raises DTypeError, RangeError; NaN energies give eta.
@@ -61,5 +60,8 @@ def balance_eta(
 
 def _norm(grads: Params) -> Array:
     """sqrt of the sum of squares over all names, ()."""
-    total: Array = sum((np.sum(g**2) for g in grads.values()), start=0.0)  # type: ignore[assignment]
-    return np.sqrt(total)
+    total: Any = 0.0
+    for g in grads.values():
+        total = total + np.sum(g**2)
+    norm: Array = np.sqrt(total)
+    return norm
