@@ -54,7 +54,7 @@ def balance_eta(eta: float, energy_pos: float, energy_neg: float, kappa: float, 
         check_number("bounds", end, low=0.0, open_low=True)
     if bounds[0] > bounds[1]:
         raise RangeError(f"bounds: expected low <= high, found {bounds}")
-    sign = (energy_neg > energy_pos) - (energy_neg < energy_pos)
+    sign = int(energy_neg > energy_pos) - int(energy_neg < energy_pos)
     return min(max(float(eta) * exp(float(kappa) * sign), float(bounds[0])), float(bounds[1]))
 
 
