@@ -9,7 +9,7 @@ Read in this order:
     specs         the fields of every network and of the two Langevin updates, ULA and SGLD
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
-    energies/     quadratic gaussian_mixture double_well ring compose, then mlp conv deep_conv; base.py is the protocol
+    energies/     quadratic gaussian_mixture double_well ring rbm compose; mlp conv deep_conv; base.py is the protocol
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step
     objectives/   contrastive: CD and PCD with the energy regulariser
@@ -59,8 +59,13 @@ from .energies import (
     GaussianMixtureEnergy,
     MLPEnergy,
     QuadraticEnergy,
+    RBMEnergy,
     RingEnergy,
     SumEnergy,
+    binary_index,
+    binary_states,
+    rbm_gibbs_run,
+    rbm_gibbs_step,
     theta_check,
     theta_init,
 )
@@ -194,6 +199,7 @@ __all__ = [
     "NonFiniteError",
     "Params",
     "QuadraticEnergy",
+    "RBMEnergy",
     "RangeError",
     "Recipe",
     "RingEnergy",
@@ -214,6 +220,8 @@ __all__ = [
     "adam_init",
     "adam_step",
     "auroc",
+    "binary_index",
+    "binary_states",
     "buffer_draw",
     "buffer_push",
     "buffer_start",
@@ -262,6 +270,8 @@ __all__ = [
     "pool_backward",
     "pool_forward",
     "precision_recall",
+    "rbm_gibbs_run",
+    "rbm_gibbs_step",
     "relu_backward",
     "relu_forward",
     "residual_backward",

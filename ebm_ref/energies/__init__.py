@@ -9,6 +9,7 @@ from .gaussian_mixture import GaussianMixtureEnergy
 from .init import theta_init
 from .mlp_energy import MLPEnergy
 from .quadratic import QuadraticEnergy
+from .rbm import RBMEnergy, binary_index, binary_states, rbm_gibbs_run, rbm_gibbs_step
 from .ring import RingEnergy
 
 __all__ = [
@@ -19,8 +20,13 @@ __all__ = [
     "GaussianMixtureEnergy",
     "MLPEnergy",
     "QuadraticEnergy",
+    "RBMEnergy",
     "RingEnergy",
     "SumEnergy",
+    "binary_index",
+    "binary_states",
+    "rbm_gibbs_run",
+    "rbm_gibbs_step",
     "theta_check",
     "theta_init",
 ]
