@@ -127,7 +127,9 @@ def ais_run(
     betas = _betas(betas)
     check_count("N", N, low=1)
     x = base.draw(backend, seed, N, energy.shape, np.dtype(dtype))  # (N, *shape)
-    log_w, x, acceptance = ais_forward(backend, energy, theta, base, betas, x, transition, _seed(backend, seed, FORWARD))
+    log_w, x, acceptance = ais_forward(
+        backend, energy, theta, base, betas, x, transition, _seed(backend, seed, FORWARD)
+    )
     return _result(log_w, acceptance, betas, x, 1.0, "lower", LOWER)
 
 
@@ -154,7 +156,9 @@ def ais_reverse_run(
     check_array("x", x, shape=(None, *energy.shape), finite=True)
     if x.shape[0] == 0:
         raise ShapeError("x: expected at least one sample, found none")
-    log_w, x, acceptance = ais_backward(backend, energy, theta, base, betas, x, transition, _seed(backend, seed, REVERSE))
+    log_w, x, acceptance = ais_backward(
+        backend, energy, theta, base, betas, x, transition, _seed(backend, seed, REVERSE)
+    )
     return _result(log_w, acceptance, betas, x, -1.0, "upper" if exact else None, UPPER if exact else NO_BOUND)
 
 
@@ -167,7 +171,7 @@ def ais_forward(
     x: Array,
     transition: Transition,
     seed: int,
-) -> tuple[Array, Array, list[Array]]:
+) -> tuple[Array, Array, list[Any]]:
     """For k = 1 .. K: log w += (beta_k - beta_(k-1)) (-E(x) - log p_0(x)), then the move at beta_k.
 
     x: (N, *shape) from the base   returns log_w (N,), x like x, and the K mean acceptances.
@@ -191,7 +195,7 @@ def ais_backward(
     x: Array,
     transition: Transition,
     seed: int,
-) -> tuple[Array, Array, list[Array]]:
+) -> tuple[Array, Array, list[Any]]:
     """For k = K .. 1: the move at beta_k, then log w += (beta_k - beta_(k-1)) (-E(x) - log p_0(x)).
 
     x: (N, *shape) from the model   returns log_w (N,), x like x, and the mean acceptances at beta_1 .. beta_K.
@@ -243,7 +247,13 @@ def _increment(energy: Energy, theta: Params, base: Base, betas: Sequence[float]
 
 
 def _result(
-    log_w: Array, acceptance: list[Array], betas: tuple[float, ...], x: Array, sign: float, bound: str | None, holds: str
+    log_w: Array,
+    acceptance: list[Any],
+    betas: tuple[float, ...],
+    x: Array,
+    sign: float,
+    bound: str | None,
+    holds: str,
 ) -> AISResult:
     log_mean = estimate_log_mean_exp(sign * log_w)
     shares = np.array([float(share) for share in acceptance])  # (K,)

@@ -88,12 +88,14 @@ class GaussianBase:
 
     def log_density(self, x: Array) -> Array:
         z = self._whiten(x)  # (N, D)
-        log_p: Array = -0.5 * np.sum(z * z, axis=1) - np.sum(np.log(np.diagonal(self.root)))
-        return log_p - 0.5 * z.shape[1] * log(2 * pi)
+        log_root = np.sum(np.log(np.diagonal(self.root)))
+        log_p: Array = -0.5 * np.sum(z * z, axis=1) - log_root - 0.5 * z.shape[1] * log(2 * pi)
+        return log_p
 
     def grad_log_density(self, x: Array) -> Array:
         pull: Array = -np.linalg.solve(np.transpose(self.root), np.transpose(self._whiten(x)))  # (D, N)
-        return np.transpose(pull).reshape(x.shape)
+        like: Array = np.transpose(pull).reshape(x.shape)
+        return like
 
     def draw(self, backend: ModuleType, seed: int, N: int, shape: tuple[int, ...], dtype: Any) -> Array:
         if flat_size(shape) != self.mu.shape[0]:
@@ -101,11 +103,13 @@ class GaussianBase:
         if dtype != self.mu.dtype:
             raise DTypeError(f"mu: expected {dtype}, found {self.mu.dtype}")
         xi = _normals(backend, seed, N, shape, dtype)  # (N, D)
-        return (self.mu + xi @ np.transpose(self.root)).reshape((N, *shape))
+        x: Array = (self.mu + xi @ np.transpose(self.root)).reshape((N, *shape))
+        return x
 
     def _whiten(self, x: Array) -> Array:
         """z with root z = x - mu, (N, D)."""
-        return np.transpose(np.linalg.solve(self.root, np.transpose(_rows(x) - self.mu)))
+        z: Array = np.transpose(np.linalg.solve(self.root, np.transpose(_rows(x) - self.mu)))
+        return z
 
 
 @dataclass(frozen=True)

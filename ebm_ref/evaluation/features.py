@@ -10,10 +10,10 @@
     feature_load           an (N, F) array from a .npy or .npz file
 
 These are the formulas of FID, CMMD and IS, on features of your choice: only with Inception-v3 pool3 features (50,000
-samples), unit-norm CLIP ViT-L/14-336 embeddings (bandwidth 10, times 1000), or Inception-v3 predictions would the numbers be
-comparable with published FID, CMMD or IS, and no network ships here. Frechet distances of n samples in F dimensions
-are biased upwards by O(F / n): compare at equal n only. The matrix root is taken of a symmetric matrix, so it has no
-complex part, for singular covariances too.
+samples), unit-norm CLIP ViT-L/14-336 embeddings (bandwidth 10, times 1000), or Inception-v3 predictions are the
+numbers comparable with published FID, CMMD or IS, and no network ships here. Frechet distances of n samples in F
+dimensions are biased upwards by O(F / n): compare at equal n only. The matrix root is taken of a symmetric matrix, so
+it has no complex part, for singular covariances too.
 
 Source: Heusel et al. 2017, arXiv:1706.08500, eq. 6; Gretton et al. 2012, A kernel two-sample test, eqs. 3 and 5;
 Sutherland et al. 2017, arXiv:1611.04488 (its variance); Jayasumana et al. 2024, arXiv:2401.09603; Salimans et al.
@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from ..contracts import Array, DataError, RangeError, ShapeError, check_array, check_count, check_number
+from .classifier import check_probabilities
 from .estimate import Estimate, estimate_mean
 
 
@@ -71,7 +72,8 @@ def rbf_kernel(a: Array, b: Array, bandwidth: float) -> Array:
     check_array("a", a, ndim=2, finite=True)
     check_array("b", b, shape=(None, a.shape[1]), finite=True)
     check_number("bandwidth", bandwidth, low=0.0, open_low=True)
-    a, b = a.astype(np.float64), b.astype(np.float64)
+    middle = a.mean(axis=0, dtype=np.float64)  # taken out, so that the three squares below cancel less
+    a, b = a.astype(np.float64) - middle, b.astype(np.float64) - middle
     square = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2 * (a @ b.T)  # (N, M)
     k: Array = np.exp(-np.maximum(square, 0) / (2 * float(bandwidth) ** 2))
     return k
@@ -151,15 +153,6 @@ def feature_load(path: str | PathLike[str], key: str | None = None, F: int | Non
         raise DataError(str(error)) from error
     array: Array = features
     return array
-
-
-def check_probabilities(name: str, p: Array) -> None:
-    """Raise unless `p` is (N, C), N, C >= 1, non-negative, rows adding to 1 within 1e-4."""
-    check_array(name, p, ndim=2, finite=True)
-    if p.size == 0:
-        raise ShapeError(f"{name}: expected at least one sample and one class, found shape {p.shape}")
-    if float(p.min()) < 0 or float(np.abs(p.sum(axis=1, dtype=np.float64) - 1).max()) > 1e-4:
-        raise RangeError(f"{name}: expected rows of non-negative numbers that add to 1; give a softmax, not logits")
 
 
 def _symmetric_root(S: Array) -> Array:

@@ -75,9 +75,7 @@ def log_z_enumeration(energy: Energy, theta: Params, values: tuple[float, ...] =
     return _log_sum([float(_log_sum_exp(log_w - E)) for E, log_w in _energies(energy, theta, blocks)])
 
 
-def _integral(
-    energy: Energy, theta: Params, boxes: list[Box], panels: int, n: int
-) -> tuple[float, float, int]:
+def _integral(energy: Energy, theta: Params, boxes: list[Box], panels: int, n: int) -> tuple[float, float, int]:
     """log Z, the lowest energy at a node, and the number of nodes."""
     sums, lowest = [], float("inf")
     for E, log_w in _energies(energy, theta, _grid([_rule(box, panels, n) for box in boxes])):
@@ -101,7 +99,7 @@ def _grid(rules: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
     for start in range(0, total, BLOCK):
         at = np.unravel_index(np.arange(start, min(start + BLOCK, total)), sizes)
         points = np.stack([nodes[i] for (nodes, _), i in zip(rules, at, strict=True)], axis=1)  # (B, D)
-        log_w = sum(np.log(weights[i]) for (_, weights), i in zip(rules, at, strict=True))
+        log_w = np.stack([np.log(weights[i]) for (_, weights), i in zip(rules, at, strict=True)]).sum(axis=0)  # (B,)
         yield points, log_w
 
 
@@ -123,9 +121,7 @@ def _states(values: tuple[float, ...], D: int) -> Iterator[Array]:
         yield levels[(number[:, None] // powers) % base]
 
 
-def _energies(
-    energy: Energy, theta: Params, blocks: Iterator[tuple[Array, Array]]
-) -> Iterator[tuple[Array, Array]]:
+def _energies(energy: Energy, theta: Params, blocks: Iterator[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
     """E of each block in float64, with the block's log weights."""
     dtype: DTypeLike = next((value.dtype for value in theta.values()), np.dtype(np.float64))
     for points, log_w in blocks:
@@ -144,11 +140,15 @@ def _log_sum(logs: list[float]) -> float:
 
 def _boxes(box: Box | tuple[Box, Box], D: int) -> list[Box]:
     """One box for each axis."""
-    each = box if isinstance(box, tuple) and len(box) and isinstance(box[0], tuple) else (box,) * D
-    for ends in each:
-        if ends is None:
-            raise RangeError("box: expected (low, high), found None")
-        check_box(ends)  # type: ignore[arg-type]
+    first, last = box if isinstance(box, tuple) and len(box) == 2 else (box, box)
+    each = [first, last] if isinstance(first, tuple) else [box] * D
     if len(each) != D:
-        raise ShapeError(f"box: expected one (low, high) or {D} of them, found {len(each)}")
-    return [(float(low), float(high)) for low, high in each]  # type: ignore[misc]
+        raise ShapeError(f"box: expected (low, high), or {D} of them, found {box!r}")
+    boxes: list[Box] = []
+    for ends in each:
+        if not isinstance(ends, tuple) or len(ends) != 2:
+            raise RangeError(f"box: expected (low, high), found {ends!r}")
+        low, high = ends
+        check_box((low, high))  # type: ignore[arg-type]
+        boxes.append((float(low), float(high)))  # type: ignore[arg-type]
+    return boxes

@@ -59,9 +59,7 @@ def score_typicality(energy: Energy, theta: Params, x: Array, mean_energy: float
     return -np.abs(energy.energy(theta, x) - float(mean_energy))
 
 
-def score_likelihood_ratio(
-    energy: Energy, theta: Params, energy_bg: Energy, theta_bg: Params, x: Array
-) -> Array:
+def score_likelihood_ratio(energy: Energy, theta: Params, energy_bg: Energy, theta_bg: Params, x: Array) -> Array:
     """E_bg(x_n) - E(x_n). energy_bg: trained on mutated inputs   x: (N, *shape), returns (N,).
 
     Raises ShapeError when the two models see samples of different shapes, and what the energies raise.
