@@ -40,7 +40,7 @@ from .scores import (
     score_max_softmax,
     score_typicality,
 )
-from .transitions import FlipTransition
+from .transitions import FlipTransition, HMCTransition, MALATransition, ais_tune
 
 __all__ = [
     "AISResult",
@@ -52,6 +52,8 @@ __all__ = [
     "Estimate",
     "FlipTransition",
     "GaussianBase",
+    "HMCTransition",
+    "MALATransition",
     "NormalBase",
     "Probe",
     "Quadrature",
@@ -64,6 +66,7 @@ __all__ = [
     "ais_forward",
     "ais_reverse_run",
     "ais_run",
+    "ais_tune",
     "aupr",
     "aupr_in",
     "aupr_out",
