@@ -1,8 +1,12 @@
 """Objectives: (loss, grads, info) from samples; written once, for every backend's arrays."""
 
+from .balance import balance_eta, balance_ratio, balance_reached
+from .classify import cross_entropy, log_softmax, mutual_information, one_hot
 from .contrast_noise import ContrastNoise, GaussianNoise, UniformNoise, gaussian_noise_fit
 from .contrastive import cd_step, contrastive, pcd_step
 from .denoising import denoising, denoising_ladder, denoising_levels, dsm_step, multi_dsm_step
+from .jem import JEMTerms, jem
+from .jem_step import jem_batch, jem_step
 from .maximum_likelihood import maximum_likelihood, ml_step, quadrature_grid
 from .nce import nce, nce_split, nce_start, nce_step
 from .ranking_nce import conditional_nce, conditional_nce_step, ranking_nce, ranking_nce_step
