@@ -22,7 +22,7 @@ Read in this order:
                   class_buffer: in blocks, one a class, and Gaussian starts; jempp: several moves along one gradient
                   classify: losses of logits; jem, jem_step: classify and generate with one network; balance: its rules
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
-    train         the loop; recipe: its settings; state: what it carries, as arrays
+    train         the loop; methods: one row for each method; recipe: settings; state: what is carried, as arrays
     evaluation/   log_z, ais: the normaliser, exact or bracketed; bits_per_dim; gap; scores, ood: outliers; calibration,
                   robustness, probe: of classifiers; features, fidelity: samples against data
     diagnostics   gap, effective sample size, split R-hat, alarms
@@ -203,6 +203,7 @@ from .layers import (
     tanh_backward,
     tanh_forward,
 )
+from .methods import METHODS, Job, Method, energy_theta, method_buffer, method_theta, train_job
 from .noise import (
     noise_bits,
     noise_index,
@@ -331,6 +332,7 @@ from .toys import (
 from .train import (
     Recipe,
     TrainState,
+    check_method,
     state_arrays,
     state_from_arrays,
     train,
@@ -383,12 +385,15 @@ __all__ = [
     "JEMTerms",
     "Jet",
     "JetError",
+    "Job",
     "LevelEnergy",
     "LookAheadDescent",
     "MALATransition",
     "MALA_TARGET",
+    "METHODS",
     "MLPEnergy",
     "MLPSpec",
+    "Method",
     "MissingExtraError",
     "Multiplicative",
     "NesterovDescent",
@@ -457,6 +462,7 @@ __all__ = [
     "buffer_push",
     "buffer_start",
     "cd_step",
+    "check_method",
     "class_block",
     "class_buffer_draw",
     "class_buffer_index",
@@ -491,6 +497,7 @@ __all__ = [
     "energy_gap",
     "energy_gap_ema",
     "energy_target",
+    "energy_theta",
     "erf",
     "estimate_log_mean_exp",
     "estimate_mean",
@@ -542,6 +549,8 @@ __all__ = [
     "maximum_likelihood",
     "mean_pool_backward",
     "mean_pool_forward",
+    "method_buffer",
+    "method_theta",
     "metropolis_step",
     "ml_step",
     "mmd_rbf",
@@ -616,6 +625,7 @@ __all__ = [
     "toy_log_density",
     "toy_sample",
     "train",
+    "train_job",
     "train_start",
     "train_step",
     "weights_ess",
