@@ -122,6 +122,7 @@ def train_job(
         if recipe.noise == "gaussian":
             job["noise"] = gaussian_noise_fit(data, recipe.noise_floor)
         else:
+            assert recipe.box is not None  # the recipe has refused it
             job["noise"] = UniformNoise(tuple(energy.shape), recipe.box)
     if "cells" in method.reads:
         if tuple(energy.shape) not in ((1,), (2,)):
@@ -129,6 +130,7 @@ def train_job(
                 f"method: ml sums over a grid, in one or two dimensions, found samples of {tuple(energy.shape)}; for "
                 "more, cd and pcd draw the negatives"
             )
+        assert recipe.box is not None  # the recipe has refused it
         points, w = quadrature_grid(recipe.box, recipe.cells, flat_size(energy.shape), data.dtype)
         job |= {"points": np.asarray(points, like=data), "w": np.asarray(w, like=data)}
     return Job(backend, energy, recipe, data, seed, **job)
@@ -266,8 +268,8 @@ def _buffer(job: Job, state: TrainState) -> Buffer:
 
 
 CHAIN = ("K", "eta", "sigma", "clip", "clip_norm", "order", "box")
-READ_BY_ALL = ("method", "batch", *CHAIN, "optimizer", "lr", "beta1", "beta2", "max_grad_norm")
-READ_BY_ALL += ("ema_decay", "warmup", "schedule", "steps")
+OPTIMISER = ("optimizer", "lr", "beta1", "beta2", "max_grad_norm", "ema_decay", "warmup", "schedule", "steps")
+READ_BY_ALL = ("method", "batch", *CHAIN, *OPTIMISER)
 BUFFERED = ("alpha", "sigma_data", "rho", "M", "policy", "start")
 RUN = ("noise_normal", "langevin_run")
 BUFFER = ("noise_bits", "noise_uniform", *RUN, "buffer_draw", "buffer_push")

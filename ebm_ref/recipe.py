@@ -13,6 +13,7 @@ sigma^2 / (2 eta) of 1e-6: a noisy optimiser. The defaults here sample at 0.0045
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from .contracts import Buffer, RangeError, check_choice, check_count, check_number
 from .methods import METHODS, READ_BY_ALL
@@ -139,7 +140,7 @@ class Recipe:
         """This recipe for another method: what that one does not read goes back to its default."""
         check_choice("method", method, tuple(METHODS))
         kept = READ_BY_ALL + METHODS[method].reads
-        unread = {field.name: field.default for field in fields(self) if field.name not in kept}
+        unread: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name not in kept}
         return replace(self, **unread | {"method": method})
 
     def update(self) -> SGLD:
