@@ -8,6 +8,7 @@ from .double_well import DoubleWellEnergy
 from .gaussian_mixture import GaussianMixtureEnergy
 from .init import theta_init
 from .mlp_energy import MLPEnergy
+from .multi_scale import MultiScaleEnergy
 from .noise_conditional import LevelEnergy, NoiseConditionalEnergy
 from .quadratic import QuadraticEnergy
 from .rbm import RBMEnergy, binary_index, binary_states, rbm_gibbs_run, rbm_gibbs_step
@@ -21,6 +22,7 @@ __all__ = [
     "GaussianMixtureEnergy",
     "LevelEnergy",
     "MLPEnergy",
+    "MultiScaleEnergy",
     "NoiseConditionalEnergy",
     "QuadraticEnergy",
     "RBMEnergy",

@@ -13,6 +13,7 @@ from .adaptation import (
     energy_target,
 )
 from .annealed import annealed_run, annealed_steps
+from .augment import Augmentation, augment, augment_run
 from .buffer import buffer_draw, buffer_push, buffer_start
 from .descent import (
     AdamDescent,
@@ -29,10 +30,12 @@ from .langevin import langevin_jitter, langevin_run, langevin_step
 from .mala import mala_adapt, mala_log_ratio, mala_propose, mala_run, mala_step
 from .metropolis import metropolis_step
 from .preconditioned import PSGLD, hessian_diagonal, psgld_run, psgld_step
+from .unrolled import UnrolledStep, langevin_clip_backward, unrolled_backward, unrolled_run
 
 __all__ = [
     "AdamDescent",
     "AdaptationState",
+    "Augmentation",
     "Band",
     "GradientDescent",
     "HMC_TARGET",
@@ -42,11 +45,14 @@ __all__ = [
     "NesterovDescent",
     "PSGLD",
     "RobbinsMonro",
+    "UnrolledStep",
     "adaptation_rate",
     "adaptation_start",
     "adaptation_step",
     "annealed_run",
     "annealed_steps",
+    "augment",
+    "augment_run",
     "buffer_draw",
     "buffer_push",
     "buffer_start",
@@ -61,6 +67,7 @@ __all__ = [
     "hmc_log_ratio",
     "hmc_run",
     "hmc_step",
+    "langevin_clip_backward",
     "langevin_jitter",
     "langevin_run",
     "langevin_step",
@@ -72,4 +79,6 @@ __all__ = [
     "metropolis_step",
     "psgld_run",
     "psgld_step",
+    "unrolled_backward",
+    "unrolled_run",
 ]
