@@ -45,7 +45,7 @@ from ..contracts import (
     check_number,
 )
 from ..samplers.augment import Augmentation, augment_run
-from ..samplers.chain import chain_keep
+from ..samplers.chain import chain_count, chain_keep
 from ..samplers.unrolled import UnrolledStep, unrolled_backward, unrolled_run
 from ..specs import Box, Update
 from .contrastive import contrastive
@@ -180,5 +180,5 @@ def _joined(early: ChainInfo, late: ChainInfo) -> ChainInfo:
     joined = ChainInfo(
         np.concatenate([early.energy, late.energy]), np.concatenate([early.grad_norm, late.grad_norm]), alive
     )
-    joined.nonfinite = int(alive.shape[0] - np.count_nonzero(alive))
+    joined.nonfinite = chain_count(~alive)
     return joined

@@ -39,7 +39,7 @@ from ..contracts import (
     flat_size,
 )
 from ..specs import SGLD, ULA, Box, Update
-from .chain import chain_column, chain_dot, chain_finite, chain_keep, chain_norm, chain_start, check_like
+from .chain import chain_column, chain_count, chain_dot, chain_finite, chain_keep, chain_norm, chain_start, check_like
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def unrolled_run(
             steps.append(UnrolledStep(at, g, alive, _inside(y, box), jittered))
             x = chain_keep(alive, _boxed(y, box), x)
     info = ChainInfo(np.stack(energies), np.stack(norms), alive)
-    info.nonfinite = int(x.shape[0] - np.count_nonzero(alive))
+    info.nonfinite = chain_count(~alive)
     return x, steps, info
 
 
