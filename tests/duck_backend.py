@@ -13,7 +13,9 @@ from ebm_ref import ChainInfo
 
 
 def inside(value):
-    """A NumPy array of a Duck, in dicts too; anything else as it is."""
+    """A NumPy array of a Duck, in dicts too, and the host's energy of an Away; anything else as it is."""
+    if isinstance(value, Away):
+        return vars(value)["_energy"]
     if isinstance(value, dict):
         return {name: inside(v) for name, v in value.items()}
     return value.get() if isinstance(value, Duck) else value
