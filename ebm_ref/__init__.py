@@ -7,14 +7,18 @@ Read in this order:
 
     contracts     what every room agrees on: streams, errors, the Energy protocol, Buffer, ChainInfo
     specs         the fields of every network and of the two Langevin updates, ULA and SGLD
-    layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward
+    layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward;
+                  spectral_norm: of a weight
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
     energies/     quadratic gaussian_mixture double_well ring rbm, then mlp conv deep_conv; base.py is the protocol;
                   compose, multi_scale: sums of them; noise_conditional: any with a noise level as one more input
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: exact, by
                   rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise
+                  unrolled: chains remembered and differentiated; augment: moves between training steps
     objectives/   contrastive: CD and PCD with the energy regulariser
+                  maximum_likelihood: exact negatives; nce, ranking_nce: data told from noise (contrast_noise)
+                  improved_contrastive: theta sees where its chain ends (neighbours); penalties: slopes of E
                   score_matching: exact and sliced; denoising: of one noise level and of many
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; recipe: its settings; state: what it carries, as arrays
