@@ -88,7 +88,7 @@ def gaussian_noise_fit(x: Array, floor: float = 0.0) -> GaussianNoise:
     d = rows - mean  # (N, D)
     eye = np.eye(D, dtype=x.dtype, like=x)  # (D, D)
     cov = np.transpose(d) @ d / N + float(floor) * eye  # (D, D)
-    inverse = eye * np.inf
+    inverse = eye * np.nan  # (D, D)
     with suppress(np.linalg.LinAlgError):  # some libraries raise where cov is singular, others return NaN
         L = np.linalg.cholesky(cov)  # (D, D)
         inverse = np.linalg.solve(L, eye)  # (D, D)

@@ -122,10 +122,10 @@ def nce_contrast(
 ) -> tuple[Array, Array, Array]:
     """x_neg (N_neg, *shape), drawn at chains 0 .. N_neg - 1, and log p_n(x), log p_n(x_neg).
 
-    Raises RangeError where p_n(x) is 0, ShapeError. Waits for the device once.
+    Raises ShapeError, and RangeError where p_n(x) is 0; an array on a device is not read back, and its loss is NaN.
     """
     log_pos = noise.log_density(x)  # (N,)
-    bad = int(x.shape[0] - np.count_nonzero(np.isfinite(log_pos)))
+    bad = int(np.count_nonzero(~np.isfinite(log_pos))) if isinstance(log_pos, np.ndarray) else 0
     if bad:
         raise RangeError(f"noise: expected a positive density wherever data live, found none at {bad} of {x.shape[0]}")
     x_neg = noise.sample(backend, seed, step, np.arange(N_neg), x.dtype)  # (N_neg, *shape)

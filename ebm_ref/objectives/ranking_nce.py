@@ -33,7 +33,8 @@ def ranking_nce(
 
     x_pos: (N, *shape) data, x_0   x_neg: (N, K, *shape) noise of each   log_noise_pos: (N,)   log_noise_neg: (N, K)
     returns loss (), grads like theta, info: energy_pos, energy_neg, gap, accuracy (l_0 above every other).
-    Raises ShapeError, DTypeError. Data where p_n = 0 make the loss NaN.
+    Raises ShapeError, DTypeError. Data where p_n = 0 make the loss NaN, or NonFiniteError from an energy that refuses
+    the weights that follow.
     """
     check_samples("x_pos", x_pos, energy)
     N = x_pos.shape[0]
@@ -51,8 +52,7 @@ def ranking_nce(
     top = np.max(l, axis=1, keepdims=True)  # (N, 1)
     mass = np.exp(l - top)  # (N, 1 + K)
     total = np.sum(mass, axis=1, keepdims=True)  # (N, 1)
-    poison = 0 * np.mean(log_noise_pos)  # () NaN where p_n = 0, as in nce
-    loss = np.mean(top + np.log(total) - l_0) + poison  # ()
+    loss: Any = np.mean(top + np.log(total) - l_0)  # ()
     pi = mass / total  # (N, 1 + K)
     w_pos = np.sum(pi[:, 1:], axis=1) / N  # (N,) (1 - pi_0) / N, without cancellation
     w_neg = -pi[:, 1:].reshape((N * K,)) / N  # (N K,)
