@@ -11,6 +11,7 @@ from .init import theta_init
 from .mlp_energy import MLPEnergy
 from .network import NetworkEnergy
 from .quadratic import QuadraticEnergy
+from .rbm import RBMEnergy, binary_index, binary_states, rbm_gibbs_run, rbm_gibbs_step
 from .ring import RingEnergy
 
 __all__ = [
@@ -24,8 +25,13 @@ __all__ = [
     "MLPEnergy",
     "NetworkEnergy",
     "QuadraticEnergy",
+    "RBMEnergy",
     "RingEnergy",
     "SumEnergy",
+    "binary_index",
+    "binary_states",
+    "rbm_gibbs_run",
+    "rbm_gibbs_step",
     "theta_check",
     "theta_init",
 ]

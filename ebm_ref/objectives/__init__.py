@@ -1,6 +1,6 @@
 """Objectives: (loss, grads, info) from samples; written once, for every backend's arrays."""
 
-from .balance import balance_eta, balance_ratio, balance_reached
+from .balance import balance_ratio, balance_reached
 from .classify import cross_entropy, log_softmax, mutual_information, one_hot
 from .contrastive import cd_step, contrastive, pcd_step
 from .jem import JEMTerms, jem
@@ -8,7 +8,6 @@ from .jem_step import jem_batch, jem_step
 
 __all__ = [
     "JEMTerms",
-    "balance_eta",
     "balance_ratio",
     "balance_reached",
     "cd_step",

@@ -1,5 +1,18 @@
-"""Samplers and the replay buffer; they see energies only through the protocol."""
+"""Samplers, optimisers on x, and the replay buffer; they see energies only through the protocol."""
 
+from .adaptation import (
+    HMC_TARGET,
+    MALA_TARGET,
+    AdaptationState,
+    Band,
+    Multiplicative,
+    RobbinsMonro,
+    adaptation_rate,
+    adaptation_start,
+    adaptation_step,
+    energy_target,
+)
+from .annealed import annealed_run, annealed_steps
 from .buffer import buffer_draw, buffer_push, buffer_start
 from .class_buffer import (
     ClassGaussians,
@@ -10,11 +23,41 @@ from .class_buffer import (
     class_gaussian_draw,
     class_gaussians,
 )
+from .descent import (
+    AdamDescent,
+    GradientDescent,
+    LookAheadDescent,
+    NesterovDescent,
+    descent_point,
+    descent_run,
+    descent_start,
+    descent_step,
+)
+from .hmc import hmc_adapt, hmc_leapfrog, hmc_log_ratio, hmc_run, hmc_step
 from .jempp import jempp_run
 from .langevin import langevin_jitter, langevin_run, langevin_step
+from .mala import mala_adapt, mala_log_ratio, mala_propose, mala_run, mala_step
+from .metropolis import metropolis_step
+from .preconditioned import PSGLD, hessian_diagonal, psgld_run, psgld_step
 
 __all__ = [
+    "AdamDescent",
+    "AdaptationState",
+    "Band",
     "ClassGaussians",
+    "GradientDescent",
+    "HMC_TARGET",
+    "LookAheadDescent",
+    "MALA_TARGET",
+    "Multiplicative",
+    "NesterovDescent",
+    "PSGLD",
+    "RobbinsMonro",
+    "adaptation_rate",
+    "adaptation_start",
+    "adaptation_step",
+    "annealed_run",
+    "annealed_steps",
     "buffer_draw",
     "buffer_push",
     "buffer_start",
@@ -24,8 +67,27 @@ __all__ = [
     "class_buffer_start",
     "class_gaussian_draw",
     "class_gaussians",
+    "descent_point",
+    "descent_run",
+    "descent_start",
+    "descent_step",
+    "energy_target",
+    "hessian_diagonal",
+    "hmc_adapt",
+    "hmc_leapfrog",
+    "hmc_log_ratio",
+    "hmc_run",
+    "hmc_step",
     "jempp_run",
     "langevin_jitter",
     "langevin_run",
     "langevin_step",
+    "mala_adapt",
+    "mala_log_ratio",
+    "mala_propose",
+    "mala_run",
+    "mala_step",
+    "metropolis_step",
+    "psgld_run",
+    "psgld_step",
 ]

@@ -44,6 +44,7 @@ from ..contracts import (
 )
 from ..noise import noise_normal
 from ..specs import SGLD, ULA, Box, Update, check_box
+from .chain import chain_column, chain_finite, chain_keep, chain_norm, check_like
 
 
 def langevin_step(
@@ -63,13 +64,13 @@ def langevin_step(
     Raises ShapeError, DTypeError, RangeError. Non-finite input gives non-finite output, except where a clip
     of elements or the box bounds an infinity.
     """
-    _check_like("g", g, x)
-    _check_like("xi", xi, x)
+    check_like("g", g, x)
+    check_like("xi", xi, x)
     SGLD(eta, sigma, clip, clip_norm, box)  # checks the numbers
     if clip is not None:
         g = np.clip(g, -float(clip), float(clip))
     if clip_norm is not None:
-        norm = _per_sample(_norm(g), g)  # (N, 1, ...)
+        norm = chain_column(chain_norm(g), g)  # (N, 1, ...)
         g = g * (float(clip_norm) / np.maximum(norm, float(clip_norm)))
     x = x - float(eta) * g + float(sigma) * xi
     return x if box is None else np.clip(x, float(box[0]), float(box[1]))
@@ -80,7 +81,7 @@ def langevin_jitter(x: Array, xi: Array, sigma: float, box: Box | None = None) -
 
     x, xi: (N, *shape), one dtype   returns like x. Raises ShapeError, DTypeError, RangeError.
     """
-    _check_like("xi", xi, x)
+    check_like("xi", xi, x)
     check_number("sigma", sigma, low=0.0)
     check_box(box)
     x = x + float(sigma) * xi
@@ -126,45 +127,13 @@ def langevin_run(
             at = x
             if noise_first:
                 moved = langevin_jitter(x, xi, update.sigma, update.box)
-                alive &= _finite(moved)
-                at = np.where(_per_sample(alive, x), moved, x)
+                alive &= chain_finite(moved)
+                at = chain_keep(alive, moved, x)
             E, g = energy.energy_and_grad_x(theta, at)  # (N,), (N, *shape)
             check_array("energy", E, shape=(N,))
-            info.energy[k], info.grad_norm[k] = E, _norm(g)
+            info.energy[k], info.grad_norm[k] = E, chain_norm(g)
             moved = langevin_step(at, g, xi, update.eta, 0.0 if noise_first else update.sigma, *clips)
-            alive &= _finite(E) & _finite(g) & _finite(moved)
-            x = np.where(_per_sample(alive, x), moved, x)
+            alive &= chain_finite(E) & chain_finite(g) & chain_finite(moved)
+            x = chain_keep(alive, moved, x)
     info.nonfinite = int(N - np.count_nonzero(alive))
     return x, info
-
-
-def _norm(g: Array) -> Array:
-    """2-norm of each sample, (N,), by its largest element, so that no square overflows or vanishes."""
-    size = np.abs(_rows(g))  # (N, D)
-    top = size.max(axis=1, initial=0)  # (N,)
-    unit = np.where(np.isfinite(top) & (top > 0), top, 1)
-    norm: Array = top * np.sqrt(np.sum((size / unit[:, None]) ** 2, axis=1))
-    return norm
-
-
-def _finite(x: Array) -> Array:
-    """Whether every element of a sample is finite, (N,)."""
-    finite: Array = np.all(np.isfinite(_rows(x)), axis=1)
-    return finite
-
-
-def _rows(x: Array) -> Array:
-    """(N, *shape) -> (N, D); (N,) -> (N, 1)."""
-    return x.reshape((x.shape[0], flat_size(x.shape[1:])))
-
-
-def _per_sample(value: Array, x: Array) -> Array:
-    """(N,) -> (N, 1, ..., 1), to broadcast against x."""
-    return value.reshape((value.shape[0],) + (1,) * (x.ndim - 1))
-
-
-def _check_like(name: str, y: Array, x: Array) -> None:
-    check_array("x", x)
-    check_array(name, y, shape=x.shape)
-    if y.dtype != x.dtype:
-        raise DTypeError(f"{name}: expected x's {x.dtype}, found {y.dtype}")

@@ -1,0 +1,227 @@
+"""Descent on x: optimisers, not samplers. They add no noise and end at stationary points of E, not at draws of exp(-E).
+
+    GradientDescent   x' = x - eta g(x)                                                          g = grad_x E
+    NesterovDescent   y = x + mu v,   x' = y - eta g(y),   v' = x' - x
+    LookAheadDescent  y = x + mu v,   x' = x - eta g(y),   v' = x' - x: the gradient is taken ahead, but momentum is
+                      not carried. It is what released Equilibrium Matching code calls NAG
+    AdamDescent       m' = b1 m + (1 - b1) g,   v' = b2 v + (1 - b2) g^2,
+                      x' = x - eta (m' / (1 - b1^t)) / (sqrt(v' / (1 - b2^t)) + eps)
+    descent_point     where the gradient is taken: y, or x
+    descent_step      x, state -> x', state'
+    descent_run       K steps, each sample on its own; sample n stops where |g(y_n)|_2 < g_min
+
+What is returned is the point where the gradient was found small: a sample that stops moves to its y, and its
+velocity becomes 0. So a second run from what was returned stops at once and changes nothing; and no gradient is
+spent on checking. A stopped sample is not evaluated again: `nfe` counts the gradients of each sample. What a sample
+does depends on it alone, not on the batch. g_min = 0 never stops.
+
+On E = lam x^2 / 2 with a = eta lam the factors of a step are 1 - a (descent) and the roots of
+    z^2 - (1 + mu) (1 - a) z + mu (1 - a) = 0   (Nesterov),     z^2 - (1 - a (1 + mu)) z - mu a = 0   (look-ahead).
+Look-ahead is stable iff a < 2 / (1 + 2 mu), and never faster than descent there. For eta <= 1/L (L the largest
+curvature) descent meets |g| < g_min within ceil(2 (E(x_0) - min E) / (eta g_min^2)) gradients. Adam does not see the
+scale of E: as eps -> 0 it takes the same path on c E.
+
+Stopping on |g| is for descent only. A Langevin chain that stops where |g| is small is biased towards the modes.
+A sample whose energy, gradient or next state is not finite stops at its last finite x and is counted.
+
+Source: Nesterov 1983; Kingma & Ba 2015, arXiv:1412.6980, algorithm 1; Wang & Du 2025, arXiv:2510.02300 (look-ahead,
+stop on the norm; the bound is the standard descent lemma).
+Level: 1. Twins: none; works on any array that answers NumPy's calls. The stop reads one count back from a
+device at each step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..contracts import (
+    Array,
+    ChainInfo,
+    DTypeError,
+    Energy,
+    Params,
+    RangeError,
+    ShapeError,
+    check_array,
+    check_count,
+    check_number,
+)
+from .chain import chain_count, chain_finite, chain_keep, chain_norm, check_like
+
+State = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """x' = x - eta g(x)."""
+
+    eta: float
+
+    def __post_init__(self) -> None:
+        check_number("eta", self.eta, low=0.0)
+
+
+@dataclass(frozen=True)
+class NesterovDescent:
+    """y = x + mu v,  x' = y - eta g(y),  v' = x' - x. mu: [0, 1)."""
+
+    eta: float
+    mu: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_number("eta", self.eta, low=0.0)
+        _check_decay("mu", self.mu)
+
+
+@dataclass(frozen=True)
+class LookAheadDescent:
+    """y = x + mu v,  x' = x - eta g(y),  v' = x' - x. mu: [0, 1)."""
+
+    eta: float
+    mu: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_number("eta", self.eta, low=0.0)
+        _check_decay("mu", self.mu)
+
+
+@dataclass(frozen=True)
+class AdamDescent:
+    """x' = x - eta (m' / (1 - beta1^t)) / (sqrt(v' / (1 - beta2^t)) + eps)."""
+
+    eta: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_number("eta", self.eta, low=0.0)
+        _check_decay("beta1", self.beta1)
+        _check_decay("beta2", self.beta2)
+        check_number("eps", self.eps, low=0.0, open_low=True)
+
+
+Descent = GradientDescent | NesterovDescent | LookAheadDescent | AdamDescent
+MOMENTUM = (NesterovDescent, LookAheadDescent)
+
+
+def descent_start(rule: Descent, x: Array) -> State:
+    """The state before the first step: velocity = 0, or m = square = 0 and t = 0; {} for GradientDescent."""
+    if isinstance(rule, MOMENTUM):
+        return {"velocity": np.zeros_like(x)}
+    if isinstance(rule, AdamDescent):
+        return {"m": np.zeros_like(x), "square": np.zeros_like(x), "t": np.zeros((), np.int64)}
+    if isinstance(rule, GradientDescent):
+        return {}
+    raise DTypeError(f"rule: expected one of {', '.join(_NAMES)}, found {type(rule).__name__}")
+
+
+def descent_point(rule: Descent, x: Array, state: State) -> Array:
+    """Where the gradient is taken: x + mu velocity, or x. x: (N, *shape), returns like x."""
+    return x + float(rule.mu) * state["velocity"] if isinstance(rule, MOMENTUM) else x
+
+
+def descent_step(rule: Descent, x: Array, g: Array, state: State) -> tuple[Array, State]:
+    """x', state' from g = grad_x E at descent_point(rule, x, state).
+
+    x, g: (N, *shape)   returns like x and like state. Raises ShapeError, DTypeError.
+    """
+    check_like("g", g, x)
+    _check_state(rule, x, state)
+    eta = float(rule.eta)
+    if isinstance(rule, AdamDescent):
+        t = int(state["t"]) + 1
+        b1, b2 = float(rule.beta1), float(rule.beta2)
+        m = b1 * state["m"] + (1 - b1) * g
+        square = b2 * state["square"] + (1 - b2) * g * g
+        m_hat, square_hat = m / (1 - b1**t), square / (1 - b2**t)
+        x = x - eta * m_hat / (np.sqrt(square_hat) + float(rule.eps))
+        return x, {"m": m, "square": square, "t": np.full((), t, np.int64)}
+    start = descent_point(rule, x, state) if isinstance(rule, NesterovDescent) else x
+    moved = start - eta * g
+    return moved, {"velocity": moved - x} if isinstance(rule, MOMENTUM) else {}
+
+
+def descent_run(
+    energy: Energy,
+    theta: Params,
+    x0: Array,
+    K: int,
+    rule: Descent,
+    g_min: float = 0.0,
+    state: State | None = None,
+) -> tuple[Array, State, ChainInfo]:
+    """At most K steps of `rule` from x0; sample n stops, at its descent_point, where |g|_2 < g_min there.
+
+    x0: (N, *shape), untouched   g_min >= 0   state: what the last run returned, None = descent_start
+    returns x like x0, state, ChainInfo: energy, grad_norm (K, N) where the gradient was taken, kept from the last
+    evaluation once a sample has stopped; alive (N,), nonfinite: samples that met no number that is not finite, and the
+    others; extra: stopped (N,) bool, nfe (N,), the evaluations of E and its gradient.
+    Raises NonFiniteError (x0), ShapeError, DTypeError, RangeError.
+    """
+    check_array("x0", x0, shape=(None, *energy.shape), finite=isinstance(x0, np.ndarray))
+    check_count("K", K, low=0)
+    check_number("g_min", g_min, low=0.0)
+    x, N = np.copy(x0), x0.shape[0]
+    state = descent_start(rule, x) if state is None else {name: np.copy(value) for name, value in state.items()}
+    _check_state(rule, x, state)
+    info = ChainInfo(np.empty_like(x, shape=(K, N)), np.empty_like(x, shape=(K, N)), _all(x, True))
+    E, norm, stopped = np.zeros_like(x, shape=(N,)), np.zeros_like(x, shape=(N,)), _all(x, False)
+    nfe = np.zeros_like(x, shape=(N,), dtype=np.int64)
+    for k in range(K):
+        rows = np.flatnonzero(info.alive & ~stopped)  # the samples that still move, (n,)
+        if rows.size:
+            part, held = x[rows], _rows(state, rows)
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # such samples stop, and are counted
+                at = descent_point(rule, part, held)
+                finite = chain_finite(at)
+                at = chain_keep(finite, at, part)
+                E_at, g = energy.energy_and_grad_x(theta, at)  # (n,), (n, *shape)
+                norm_at = chain_norm(g)
+                moved, after = descent_step(rule, part, g, held)
+                small = finite & (norm_at < float(g_min)) & np.isfinite(E_at)
+                finite = small | (finite & np.isfinite(E_at) & chain_finite(g) & chain_finite(moved))
+            x[rows] = chain_keep(small, at, chain_keep(finite, moved, part))
+            for name, value in after.items():
+                if name == "t":
+                    state["t"] = value
+                else:
+                    rest = np.zeros_like(value) if name == "velocity" else held[name]  # of a sample that stops
+                    state[name][rows] = chain_keep(finite & ~small, value, rest)
+            E[rows], norm[rows], nfe[rows] = E_at, norm_at, nfe[rows] + 1
+            info.alive[rows], stopped[rows] = finite, small
+        info.energy[k], info.grad_norm[k] = E, norm
+    info.nonfinite = chain_count(~info.alive)
+    info.extra = {"stopped": stopped, "nfe": nfe}
+    return x, state, info
+
+
+_NAMES = ("GradientDescent", "NesterovDescent", "LookAheadDescent", "AdamDescent")
+
+
+def _all(x: Array, value: bool) -> Array:
+    """(N,) of one truth value."""
+    full: Array = np.full_like(x, value, shape=x.shape[:1], dtype=bool)
+    return full
+
+
+def _rows(state: State, rows: Array) -> State:
+    """The state of some samples; t is the batch's."""
+    return {name: value if name == "t" else value[rows] for name, value in state.items()}
+
+
+def _check_state(rule: Descent, x: Array, state: State) -> None:
+    names = set(descent_start(rule, x[:0]))
+    if set(state) != names:
+        raise ShapeError(f"state: expected the names {sorted(names)}, found {sorted(state)}")
+    for name, value in state.items():
+        if name != "t":
+            check_like(f"state[{name!r}]", value, x)
+
+
+def _check_decay(name: str, value: float) -> None:
+    check_number(name, value, low=0.0)
+    if value >= 1:
+        raise RangeError(f"{name}: expected a number in [0, 1), found {value}")
