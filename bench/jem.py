@@ -43,7 +43,7 @@ PGD_STEPS, PGD_STARTS = 40, 2
 def train(backend: ModuleType, data: Dataset, terms: ebm_ref.JEMTerms, seed: int) -> tuple[Any, Params, Row]:
     """(energy, averaged parameters, what the training says of itself)."""
     classes, labels = int(data.train_labels.max()) + 1, data.train_labels
-    energy = ebm_ref.ClassifierEnergy(ebm_ref.MLPEnergy(data.shape, HIDDEN), classes)
+    energy = backend.ClassifierEnergy(backend.MLPEnergy(data.shape, HIDDEN), classes)
     theta = ebm_ref.theta_init(energy, seed)
     ema, optimizer = ebm_ref.ema_init(theta), ebm_ref.adam_init(theta)
     start = ebm_ref.class_gaussians(data.train, labels, classes, RIDGE)
@@ -127,9 +127,15 @@ def missed(jem: Row, classifier: Row) -> list[str]:
 
 def compare_jem() -> None:
     """Write bench/results/jem_digits.csv: a row a seed and model, with the settings and the machine."""
-    name, data = "ebm_ref", labelled_load("digits", "float32")
-    backend = load_backend(name)
-    settings = {"backend": name, "steps": STEPS, "K": K, "eta": UPDATE.eta, "sigma": UPDATE.sigma, "M": M}
+    backend, data = load_backend("auto"), labelled_load("digits", "float32")
+    settings = {
+        "backend": backend.__name__.split(".")[-1],
+        "steps": STEPS,
+        "K": K,
+        "eta": UPDATE.eta,
+        "sigma": UPDATE.sigma,
+        "M": M,
+    }
     settings |= {"sigma_data": SIGMA_DATA, "hidden": "x".join(map(str, HIDDEN)), "lr": LR, "batch": BATCH}
     rows: list[Row] = []
     for seed in SEEDS:
