@@ -7,19 +7,21 @@ Read in this order:
 
     contracts     what every room agrees on: streams, errors, the Energy protocol, Buffer, ChainInfo
     specs         the fields of every network and of the two Langevin updates, ULA and SGLD
-    layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward
+    layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward;
+                  spectral_norm: of a weight
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
     energies/     quadratic gaussian_mixture double_well ring rbm, then mlp conv deep_conv; base.py is the protocol;
-                  compose, multi_scale: sums of them; noise_conditional: any with a noise level as one more input
+                  classifier_energy: a network with one output a class; compose, multi_scale: sums of energies;
+                  noise_conditional: any with a noise level as one more input
     noise         random numbers that have an address (seed, stream, step, chain, element)
-    samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: exact, by
+    samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: with
                   rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise
+                  unrolled: chains remembered and differentiated; augment: moves between training steps
+                  class_buffer: a buffer in blocks, one a class, and Gaussian starts; jempp: moves along one gradient
     objectives/   contrastive: CD and PCD with the energy regulariser
                   score_matching: exact and sliced; denoising: of one noise level and of many
-    energies/     quadratic gaussian_mixture double_well ring compose, then mlp conv deep_conv; base.py is the protocol
-                  classifier_energy: a network with one output a class, E(x) = -logsumexp of its logits
-    samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step
-                  class_buffer: in blocks, one a class, and Gaussian starts; jempp: several moves along one gradient
+                  maximum_likelihood: exact negatives; nce, ranking_nce: data told from noise (contrast_noise)
+                  improved_contrastive: theta sees where its chain ends (neighbours); penalties: slopes of E
                   classify: losses of logits; jem, jem_step: classify and generate with one network; balance: its rules
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; methods: one row for each method; recipe: settings; state: what is carried, as arrays
@@ -232,7 +234,6 @@ from .objectives import (
     ICDTerms,
     JEMTerms,
     UniformNoise,
-    balance_eta,
     balance_ratio,
     balance_reached,
     cd_step,
@@ -483,7 +484,6 @@ __all__ = [
     "aupr_out",
     "auroc",
     "auroc_estimate",
-    "balance_eta",
     "balance_ratio",
     "balance_reached",
     "beta_ladder",

@@ -34,7 +34,7 @@ def case(energy, n=6, seed=3):
 
 @pytest.mark.parametrize("energy", [MLP, CONV], ids=["mlp", "conv"])
 def test_jem__of_one_labelled_batch_is_joint_maximum_likelihood(energy):
-    """w_x = w_yx = 1 on one batch: the P of the cross entropy cancels, and the positive part is grad of mean E(x, y)."""
+    """w_x = w_yx = 1 on one batch: the P of the cross entropy cancels, the positive part is grad mean E(x, y)."""
     theta, x, y, rng = case(energy)
     x_neg = rng.normal(size=x.shape)
     _, grads, _ = jem(energy, theta, JEMTerms(), x, x_neg, x, y)

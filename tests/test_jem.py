@@ -18,7 +18,6 @@ from ebm_ref.energies import ClassifierEnergy, ConvEnergy, MLPEnergy
 from ebm_ref.noise import noise_bits, noise_index, noise_normal, noise_uniform
 from ebm_ref.objectives import (
     JEMTerms,
-    balance_eta,
     balance_ratio,
     balance_reached,
     cross_entropy,
@@ -32,6 +31,7 @@ from ebm_ref.samplers import (
     class_buffer_start,
     class_gaussian_draw,
     class_gaussians,
+    energy_target,
     jempp_run,
     langevin_run,
 )
@@ -171,16 +171,6 @@ def test_balance_ratio__is_the_equation():
     assert balance_ratio(none, g) == 0 and balance_ratio(g, none) == 1 and balance_ratio(none, none) == 0
 
 
-def test_balance_eta__is_the_equation():
-    assert np.isclose(balance_eta(0.1, 1.0, 2.0, 0.5, (1e-3, 1.0)), 0.1 * np.exp(0.5))  # chains too high: longer steps
-    assert np.isclose(balance_eta(0.1, 2.0, 1.0, 0.5, (1e-3, 1.0)), 0.1 * np.exp(-0.5))
-    assert balance_eta(0.1, 1.0, 1.0, 0.5, (1e-3, 1.0)) == 0.1 == balance_eta(0.1, np.nan, 1.0, 0.5, (1e-3, 1.0))
-    assert balance_eta(0.9, 1.0, 2.0, 5.0, (1e-3, 1.0)) == 1.0
-    for change in ({"eta": 0.0}, {"kappa": -1.0}, {"bounds": (0.0, 1.0)}, {"bounds": (2.0, 1.0)}):
-        with pytest.raises(RangeError, match=next(iter(change))):
-            balance_eta(**({"eta": 0.1, "energy_pos": 0.0, "energy_neg": 0.0, "kappa": 1.0, "bounds": (1, 2)} | change))
-
-
 def test_balance_reached__is_the_equation():
     assert balance_reached(1.0, 1.0, 0.0) and balance_reached(1.0, 1.5, 0.5) and not balance_reached(1.0, 1.6, 0.5)
     assert not balance_reached(1.0, np.nan, 0.5)
@@ -297,7 +287,7 @@ def test_jem_step__returns_the_next_eta():
     _, _, info = jem_step(
         ebm_ref, MLP, theta, x, x_lab, y, buffer, *args, balance="energy_target", kappa=0.2, eta_bounds=(0.01, 1.0)
     )
-    assert info["eta"] == balance_eta(0.05, info["energy_pos"], info["energy_neg"], 0.2, (0.01, 1.0)) != 0.05
+    assert info["eta"] == energy_target(0.05, float(info["gap"]), 0.2, 0.01, 1.0) != 0.05
 
 
 def test_jem_step__weighs_its_negative_half():
@@ -486,7 +476,6 @@ BAD_STEPS = [
     ({"balance": "steps", "K_max": 1}, RangeError, "K_max: .*>= 2"),
     ({"K_max": 5}, RangeError, "K_max: expected None"),
     ({"balance": "weight", "terms": JEMTerms(w_x=0.0)}, RangeError, "balance: weight balances the term w_x"),
-    ({"balance": "energy_target", "kappa": -1.0}, RangeError, "kappa"),
     ({"start": "zeros"}, RangeError, "start: expected one of uniform, data_noise"),
     ({"start": FIT}, ShapeError, "start: expected Gaussians of 4 classes"),
     ({"box": None}, RangeError, "box"),

@@ -1,7 +1,6 @@
 """Objectives: (loss, grads, info) from samples; written once, for every backend's arrays."""
 
 from .balance import (
-    balance_eta,
     balance_ratio,
     balance_reached,
 )
@@ -80,7 +79,6 @@ __all__ = [
     "ICDTerms",
     "JEMTerms",
     "UniformNoise",
-    "balance_eta",
     "balance_ratio",
     "balance_reached",
     "cd_step",

@@ -47,9 +47,10 @@ from ..contracts import (
     check_number,
 )
 from ..noise import noise_permutation
+from ..samplers.adaptation import energy_target
 from ..samplers.class_buffer import ClassGaussians, class_block
 from ..specs import Box, Update, check_box
-from .balance import BALANCES, balance_eta
+from .balance import BALANCES
 from .jem import Classifier, Info, JEMTerms, jem
 from .jem_chains import STARTS, JEMDraws, Start, chain_length
 
@@ -122,8 +123,7 @@ def jem_step(
     given = x_pos if terms.w_x or terms.w_mi else None
     loss, grads, measured = jem(energy, theta, terms, given, x_neg, x_lab, y, x_neg_y, balance == "weight")
     if balance == "energy_target":
-        pair = (float(measured["energy_pos"]), float(measured["energy_neg"]))
-        info["eta"] = balance_eta(update.eta, *pair, kappa, eta_bounds)
+        info["eta"] = energy_target(update.eta, float(measured["gap"]), kappa, *eta_bounds)
     for states, idx, ids in pushed:
         bits = backend.noise_bits(seed, Stream.BUFFER_RESERVOIR, step, ids, 1)[:, 0]
         buffer.filled, buffer.ptr = backend.buffer_push(
