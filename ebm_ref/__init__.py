@@ -9,11 +9,14 @@ Read in this order:
     specs         the fields of every network and of the two Langevin updates, ULA and SGLD
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
-    energies/     quadratic gaussian_mixture double_well ring rbm compose; mlp conv deep_conv; base.py is the protocol
+    energies/     quadratic gaussian_mixture double_well ring rbm compose; mlp conv deep_conv; base.py is the protocol;
+                  classifier_energy: a network with one output a class, E(x) = -logsumexp of its logits
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: exact, by
                   rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise
-    objectives/   contrastive: CD and PCD with the energy regulariser
+                  class_buffer: a buffer in blocks, one a class, and Gaussian starts; jempp: moves along one gradient
+    objectives/   contrastive: CD and PCD with the energy regulariser; classify: losses of logits; jem, jem_step:
+                  classify and generate with one network; balance: its rules
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; recipe: its settings; state: what it carries, as arrays
     evaluation/   log_z, ais: the normaliser, exact or bracketed; bits_per_dim; gap; scores, ood: outliers; calibration,
@@ -54,12 +57,15 @@ from .diagnostics import (
     split_rhat,
 )
 from .energies import (
+    ClassEnergy,
+    ClassifierEnergy,
     ConvEnergy,
     DeepConvEnergy,
     DoubleWellEnergy,
     EnergyBase,
     GaussianMixtureEnergy,
     MLPEnergy,
+    NetworkEnergy,
     QuadraticEnergy,
     RBMEnergy,
     RingEnergy,
@@ -198,8 +204,18 @@ from .noise import (
     noise_uniform,
 )
 from .objectives import (
+    JEMTerms,
+    balance_ratio,
+    balance_reached,
     cd_step,
     contrastive,
+    cross_entropy,
+    jem,
+    jem_batch,
+    jem_step,
+    log_softmax,
+    mutual_information,
+    one_hot,
     pcd_step,
 )
 from .optim import (
@@ -219,6 +235,7 @@ from .samplers import (
     AdamDescent,
     AdaptationState,
     Band,
+    ClassGaussians,
     GradientDescent,
     LookAheadDescent,
     Multiplicative,
@@ -232,6 +249,12 @@ from .samplers import (
     buffer_draw,
     buffer_push,
     buffer_start,
+    class_block,
+    class_buffer_draw,
+    class_buffer_index,
+    class_buffer_start,
+    class_gaussian_draw,
+    class_gaussians,
     descent_point,
     descent_run,
     descent_start,
@@ -243,6 +266,7 @@ from .samplers import (
     hmc_log_ratio,
     hmc_run,
     hmc_step,
+    jempp_run,
     langevin_jitter,
     langevin_run,
     langevin_step,
@@ -258,6 +282,7 @@ from .samplers import (
 from .specs import (
     SGLD,
     ULA,
+    ClassifierSpec,
     ConvSpec,
     DeepConvSpec,
     MLPSpec,
@@ -295,7 +320,11 @@ __all__ = [
     "Buffer",
     "ChainInfo",
     "CheckpointError",
+    "ClassEnergy",
+    "ClassGaussians",
     "Classifier",
+    "ClassifierEnergy",
+    "ClassifierSpec",
     "ConfigError",
     "ConvEnergy",
     "ConvSpec",
@@ -314,6 +343,7 @@ __all__ = [
     "GradientDescent",
     "HMCTransition",
     "HMC_TARGET",
+    "JEMTerms",
     "Jet",
     "JetError",
     "LookAheadDescent",
@@ -324,6 +354,7 @@ __all__ = [
     "MissingExtraError",
     "Multiplicative",
     "NesterovDescent",
+    "NetworkEnergy",
     "NetworkSpec",
     "NonFiniteError",
     "NormalBase",
@@ -373,6 +404,8 @@ __all__ = [
     "aupr_out",
     "auroc",
     "auroc_estimate",
+    "balance_ratio",
+    "balance_reached",
     "beta_ladder",
     "binary_index",
     "binary_states",
@@ -383,11 +416,18 @@ __all__ = [
     "buffer_push",
     "buffer_start",
     "cd_step",
+    "class_block",
+    "class_buffer_draw",
+    "class_buffer_index",
+    "class_buffer_start",
+    "class_gaussian_draw",
+    "class_gaussians",
     "clip_global_norm",
     "contrastive",
     "conv2d_backward",
     "conv2d_extent",
     "conv2d_forward",
+    "cross_entropy",
     "dequantise",
     "descent_point",
     "descent_run",
@@ -423,6 +463,10 @@ __all__ = [
     "hmc_run",
     "hmc_step",
     "inception_style_score",
+    "jem",
+    "jem_batch",
+    "jem_step",
+    "jempp_run",
     "jet_coefficient",
     "jet_order",
     "jet_seed",
@@ -435,6 +479,7 @@ __all__ = [
     "leaky_relu_forward",
     "linear_backward",
     "linear_forward",
+    "log_softmax",
     "log_z_bracket",
     "log_z_enumeration",
     "log_z_quadrature",
@@ -451,6 +496,7 @@ __all__ = [
     "mmd_rbf",
     "mutate",
     "mutate_run",
+    "mutual_information",
     "nll",
     "noise_bits",
     "noise_index",
@@ -458,6 +504,7 @@ __all__ = [
     "noise_permutation",
     "noise_philox",
     "noise_uniform",
+    "one_hot",
     "pcd_step",
     "pgd_gradient",
     "pgd_run",

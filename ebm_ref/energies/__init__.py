@@ -1,6 +1,7 @@
 """Energies with exact derivatives up to third order, all from one forward and one backward pass."""
 
 from .base import EnergyBase, theta_check
+from .classifier_energy import ClassEnergy, ClassifierEnergy
 from .compose import SumEnergy
 from .conv_energy import ConvEnergy
 from .deep_conv_energy import DeepConvEnergy
@@ -8,17 +9,21 @@ from .double_well import DoubleWellEnergy
 from .gaussian_mixture import GaussianMixtureEnergy
 from .init import theta_init
 from .mlp_energy import MLPEnergy
+from .network import NetworkEnergy
 from .quadratic import QuadraticEnergy
 from .rbm import RBMEnergy, binary_index, binary_states, rbm_gibbs_run, rbm_gibbs_step
 from .ring import RingEnergy
 
 __all__ = [
+    "ClassEnergy",
+    "ClassifierEnergy",
     "ConvEnergy",
     "DeepConvEnergy",
     "DoubleWellEnergy",
     "EnergyBase",
     "GaussianMixtureEnergy",
     "MLPEnergy",
+    "NetworkEnergy",
     "QuadraticEnergy",
     "RBMEnergy",
     "RingEnergy",

@@ -31,7 +31,7 @@ from .network import Grads, NetworkEnergy
 
 
 @dataclass(frozen=True)
-class ClassifierEnergy(ClassifierSpec, EnergyBase):
+class ClassifierEnergy(ClassifierSpec, EnergyBase):  # type: ignore[override]
     """E(x) = -logsumexp_y F_y(x). trunk: a MLPEnergy, ConvEnergy or DeepConvEnergy   classes: C >= 1."""
 
     trunk: NetworkEnergy  # type: ignore[assignment]
@@ -132,4 +132,5 @@ class ClassEnergy(EnergyBase):
     def _onehot(self, F: Any) -> Array:
         """[y_n = c], (N, C), in F's dtype."""
         chosen = np.equal.outer(np.broadcast_to(self.y, F.shape[:1]), np.arange(F.shape[1]))
-        return chosen.astype(F.dtype)
+        onehot: Array = chosen.astype(F.dtype)
+        return onehot

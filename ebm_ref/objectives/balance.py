@@ -2,7 +2,7 @@
 
     balance_ratio    r = min(|g_pos| / |g_neg|, 1): what "weight" multiplies the negative half by
     balance_reached  mean E(x_neg) <= mean E(x_pos) + delta: where "steps" stops its chains
-    balance_eta      eta' = clip(eta exp(kappa sign(mean E(x_neg) - mean E(x_pos))), low, high): "energy_target"
+    energy_target    eta' = clip(eta exp(kappa sign(mean E(x_neg) - mean E(x_pos))), low, high): samplers/adaptation.py
 
 These are this project's own rules with its own names; they are not taken from a paper. What each one biases:
 
@@ -20,11 +20,11 @@ Level: 1. Twins: none.
 
 from __future__ import annotations
 
-from math import exp
+from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Params, RangeError, check_number
+from ..contracts import Array, Params
 
 BALANCES = ("steps", "weight", "energy_target")
 TINY = 1e-30
@@ -42,24 +42,10 @@ def balance_reached(energy_pos: float, energy_neg: float, delta: float) -> bool:
     return energy_neg <= energy_pos + delta
 
 
-def balance_eta(
-    eta: float, energy_pos: float, energy_neg: float, kappa: float, bounds: tuple[float, float]
-) -> float:
-    """eta' = clip(eta exp(kappa sign(energy_neg - energy_pos)), low, high): longer steps while the chains lag behind.
-
-    eta > 0   kappa >= 0   bounds: (low, high), 0 < low <= high. Raises DTypeError, RangeError; NaN energies give eta.
-    """
-    check_number("eta", eta, low=0.0, open_low=True)
-    check_number("kappa", kappa, low=0.0)
-    for end in bounds:
-        check_number("bounds", end, low=0.0, open_low=True)
-    if bounds[0] > bounds[1]:
-        raise RangeError(f"bounds: expected low <= high, found {bounds}")
-    sign = (energy_neg > energy_pos) - (energy_neg < energy_pos)
-    return min(max(float(eta) * exp(float(kappa) * sign), float(bounds[0])), float(bounds[1]))
-
-
 def _norm(grads: Params) -> Array:
     """sqrt of the sum of squares over all names, ()."""
-    total: Array = sum((np.sum(g**2) for g in grads.values()), start=0.0)  # type: ignore[assignment]
-    return np.sqrt(total)
+    total: Any = 0.0
+    for g in grads.values():
+        total = total + np.sum(g**2)
+    norm: Array = np.sqrt(total)
+    return norm

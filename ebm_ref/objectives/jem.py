@@ -30,7 +30,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..contracts import Array, Energy, Params, RangeError, ShapeError, Shapes, check_array, check_number
+from ..contracts import Array, DTypeError, Energy, Params, RangeError, ShapeError, Shapes, check_array, check_number
 from .balance import balance_ratio
 from .classify import cross_entropy, log_softmax, mutual_information, one_hot
 
@@ -173,7 +173,7 @@ def _total(parts: list[Params]) -> Params:
 def _check_terms(energy: Classifier, terms: JEMTerms, **given: Array | None) -> None:
     """Raise unless exactly the samples that the terms need are given, in their shapes."""
     if not isinstance(terms, JEMTerms):
-        raise RangeError(f"terms: expected JEMTerms, found {type(terms).__name__}")
+        raise DTypeError(f"terms: expected JEMTerms, found {type(terms).__name__}")
     needs = {
         "x_pos": ("w_x", "w_mi"),
         "x_neg": ("w_x",),

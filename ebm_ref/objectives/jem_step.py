@@ -12,7 +12,8 @@ logit, and p(x) is what they give if the classes are balanced and each block has
 
 Addresses: chain n of x_neg, and of its data noise and restarts, is n; chain i of x_lab and of x_neg_y is N + i. Step k
 of training step t draws at counter t K + k, with balance="steps" at t K_max + k. The class of chain n is word 0 of
-CLASS_INDEX, of its informative restart word 1; a conditional chain restarts in its own class.
+CLASS_INDEX, of its informative restart word 1; a conditional chain restarts in its own class. With inner > 1 a step is
+a move along a frozen gradient (samplers/jempp.py), of which there are K inner.
 
 balance, in this project's own names (balance.py says what each one biases): "weight" shrinks the negative half to the
 size of the positive one; "steps" lengthens the chains of x_neg, K at a time and at most to K_max, until
@@ -25,17 +26,14 @@ Level: 1, and `logits`, `logits_grad_theta`, `given` of a classifier. Twins: non
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from ..contracts import (
     Array,
     Buffer,
-    ChainInfo,
     DataError,
     Energy,
     Params,
@@ -47,68 +45,14 @@ from ..contracts import (
     check_count,
     check_labels,
     check_number,
-    flat_size,
 )
-from ..noise import noise_bits, noise_index, noise_permutation
-from ..samplers.class_buffer import (
-    ClassGaussians,
-    class_block,
-    class_buffer_draw,
-    class_buffer_index,
-    class_gaussian_draw,
-)
+from ..noise import noise_permutation
+from ..samplers.adaptation import energy_target
+from ..samplers.class_buffer import ClassGaussians, class_block
 from ..specs import Box, Update, check_box
-from .balance import BALANCES, balance_eta, balance_reached
+from .balance import BALANCES
 from .jem import Classifier, Info, JEMTerms, jem
-
-Start = str | ClassGaussians
-
-
-@dataclass(frozen=True)
-class _Draws:
-    """Where the random numbers of one training step lie, and what bounds them."""
-
-    backend: ModuleType
-    seed: int
-    step: int
-    box: Box | None
-
-    def noised(self, x: Array, sigma: float, stream: Stream, chains: Array) -> Array:
-        """box(x + sigma xi), like x."""
-        D = flat_size(x.shape[1:])
-        xi = self.backend.noise_normal(self.seed, stream, self.step, chains, D, x.dtype)  # (N, D)
-        x = x + float(sigma) * xi.reshape(x.shape)  # (N, *shape)
-        return x if self.box is None else np.clip(x, float(self.box[0]), float(self.box[1]))
-
-    def fresh(self, start: Start, x: Array, y: Array | None, sigma: float, chains: Array) -> Array:
-        """Where restarted chains begin, like x: one chain a row of x. y: their classes, None = drawn."""
-        D = flat_size(x.shape[1:])
-        if isinstance(start, ClassGaussians):
-            if y is None:
-                y = noise_index(noise_bits(self.seed, Stream.CLASS_INDEX, self.step, chains, 2)[:, 1], start.classes)
-            xi = self.backend.noise_normal(self.seed, Stream.BUFFER_FRESH, self.step, chains, D, x.dtype)  # (N, D)
-            return class_gaussian_draw(start, y, xi, self.box)
-        if start == "data_noise":
-            return self.noised(x, sigma, Stream.BUFFER_FRESH, chains)
-        if self.box is None:
-            raise RangeError("box: uniform restarts need (low, high), found None; give a box or another start")
-        low, high = float(self.box[0]), float(self.box[1])
-        u = self.backend.noise_uniform(self.seed, Stream.BUFFER_FRESH, self.step, chains, D, x.dtype)  # (N, D)
-        return (low + (high - low) * u).reshape(x.shape)  # (N, *shape)
-
-    def place(self, buffer: Buffer, y: Array | None, fresh: Array, rho: float, chains: Array) -> tuple[Any, Any, Any]:
-        """x0 (N, *shape), idx (N,), restart (N,). y: classes of the chains, None = from anywhere."""
-        u = self.backend.noise_uniform(self.seed, Stream.BUFFER_MASK, self.step, chains, 1)[:, 0]  # (N,)
-        if y is None:
-            bits = self.backend.noise_bits(self.seed, Stream.BUFFER_INDEX, self.step, chains, 1)[:, 0]  # (N,)
-            x0, idx, restart = self.backend.buffer_draw(buffer.slots, buffer.filled, bits, u, fresh, rho)
-            return x0, idx, restart
-        bits = noise_bits(self.seed, Stream.BUFFER_INDEX, self.step, chains, 1)[:, 0]  # (N,)
-        idx = np.asarray(class_buffer_index(bits, y, buffer.slots.shape[0], self.classes), like=buffer.slots)
-        x0, restart = class_buffer_draw(buffer.slots, idx, u, fresh, rho)
-        return x0, idx, restart
-
-    classes: int = 1
+from .jem_chains import STARTS, JEMDraws, Start, chain_length
 
 
 def jem_step(
@@ -129,6 +73,7 @@ def jem_step(
     box: Box | None,
     start: Start = "uniform",
     conditional: bool = False,
+    inner: int = 1,
     balance: str | None = None,
     delta: float = 0.0,
     K_max: int | None = None,
@@ -141,51 +86,49 @@ def jem_step(
     x: (N, *shape) data   x_lab, y: (N_lab, *shape), (N_lab,) NumPy integers; both None where w_yx = w_xy = 0
     buffer: M slots; in C blocks, full and in_place for conditional chains and w_xy   rho: probability of a restart
     start: a restart is "uniform" in the box, "data_noise" or a draw of ClassGaussians
+    K: gradients of a chain   inner: moves along each, as in `jempp_run`
     delta, K_max: of balance="steps"   kappa, eta_bounds: of balance="energy_target"
     returns loss, grads, info; info adds x_neg, chain (ChainInfo), restart, and where they are, y_neg, x_neg_y, eta, K.
     Raises ShapeError, DTypeError, RangeError, NonFiniteError (buffer).
     """
     _check_step(energy, x, x_lab, y, buffer, terms, sigma_data, box, start, conditional, balance)
-    draws = _Draws(backend, seed, step, box, energy.classes)
-    N, K_top = x.shape[0], _longest(K, K_max, delta, balance)
-    chains = np.arange(N)
-    x_pos = draws.noised(x, sigma_data, Stream.DATA_NOISE, chains)  # (N, *shape)
+    length = chain_length(K, inner, K_max, delta, balance)
+    draws = JEMDraws(backend, seed, step, energy.classes, box, update, inner, length)
+    N, N_lab = x.shape[0], 0 if x_lab is None else x_lab.shape[0]
+    chains, labelled = np.arange(N), np.arange(N, N + N_lab)
     info: Info = {}
-    x_neg = x_neg_y = places = places_y = None
+    pushed: list[tuple[Array, Array, Array]] = []  # states, where they go, their addresses
+    x_neg = x_neg_y = None
+
+    x_pos = draws.noised(x, sigma_data, Stream.DATA_NOISE, chains)  # (N, *shape)
+    if x_lab is not None:
+        x_lab = draws.noised(x_lab, sigma_data, Stream.DATA_NOISE, labelled)  # (N_lab, *shape)
     if terms.w_x:
-        y_neg = None
-        if conditional:
-            y_neg = noise_index(noise_bits(seed, Stream.CLASS_INDEX, step, chains, 2)[:, 0], energy.classes)  # (N,)
-            info["y_neg"] = y_neg
+        y_neg = draws.class_index(chains, 0) if conditional else None  # (N,)
         fresh = draws.fresh(start, x, y_neg, sigma_data, chains)  # (N, *shape)
-        x0, places, info["restart"] = draws.place(buffer, y_neg, fresh, rho, chains)
-        moved: Energy = energy.given(y_neg) if conditional else energy
-        x_neg, info["chain"] = backend.langevin_run(moved, theta, x0, K, update, seed, step * K_top)
+        x0, idx, info["restart"] = draws.place(buffer, y_neg, fresh, rho, chains)
+        on: Energy = energy if y_neg is None else energy.given(y_neg)
+        x_neg, info["chain"] = draws.moved(on, theta, x0, K, chains)
         if balance == "steps":
-            x_neg, info["K"] = _lengthen(backend, energy, moved, theta, x_pos, x_neg, K, K_top, update, seed, step, delta)
-        info["x_neg"] = x_neg
-    x_noised = None
-    if x_lab is not None and y is not None:
-        labelled = np.arange(N, N + x_lab.shape[0])
-        x_noised = draws.noised(x_lab, sigma_data, Stream.DATA_NOISE, labelled)  # (N_lab, *shape)
-        if terms.w_xy:
-            fresh = draws.fresh(start, x_lab, y, sigma_data, labelled)
-            x0, places_y, _ = draws.place(buffer, y, fresh, rho, labelled)
-            args = (energy.given(y), theta, x0, K, update, seed, step * K_top)
-            x_neg_y, info["chain_y"] = backend.langevin_run(*args, chains=labelled)
-            info["x_neg_y"] = x_neg_y
-    used = x_pos if terms.w_x or terms.w_mi else None
-    loss, grads, measured = jem(energy, theta, terms, used, x_neg, x_noised, y, x_neg_y, balance == "weight")
+            x_neg, info["K"] = draws.lengthened(on, energy, theta, x_pos, x_neg, K, delta)
+        pushed.append((x_neg, idx, chains))
+        info |= {"x_neg": x_neg} | ({} if y_neg is None else {"y_neg": y_neg})
+    if terms.w_xy and x_lab is not None:
+        fresh = draws.fresh(start, x_lab, y, sigma_data, labelled)  # (N_lab, *shape)
+        x0, idx, _ = draws.place(buffer, y, fresh, rho, labelled)
+        x_neg_y, info["chain_y"] = draws.moved(energy.given(y), theta, x0, K, labelled)
+        pushed.append((x_neg_y, idx, labelled))
+        info["x_neg_y"] = x_neg_y
+
+    given = x_pos if terms.w_x or terms.w_mi else None
+    loss, grads, measured = jem(energy, theta, terms, given, x_neg, x_lab, y, x_neg_y, balance == "weight")
     if balance == "energy_target":
-        pair = (float(measured["energy_pos"]), float(measured["energy_neg"]))
-        info["eta"] = balance_eta(update.eta, *pair, kappa, eta_bounds)
-    for states, idx, first in ((x_neg, places, 0), (x_neg_y, places_y, N)):
-        if states is not None:
-            ids = np.arange(first, first + states.shape[0])
-            bits = backend.noise_bits(seed, Stream.BUFFER_RESERVOIR, step, ids, 1)[:, 0]
-            buffer.filled, buffer.ptr = backend.buffer_push(
-                buffer.slots, buffer.filled, buffer.ptr, states, buffer.policy, idx=idx, bits=bits
-            )
+        info["eta"] = energy_target(update.eta, float(measured["gap"]), kappa, *eta_bounds)
+    for states, idx, ids in pushed:
+        bits = backend.noise_bits(seed, Stream.BUFFER_RESERVOIR, step, ids, 1)[:, 0]
+        buffer.filled, buffer.ptr = backend.buffer_push(
+            buffer.slots, buffer.filled, buffer.ptr, states, buffer.policy, idx=idx, bits=bits
+        )
     return loss, grads, measured | info
 
 
@@ -227,7 +170,7 @@ def _check_step(
                 f"found {start.classes} and {start.shape}"
             )
     else:
-        check_choice("start", start, ("uniform", "data_noise"))
+        check_choice("start", start, STARTS)
     if conditional or terms.w_xy:
         class_block(buffer.slots.shape[0], energy.classes)
         if buffer.policy != "in_place" or buffer.filled < buffer.slots.shape[0]:
@@ -235,42 +178,6 @@ def _check_step(
                 f"buffer: class blocks need policy in_place and every slot filled, found {buffer.policy} and "
                 f"{buffer.filled} of {buffer.slots.shape[0]}"
             )
-
-
-def _lengthen(
-    backend: ModuleType,
-    energy: Classifier,
-    moved: Energy,
-    theta: Params,
-    x_pos: Array,
-    x_neg: Array,
-    K: int,
-    K_max: int,
-    update: Update,
-    seed: int,
-    step: int,
-    delta: float,
-) -> tuple[Array, int]:
-    """(x_neg, steps in all): K more steps at a time while mean E(x_neg) > mean E(x_pos) + delta and steps are left."""
-    target, done = float(np.mean(energy.energy(theta, x_pos))), K
-    while done < K_max and not balance_reached(target, float(np.mean(energy.energy(theta, x_neg))), delta):
-        more = min(K, K_max - done)
-        x_neg, _ = backend.langevin_run(moved, theta, x_neg, more, update, seed, step * K_max + done)
-        done += more
-    return x_neg, done
-
-
-def _longest(K: int, K_max: int | None, delta: float, balance: str | None) -> int:
-    """The chain steps that a training step may take: what its counter is multiplied by."""
-    check_count("K", K, low=0)
-    check_number("delta", delta, low=float("-inf"))
-    if balance != "steps":
-        return K
-    if K_max is None:
-        raise RangeError('K_max: balance="steps" needs it, found None')
-    check_count("K", K, low=1)
-    check_count("K_max", K_max, low=K)
-    return K_max
 
 
 def jem_batch(n: int, labelled: Array, batch: int, seed: int, step: int) -> tuple[Array, Array]:

@@ -14,6 +14,15 @@ from .adaptation import (
 )
 from .annealed import annealed_run, annealed_steps
 from .buffer import buffer_draw, buffer_push, buffer_start
+from .class_buffer import (
+    ClassGaussians,
+    class_block,
+    class_buffer_draw,
+    class_buffer_index,
+    class_buffer_start,
+    class_gaussian_draw,
+    class_gaussians,
+)
 from .descent import (
     AdamDescent,
     GradientDescent,
@@ -25,6 +34,7 @@ from .descent import (
     descent_step,
 )
 from .hmc import hmc_adapt, hmc_leapfrog, hmc_log_ratio, hmc_run, hmc_step
+from .jempp import jempp_run
 from .langevin import langevin_jitter, langevin_run, langevin_step
 from .mala import mala_adapt, mala_log_ratio, mala_propose, mala_run, mala_step
 from .metropolis import metropolis_step
@@ -34,6 +44,7 @@ __all__ = [
     "AdamDescent",
     "AdaptationState",
     "Band",
+    "ClassGaussians",
     "GradientDescent",
     "HMC_TARGET",
     "LookAheadDescent",
@@ -50,6 +61,12 @@ __all__ = [
     "buffer_draw",
     "buffer_push",
     "buffer_start",
+    "class_block",
+    "class_buffer_draw",
+    "class_buffer_index",
+    "class_buffer_start",
+    "class_gaussian_draw",
+    "class_gaussians",
     "descent_point",
     "descent_run",
     "descent_start",
@@ -61,6 +78,7 @@ __all__ = [
     "hmc_log_ratio",
     "hmc_run",
     "hmc_step",
+    "jempp_run",
     "langevin_jitter",
     "langevin_run",
     "langevin_step",

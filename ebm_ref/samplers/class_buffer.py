@@ -75,7 +75,8 @@ def class_buffer_index(bits: Array, y: Array, M: int, classes: int) -> Array:
     """
     block = class_block(M, classes)
     check_labels("y", y, classes, bits.shape[0])
-    return y.astype(np.int64) * block + noise_index(bits, block)  # (N,)
+    idx: Array = y.astype(np.int64) * block + noise_index(bits, block)  # (N,)
+    return idx
 
 
 def class_buffer_draw(slots: Array, idx: Array, u: Array, fresh: Array, rho: float) -> tuple[Array, Array]:
@@ -137,7 +138,7 @@ def class_gaussian_draw(gaussians: ClassGaussians, y: Array, xi: Array, box: Box
     check_box(box)
     mean = np.asarray(gaussians.mean[y], like=xi)  # (N, D)
     factor = np.asarray(gaussians.factor[y], like=xi)  # (N, D, D)
-    x = (mean + np.sum(factor * xi[:, None, :], axis=2)).reshape((y.shape[0], *gaussians.shape))  # (N, *shape)
+    x: Array = (mean + np.sum(factor * xi[:, None, :], axis=2)).reshape((y.shape[0], *gaussians.shape))  # (N, *shape)
     return x if box is None else np.clip(x, float(box[0]), float(box[1]))
 
 
