@@ -13,7 +13,9 @@ from gaussian import Bowl, bowl_theta
 import ebm_ref
 from ebm_ref.contracts import RangeError, Stream
 from ebm_ref.evaluation import (
+    AISResult,
     BernoulliBase,
+    Estimate,
     FlipTransition,
     GaussianBase,
     HMCTransition,
@@ -26,6 +28,8 @@ from ebm_ref.evaluation import (
     beta_ladder,
     log_z_bracket,
     log_z_quadrature,
+    nll_bracket,
+    weights_ess,
 )
 from ebm_ref.noise import noise_uniform
 
@@ -95,8 +99,10 @@ def bracketed(forward, reverse, truth, widest):
     for end in ("log_mean_w", "mean_log_w"):
         bracket = log_z_bracket(forward, reverse, end)
         assert bracket.lower.value - 5 * bracket.lower.se < truth < bracket.upper.value + 5 * bracket.upper.se
-        assert bracket.gap.value < widest + 5 * bracket.gap.se
+        assert bracket.gap.value == bracket.upper.value - bracket.lower.value < widest + 5 * bracket.gap.se
+        assert bracket.gap.se == pytest.approx(sqrt(bracket.lower.se**2 + bracket.upper.se**2))
     assert min(forward.ess, reverse.ess) > 0.3 * len(forward.log_w)
+    assert (forward.ess, reverse.ess) == (weights_ess(forward.log_w), weights_ess(-reverse.log_w))
     assert ((forward.acceptance > 0.1) & (forward.acceptance <= 1)).all()
 
 
@@ -146,7 +152,7 @@ def test_ais__brackets_the_log_z_of_a_mixture_in_two_dimensions():
     assert abs(truth - energy.log_z(theta)) < 1e-10
     base = GaussianBase(np.array([0.1, 0.2]), np.array([[1.2, 0.0], [0.3, 0.8]]))
     betas = beta_ladder(25, "sigmoid")
-    move = ais_tune(ebm_ref, energy, theta, base, betas, 100, HMCTransition(0.5, L=3), seed=900)
+    move = ais_tune(ebm_ref, energy, theta, base, betas, 100, HMCTransition(0.5, L=3), seed=900, burn=12)
     u, xi = noise_uniform(4, Stream.EVALUATION, 0, np.arange(500), 1)[:, 0], normals(500, 2, 1)
     forward = ais_run(ebm_ref, energy, theta, base, betas, 500, move, seed=8)
     reverse = ais_reverse_run(ebm_ref, energy, theta, base, betas, energy.sample_exact(theta, u, xi), move, 8, True)
@@ -174,6 +180,22 @@ def test_ais_reverse_run__a_poor_start_is_no_bound_and_refuses_the_name(sd):
     exact = ais_reverse_run(*args, normals(2000, 4), move, seed=5, exact=True)
     held(exact, truth)
     assert exact.bound == "upper" and log_z_bracket(forward, exact).gap.value < 1.0
+
+
+def test_nll_bracket__is_optimistic_from_below_and_pessimistic_from_above():
+    bracket = log_z_bracket(*fake_runs(2.0, 2.5))
+    low, high = nll_bracket(np.array([1.0, 3.0]), bracket)
+    assert (low.value, high.value) == (4.0, 4.5)
+    assert low.se == pytest.approx(sqrt(1 + 0.1**2)) and high.se == pytest.approx(sqrt(1 + 0.1**2))
+
+
+def fake_runs(*values):
+    """A lower and an upper bound that say `values`, each with a standard error of 0.1."""
+    runs = []
+    for value, bound in zip(values, ("lower", "upper"), strict=True):
+        end = Estimate(value, 0.1)
+        runs.append(AISResult(end, end, 1.0, np.ones(1), bound, "", (0.0, 1.0), np.zeros(2), np.zeros((2, 1))))
+    return runs
 
 
 def test_ais__a_soft_wall_outside_the_base_s_normaliser_costs_54_nats():

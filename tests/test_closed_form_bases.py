@@ -55,6 +55,15 @@ def test_base__is_normalised_and_draws_what_it_says(base):
     assert abs(estimate_log_mean_exp(0.3 * x[:, 0]).value - generating(base, 0.3)) < 0.02
 
 
+def test_gaussian_and_bernoulli_base__draw_their_moments():
+    root = np.array([[0.6, 0.0], [1.1, 0.4]])
+    x = GaussianBase(np.array([1.0, -2.0]), root).draw(ebm_ref, 6, 20_000, (2,), np.float64)
+    assert (np.abs(x.mean(axis=0) - [1, -2]) < 5 * np.sqrt(np.diag(root @ root.T) / 20_000)).all()
+    np.testing.assert_allclose(np.cov(x.T), root @ root.T, atol=5 * 1.4 * sqrt(2 / 20_000))
+    bits = BernoulliBase(0.2).draw(ebm_ref, 6, 5000, (2, 2), np.float64)
+    assert abs(bits.mean() - 0.2) < 5 * 0.4 / sqrt(20_000) and set(np.unique(bits)) == {0.0, 1.0}
+
+
 def generating(base, s):
     """log E[exp(s x)] by the sum on a grid."""
     grid = np.linspace(-9, 9, 18_001)[:, None]

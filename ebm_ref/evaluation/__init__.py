@@ -1,7 +1,7 @@
 """How good a trained model is: its normaliser, likelihood, outliers, classes, robustness, features and samples."""
 
 from .ais import Transition, ais_backward, ais_forward, ais_reverse_run, ais_run, beta_ladder
-from .ais_result import AISResult, Bracket, ais_result, log_z_bracket
+from .ais_result import AISResult, Bracket, ais_result, log_z_bracket, nll_bracket
 from .bases import Base, BernoulliBase, GaussianBase, NormalBase, TemperedEnergy, UniformBase
 from .bits_per_dim import bits_per_dim, bits_per_dim_run, dequantise
 from .calibration import Reliability, Temperature, brier, ece, nll, reliability, temperature_fit
@@ -89,6 +89,7 @@ __all__ = [
     "mutate",
     "mutate_run",
     "nll",
+    "nll_bracket",
     "pgd_gradient",
     "pgd_run",
     "pgd_start",

@@ -2,6 +2,7 @@
 
     ais_result      from log w: mean log w, log mean w or -log mean 1/w, ess, and their standard errors
     log_z_bracket   lower and upper bound of log Z, if one run is the one and the other the other
+    nll_bracket     mean E(data) + either bound: optimistic, pessimistic
 
 Source: Neal 2001, Annealed importance sampling; Grosse, Ghahramani & Adams 2015, arXiv:1511.02543.
 Level: none, these see numbers only. Twins: none.
@@ -10,7 +11,7 @@ Level: none, these see numbers only. Twins: none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot
 from typing import Any
 
 import numpy as np
@@ -97,4 +98,14 @@ def log_z_bracket(forward: AISResult, reverse: AISResult, end: str = "log_mean_w
         if run.bound != bound:
             raise RangeError(f"{name}: expected a run that is a {bound} bound, found {run.bound}. {run.holds}")
     lower, upper = getattr(forward, end), getattr(reverse, end)
-    return Bracket(lower, upper, Estimate(upper.value - lower.value, sqrt(upper.se**2 + lower.se**2)))
+    return Bracket(lower, upper, Estimate(upper.value - lower.value, hypot(upper.se, lower.se)))
+
+
+def nll_bracket(energy_data: Array, bracket: Bracket) -> tuple[Estimate, Estimate]:
+    """mean E(data) + lower and mean E(data) + upper: the optimistic and the pessimistic -mean log p(data).
+
+    energy_data: (N,) energies of held-out data. Raises ShapeError, DTypeError.
+    """
+    mean = estimate_mean(energy_data)
+    low, high = (Estimate(mean.value + end.value, hypot(mean.se, end.se)) for end in (bracket.lower, bracket.upper))
+    return low, high
