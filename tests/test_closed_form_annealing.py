@@ -1,17 +1,19 @@
-"""log Z by quadrature, enumeration and annealing, against closed forms and against each other."""
+"""log Z by annealing, against closed forms, quadrature and enumeration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log, pi, sqrt
+from math import log, pi, sqrt
 
 import numpy as np
 import pytest
+from evaluation_parts import normals, rbm_theta
 from gaussian import Bowl, bowl_theta
 
 import ebm_ref
-from ebm_ref.contracts import RangeError, ShapeError, Stream
+from ebm_ref.contracts import RangeError, Stream
 from ebm_ref.evaluation import (
+    AISResult,
     BernoulliBase,
     Estimate,
     FlipTransition,
@@ -19,70 +21,20 @@ from ebm_ref.evaluation import (
     HMCTransition,
     MALATransition,
     NormalBase,
-    TemperedEnergy,
     UniformBase,
     ais_reverse_run,
     ais_run,
     ais_tune,
     beta_ladder,
-    estimate_log_mean_exp,
     log_z_bracket,
-    log_z_enumeration,
     log_z_quadrature,
+    nll_bracket,
     weights_ess,
 )
-from ebm_ref.noise import noise_normal, noise_uniform
+from ebm_ref.noise import noise_uniform
 
 LOG_Z = 0.5 * log(pi)  # E = x^2, lambda = 2
 STANDARD_ERRORS = 5
-
-
-def normals(N, D, purpose=0):
-    return noise_normal(2024, Stream.EVALUATION, purpose, np.arange(N), D)
-
-
-# ----------------------------------------------------------------------------- quadrature, enumeration
-
-
-def test_log_z_quadrature__is_the_closed_form_in_one_and_two_dimensions():
-    line = log_z_quadrature(Bowl((1,)), bowl_theta(2.0, bias=0.3), (-8.0, 8.0))
-    assert abs(line.log_z - (LOG_Z - 0.3)) < 1e-13 and line.error < 1e-12 and line.edge < 1e-20
-    energy = ebm_ref.QuadraticEnergy((2,))
-    theta = {"mu": np.array([0.5, -0.4]), "P": np.array([[2.0, 0.7], [0.7, 1.0]])}
-    plane = log_z_quadrature(energy, theta, ((-8.0, 9.0), (-10.0, 10.0)))
-    assert abs(plane.log_z - energy.log_z(theta)) < 1e-12 and plane.error < 1e-9
-    mixture = ebm_ref.GaussianMixtureEnergy((2,), 2)
-    theta = {
-        "logit": np.array([0.2, -1.0]),
-        "mu": np.array([[1.0, 0.0], [-1.0, 2.0]]),
-        "log_sigma": np.array([-0.5, 0.1]),
-    }
-    plane = log_z_quadrature(mixture, theta, (-9.0, 11.0))
-    assert abs(plane.log_z - mixture.log_z(theta)) < 1e-10
-
-
-def test_log_z_quadrature__says_how_wrong_it_is_and_what_the_box_cuts_off():
-    theta = bowl_theta(2.0)
-    coarse = log_z_quadrature(Bowl((1,)), theta, (-8.0, 8.0), panels=4, n=2)
-    assert 1e-4 < abs(coarse.log_z - LOG_Z) <= coarse.error
-    cut = log_z_quadrature(Bowl((1,)), theta, (-1.0, 1.0))
-    assert cut.edge == pytest.approx(exp(-1), rel=1e-3) and cut.error < 1e-12 and cut.log_z < LOG_Z - 0.1
-    flat = log_z_quadrature(Bowl((2,)), bowl_theta(0.0, 0.0), ((0.0, 2.0), (-1.0, 4.0)))
-    assert flat.log_z == pytest.approx(log(10), abs=1e-13) and flat.edge == 1.0
-
-
-def test_log_z_enumeration__is_the_rbm_s_and_a_product_of_bits():
-    energy = ebm_ref.RBMEnergy(9, 4)
-    theta = rbm_theta(energy)
-    assert abs(log_z_enumeration(energy, theta) - energy.log_z(theta)) < 1e-12
-    bits = log_z_enumeration(Bowl((3,)), bowl_theta(1.0, 2.0, -1.0), (-1.0, 0.0, 2.0))
-    each = [log(exp(-l / 2) + 1 + exp(-2 * l)) for l in (1.0, 2.0, -1.0)]
-    assert abs(bits - sum(each)) < 1e-13
-
-
-def rbm_theta(energy, scale=1.0):
-    rng = np.random.default_rng(7)
-    return {name: scale * rng.normal(size=shape) for name, shape in energy.theta_shapes().items()}
 
 
 # ----------------------------------------------------------------------- T6, T7: exact expectations
@@ -147,8 +99,10 @@ def bracketed(forward, reverse, truth, widest):
     for end in ("log_mean_w", "mean_log_w"):
         bracket = log_z_bracket(forward, reverse, end)
         assert bracket.lower.value - 5 * bracket.lower.se < truth < bracket.upper.value + 5 * bracket.upper.se
-        assert bracket.gap.value < widest + 5 * bracket.gap.se
+        assert bracket.gap.value == bracket.upper.value - bracket.lower.value < widest + 5 * bracket.gap.se
+        assert bracket.gap.se == pytest.approx(sqrt(bracket.lower.se**2 + bracket.upper.se**2))
     assert min(forward.ess, reverse.ess) > 0.3 * len(forward.log_w)
+    assert (forward.ess, reverse.ess) == (weights_ess(forward.log_w), weights_ess(-reverse.log_w))
     assert ((forward.acceptance > 0.1) & (forward.acceptance <= 1)).all()
 
 
@@ -198,7 +152,7 @@ def test_ais__brackets_the_log_z_of_a_mixture_in_two_dimensions():
     assert abs(truth - energy.log_z(theta)) < 1e-10
     base = GaussianBase(np.array([0.1, 0.2]), np.array([[1.2, 0.0], [0.3, 0.8]]))
     betas = beta_ladder(25, "sigmoid")
-    move = ais_tune(ebm_ref, energy, theta, base, betas, 100, HMCTransition(0.5, L=3), seed=900)
+    move = ais_tune(ebm_ref, energy, theta, base, betas, 100, HMCTransition(0.5, L=3), seed=900, burn=12)
     u, xi = noise_uniform(4, Stream.EVALUATION, 0, np.arange(500), 1)[:, 0], normals(500, 2, 1)
     forward = ais_run(ebm_ref, energy, theta, base, betas, 500, move, seed=8)
     reverse = ais_reverse_run(ebm_ref, energy, theta, base, betas, energy.sample_exact(theta, u, xi), move, 8, True)
@@ -228,6 +182,22 @@ def test_ais_reverse_run__a_poor_start_is_no_bound_and_refuses_the_name(sd):
     assert exact.bound == "upper" and log_z_bracket(forward, exact).gap.value < 1.0
 
 
+def test_nll_bracket__is_optimistic_from_below_and_pessimistic_from_above():
+    bracket = log_z_bracket(*fake_runs(2.0, 2.5))
+    low, high = nll_bracket(np.array([1.0, 3.0]), bracket)
+    assert (low.value, high.value) == (4.0, 4.5)
+    assert low.se == pytest.approx(sqrt(1 + 0.1**2)) and high.se == pytest.approx(sqrt(1 + 0.1**2))
+
+
+def fake_runs(*values):
+    """A lower and an upper bound that say `values`, each with a standard error of 0.1."""
+    runs = []
+    for value, bound in zip(values, ("lower", "upper"), strict=True):
+        end = Estimate(value, 0.1)
+        runs.append(AISResult(end, end, 1.0, np.ones(1), bound, "", (0.0, 1.0), np.zeros(2), np.zeros((2, 1))))
+    return runs
+
+
 def test_ais__a_soft_wall_outside_the_base_s_normaliser_costs_54_nats():
     """A penalty (100 (x - box(x)))^2 around a uniform start adds D log(1 + sqrt(pi) / 100) to log Z."""
     wide = log_z_quadrature(SoftBox(), {}, (-1.0, 2.0), panels=600)
@@ -242,106 +212,3 @@ class SoftBox(Bowl):
 
     def energy(self, theta, x):
         return np.sum((100 * (x - np.clip(x, 0, 1))) ** 2, axis=1)
-
-
-# ---------------------------------------------------------------------------- pieces of the machinery
-
-
-def test_tempered_energy__is_the_base_at_0_and_the_model_at_1():
-    energy, theta, x = ebm_ref.QuadraticEnergy((3,)), None, normals(6, 3)
-    theta = {"mu": np.array([0.3, 0.0, -1.0]), "P": np.diag([1.0, 2.0, 3.0])}
-    for base in (NormalBase(), GaussianBase(np.ones(3), np.tril(np.ones((3, 3)))), UniformBase((-9.0, 9.0))):
-        ends = [TemperedEnergy(energy, base, beta) for beta in (0.0, 1.0)]
-        np.testing.assert_allclose(ends[0].energy(theta, x), -base.log_density(x), atol=1e-13)
-        np.testing.assert_allclose(ends[1].energy(theta, x), energy.energy(theta, x), atol=1e-13)
-        middle = TemperedEnergy(energy, base, 0.3)
-        v, h = normals(6, 3, 9), 1e-5
-        slope = (middle.energy(theta, x + h * v) - middle.energy(theta, x - h * v)) / (2 * h)
-        np.testing.assert_allclose((middle.grad_x(theta, x) * v).sum(axis=1), slope, atol=1e-8)
-        grads = middle.grad_theta(theta, x, np.ones(6))
-        np.testing.assert_allclose(grads["mu"], 0.3 * energy.grad_theta(theta, x, np.ones(6))["mu"], atol=1e-13)
-    walls = TemperedEnergy(energy, UniformBase((-1.0, 1.0)), 1.0)
-    assert np.isinf(walls.energy(theta, np.full((1, 3), 1.5))).all()
-
-
-@pytest.mark.parametrize(
-    "base", [NormalBase(), GaussianBase(np.array([1.0]), np.array([[0.5]])), UniformBase((-2.0, 3.0))]
-)
-def test_base__is_normalised_and_draws_what_it_says(base):
-    grid = np.linspace(-9, 9, 18_001)[:, None]
-    assert abs(np.exp(base.log_density(grid)).sum() * 1e-3 - 1) < 1e-3
-    x = base.draw(ebm_ref, 5, 4000, (1,), np.float64)
-    assert abs(estimate_log_mean_exp(0.3 * x[:, 0]).value - generating(base, 0.3)) < 0.02
-
-
-def generating(base, s):
-    """log E[exp(s x)] by the sum on a grid."""
-    grid = np.linspace(-9, 9, 18_001)[:, None]
-    return log(float(np.exp(base.log_density(grid) + s * grid[:, 0]).sum() * 1e-3))
-
-
-def test_flip_transition__leaves_the_tempered_law_invariant():
-    """The whole transition matrix of one sweep on 3 bits, by its acceptance probabilities: pi T = pi."""
-    energy = ebm_ref.RBMEnergy(3, 2)
-    theta, base = rbm_theta(energy), BernoulliBase(0.3)
-    tempered = TemperedEnergy(energy, base, 0.6)
-    states = ebm_ref.binary_states(3)
-    E = tempered.energy(theta, states)
-    pi_ = np.exp(-E) / np.exp(-E).sum()
-    N = 40_000
-    at = np.searchsorted(np.cumsum(pi_), noise_uniform(1, Stream.EVALUATION, 0, np.arange(N), 1)[:, 0])
-    moved, accept = FlipTransition()(ebm_ref, tempered, theta, states[np.minimum(at, 7)], 1, 9, 0)
-    count = np.bincount(ebm_ref.binary_index(moved), minlength=8)
-    assert (np.abs(count / N - pi_) < 5 * np.sqrt(pi_ * (1 - pi_) / N)).all()
-    T = np.eye(8)
-    for d in range(3):
-        flip = np.arange(8) ^ (1 << d)
-        a = np.minimum(1, np.exp(E - E[flip]))
-        step = np.diag(1 - a)
-        step[np.arange(8), flip] = a
-        T = T @ step
-    start = states[np.full(N, 5)]
-    moved, _ = FlipTransition()(ebm_ref, tempered, theta, start, 1, 10, 0)
-    share = np.bincount(ebm_ref.binary_index(moved), minlength=8) / N
-    assert (np.abs(share - T[5]) < 5 * np.sqrt(T[5] * (1 - T[5]) / N) + 1e-12).all()
-    assert 0 < accept.mean() < 1
-
-
-def test_beta_ladder__rises_from_0_to_1():
-    assert beta_ladder(4) == (0.0, 0.25, 0.5, 0.75, 1.0)
-    sigmoid = beta_ladder(20, "sigmoid")
-    steps = np.diff(sigmoid)
-    assert sigmoid[0] == 0 and sigmoid[-1] == 1 and (steps > 0).all()
-    assert steps[10] > 5 * steps[0] and np.allclose(steps, steps[::-1])
-
-
-def test_estimate__log_mean_exp_and_ess_are_their_equations():
-    log_w = np.array([0.0, log(3.0), log(2.0)])
-    found = estimate_log_mean_exp(log_w + 1000)
-    assert found.value == pytest.approx(1000 + log(2)) and found.se == pytest.approx(1 / (2 * sqrt(3)))
-    assert weights_ess(log_w - 1000) == pytest.approx(36 / 14)
-    assert weights_ess(np.zeros(9)) == 9 and np.isnan(estimate_log_mean_exp(np.zeros(1)).se)
-    assert estimate_log_mean_exp(np.full(3, -np.inf)).value == -np.inf
-    assert isinstance(found, Estimate)
-
-
-@pytest.mark.parametrize(
-    ("betas", "error"),
-    [((0.0,), RangeError), ((0.0, 0.5), RangeError), ((0.1, 1.0), RangeError), ((0.0, 0.6, 0.6, 1.0), RangeError)],
-)
-def test_ais_run__bad_ladders_are_refused(betas, error):
-    with pytest.raises(error, match="betas"):
-        ais_run(ebm_ref, Bowl(), bowl_theta(1.0), NormalBase(), betas, 4, MALATransition(0.1), seed=0)
-
-
-def test_log_z__bad_input_is_refused():
-    with pytest.raises(ShapeError, match="one or two dimensions"):
-        log_z_quadrature(Bowl((3,)), bowl_theta(1.0, 1.0, 1.0), (-1.0, 1.0))
-    with pytest.raises(RangeError, match="even"):
-        log_z_quadrature(Bowl(), bowl_theta(1.0), (-1.0, 1.0), panels=5)
-    with pytest.raises(RangeError, match="box"):
-        log_z_quadrature(Bowl(), bowl_theta(1.0), (1.0, -1.0))
-    with pytest.raises(RangeError, match="2\\^24"):
-        log_z_enumeration(Bowl((25,)), bowl_theta(*np.ones(25)))
-    with pytest.raises(ShapeError, match="each temperature"):
-        ais_run(ebm_ref, Bowl(), bowl_theta(1.0), NormalBase(), beta_ladder(3), 4, MALATransition((0.1, 0.1)), seed=0)
