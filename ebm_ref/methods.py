@@ -40,6 +40,7 @@ from .objectives import (
     dsm_step,
     gaussian_noise_fit,
     hsm_step,
+    icd_step,
     jem_batch,
     jem_step,
     ml_step,
@@ -259,6 +260,13 @@ def _jem(job: Job, state: TrainState, x: Array) -> Result:
     )
 
 
+def _icd(job: Job, state: TrainState, x: Array) -> Result:
+    r = job.recipe
+    chain = (r.K, r.update(), r.icd_terms(), r.sigma_data, r.rho)
+    buffer = _buffer(job, state)
+    return icd_step(job.backend, job.energy, state.theta, x, buffer, *chain, job.seed, state.step, r.box, r.start)
+
+
 def _buffer(job: Job, state: TrainState) -> Buffer:
     if state.buffer is None:
         raise CheckpointError(
@@ -315,6 +323,15 @@ METHODS = {
     ),
     "conditional_nce": Method(
         _conditional_nce, "data against noised data", ("noise_normal",), ("level",), (*GAP, "accuracy")
+    ),
+    "icd": Method(
+        _icd,
+        "persistent chains, and theta sees where they end",
+        (*BUFFER, "langevin_step", "langevin_jitter"),
+        (*BUFFERED, "kappa_opt", "kappa_ent", "references", "depth"),
+        (*GAP, "loss_contrastive", "loss_opt", "loss_ent"),
+        level=2,
+        buffer=True,
     ),
     "jem": Method(
         _jem,

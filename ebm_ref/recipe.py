@@ -17,7 +17,7 @@ from typing import Any
 
 from .contracts import Buffer, RangeError, check_choice, check_count, check_number
 from .methods import METHODS, READ_BY_ALL
-from .objectives import JEMTerms, denoising_ladder
+from .objectives import ICDTerms, JEMTerms, denoising_ladder
 from .optim import SCHEDULES
 from .specs import SGLD, Box
 
@@ -63,6 +63,10 @@ class Recipe:
     inner: int = 1  # jem: moves along each gradient of a chain
     balance: str | None = None  # jem: weight or steps; how negatives that lag behind are balanced
     K_max: int | None = None  # jem: chain steps at most, with balance = steps
+    kappa_opt: float = 1.0  # icd: weight of the frozen energy where a chain ends
+    kappa_ent: float = 0.3  # icd: weight of the log distance to the nearest of the references
+    references: int = 100  # icd: buffer samples to be near to
+    depth: int = 1  # icd: steps of the chain that are differentiated, K for all
     optimizer: str = "adam"
     lr: float = 1e-4
     beta1: float = 0.0  # adam: decay of the first moment; sgd: momentum
@@ -100,7 +104,7 @@ class Recipe:
             check_number("max_grad_norm", self.max_grad_norm, low=0.0, open_low=True)
         self._check_method()
         self.update()  # checks eta, sigma, the clips, box and order
-        self.terms()  # checks the weights
+        self.terms(), self.icd_terms()  # check the weights
         self.sigmas()  # checks the ladder
 
     def _check_method(self) -> None:
@@ -150,6 +154,10 @@ class Recipe:
     def terms(self) -> JEMTerms:
         """The weights of jem's loss."""
         return JEMTerms(self.w_x, self.w_yx, self.w_xy, self.w_mi, self.alpha)
+
+    def icd_terms(self) -> ICDTerms:
+        """The weights of icd's loss."""
+        return ICDTerms(self.alpha, self.kappa_opt, self.kappa_ent, self.references, depth=self.depth)
 
     def sigmas(self) -> tuple[float, ...]:
         """The noise levels of dsm, from high to low."""
