@@ -11,8 +11,9 @@ from .cases import CASES
 from .jem import compare_jem
 from .recipe import compare_recipes
 from .table import bench_case, format_row, load_twins, save_rows, to_json
+from .tabular import compare_tabular
 
-EXPERIMENTS = {"recipe": compare_recipes, "jem": compare_jem}
+EXPERIMENTS = {"recipe": compare_recipes, "jem": compare_jem, "tabular": compare_tabular}
 
 
 def main() -> int:
