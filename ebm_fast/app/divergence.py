@@ -7,7 +7,8 @@
 The records after the point are dropped, and the first one that is made anew says what happened, so that the rollbacks
 so far are those that the records tell of. Everything is a function of the records and the point: a run that is cut and
 resumed, wherever it is cut, diverges and goes back at the same steps. With run.rollback = 0 nothing is kept, and what
-is not finite ends the run.
+is not finite ends the run. A point is not known to be healthy, only to be finite: run.save_every should be longer than
+the way from the first sign of trouble to a number that is not finite.
 """
 
 from __future__ import annotations
