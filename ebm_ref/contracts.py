@@ -162,6 +162,16 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise RangeError(f"{name}: expected one of {', '.join(choices)}, found {value!r}")
 
 
+def check_labels(name: str, y: Any, classes: int, N: int | None = None) -> None:
+    """Raise unless `y` is a NumPy array of N integers in [0, classes): labels stay on the host, as chain ids do."""
+    if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: expected a NumPy array of integers, found {getattr(y, 'dtype', type(y).__name__)}")
+    if y.ndim != 1 or (N is not None and y.shape[0] != N):
+        raise ShapeError(f"{name}: expected shape ({'N' if N is None else N},), found {y.shape}")
+    if y.size and (int(y.min()) < 0 or int(y.max()) >= classes):
+        raise RangeError(f"{name}: expected classes in [0, {classes}), found {int(y.min())} to {int(y.max())}")
+
+
 def check_sizes(name: str, sizes: Any, *, length: int | None = None) -> None:
     """Raise unless `sizes` is a non-empty tuple of positive integers (of that length)."""
     if not isinstance(sizes, tuple) or len(sizes) == 0:

@@ -11,6 +11,7 @@ from math import sqrt
 from typing import ClassVar
 
 from .contracts import (
+    DTypeError,
     RangeError,
     Shapes,
     SmoothnessError,
@@ -32,6 +33,10 @@ class NetworkSpec:
     """What every neural energy has: the sample shape and one activation."""
 
     shape: tuple[int, ...]
+
+    def theta_shapes(self) -> Shapes:
+        """Names and shapes of the parameters, in their flat order."""
+        raise NotImplementedError
 
     def require_smooth(self, what: str) -> None:
         """Raise `SmoothnessError` when `what` needs second derivatives that the network lacks."""
@@ -180,6 +185,34 @@ class DeepConvSpec(NetworkSpec):
             if stride != 1 or size_in != size_out:
                 shapes |= {f"block{i}.skip.w": (1, 1, size_in, size_out), f"block{i}.skip.b": (size_out,)}
         return shapes | head_shapes(self.channels[-1])
+
+
+@dataclass(frozen=True)
+class ClassifierSpec:
+    """A network of one of the specs above with `classes` outputs in place of its one.
+
+    theta: the trunk's, but for `out.w` (F, classes), `out.b` (classes,).
+    """
+
+    trunk: NetworkSpec
+    classes: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.trunk, (MLPSpec, ConvSpec, DeepConvSpec)):
+            raise DTypeError(f"trunk: expected an MLP or convolutional energy, found {type(self.trunk).__name__}")
+        check_count("classes", self.classes, low=1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.trunk.shape
+
+    def require_smooth(self, what: str) -> None:
+        """Raise `SmoothnessError` when `what` needs second derivatives that the trunk lacks."""
+        self.trunk.require_smooth(what)
+
+    def theta_shapes(self) -> Shapes:
+        shapes = self.trunk.theta_shapes()
+        return shapes | {"out.w": (shapes["out.w"][0], self.classes), "out.b": (self.classes,)}
 
 
 def head_shapes(size_in: int) -> Shapes:

@@ -56,6 +56,9 @@ class Duck(NDArrayOperatorsMixin):
     def reshape(self, *shape):
         return Duck(self._inside.reshape(*shape))
 
+    def astype(self, dtype):
+        return Duck(self._inside.astype(dtype))
+
     def sum(self, axis=None, **kwargs):
         return np.sum(self, axis=axis, **kwargs)
 
@@ -69,6 +72,8 @@ class Duck(NDArrayOperatorsMixin):
         return _outer(getattr(ufunc, method)(*_inner(inputs), **_inner(kwargs)))
 
     def __array_function__(self, function, types, args, kwargs):
+        if function is np.asarray:  # with like=: a move that was asked for
+            return args[0] if isinstance(args[0], Duck) else Duck.of(args[0])
         return _outer(function(*_inner(args), **_inner(kwargs)))
 
 

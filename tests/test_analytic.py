@@ -11,6 +11,7 @@ from ebm_ref.energies import (
     GaussianMixtureEnergy,
     MLPEnergy,
     QuadraticEnergy,
+    RBMEnergy,
     RingEnergy,
     SumEnergy,
 )
@@ -20,6 +21,7 @@ ENERGIES = {
     "gaussian_mixture": GaussianMixtureEnergy((2, 1), 3),
     "double_well": DoubleWellEnergy((3,)),
     "ring": RingEnergy(),
+    "rbm": RBMEnergy(3, 4),
     "sum": SumEnergy((QuadraticEnergy((2,)), RingEnergy(), MLPEnergy((2,), (3,))), (0.5, -1.0, 2)),
 }
 LOPSIDED = {

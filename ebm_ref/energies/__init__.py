@@ -1,18 +1,61 @@
 """Energies with exact derivatives up to third order, all from one forward and one backward pass."""
 
-from .base import EnergyBase, theta_check
-from .compose import SumEnergy
-from .conv_energy import ConvEnergy
-from .deep_conv_energy import DeepConvEnergy
-from .double_well import DoubleWellEnergy
-from .gaussian_mixture import GaussianMixtureEnergy
-from .init import theta_init
-from .mlp_energy import MLPEnergy
-from .noise_conditional import LevelEnergy, NoiseConditionalEnergy
-from .quadratic import QuadraticEnergy
-from .ring import RingEnergy
+from .base import (
+    EnergyBase,
+    theta_check,
+)
+from .classifier_energy import (
+    ClassEnergy,
+    ClassifierEnergy,
+)
+from .compose import (
+    SumEnergy,
+)
+from .conv_energy import (
+    ConvEnergy,
+)
+from .deep_conv_energy import (
+    DeepConvEnergy,
+)
+from .double_well import (
+    DoubleWellEnergy,
+)
+from .gaussian_mixture import (
+    GaussianMixtureEnergy,
+)
+from .init import (
+    theta_init,
+)
+from .mlp_energy import (
+    MLPEnergy,
+)
+from .multi_scale import (
+    MultiScaleEnergy,
+)
+from .network import (
+    NetworkEnergy,
+)
+from .noise_conditional import (
+    LevelEnergy,
+    NoiseConditionalEnergy,
+)
+from .quadratic import (
+    QuadraticEnergy,
+)
+from .rbm import (
+    RBMEnergy,
+    binary_index,
+    binary_states,
+    rbm_gibbs_run,
+    rbm_gibbs_step,
+)
+from .ring import (
+    RingEnergy,
+)
 
 __all__ = [
+    "ClassEnergy",
+    "ClassifierEnergy",
     "ConvEnergy",
     "DeepConvEnergy",
     "DoubleWellEnergy",
@@ -20,10 +63,17 @@ __all__ = [
     "GaussianMixtureEnergy",
     "LevelEnergy",
     "MLPEnergy",
+    "MultiScaleEnergy",
+    "NetworkEnergy",
     "NoiseConditionalEnergy",
     "QuadraticEnergy",
+    "RBMEnergy",
     "RingEnergy",
     "SumEnergy",
+    "binary_index",
+    "binary_states",
+    "rbm_gibbs_run",
+    "rbm_gibbs_step",
     "theta_check",
     "theta_init",
 ]

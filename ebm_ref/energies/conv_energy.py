@@ -17,7 +17,8 @@ from typing import Any
 from ..contracts import Params
 from ..layers import activation_backward, activation_forward, residual_backward, residual_forward
 from ..specs import ConvSpec
-from .base import EnergyBase, Tape
+from .base import Tape
+from .network import Grads, NetworkEnergy
 from .parts import (
     conv_norm_backward,
     conv_norm_forward,
@@ -29,11 +30,10 @@ from .parts import (
 
 
 @dataclass(frozen=True)
-class ConvEnergy(ConvSpec, EnergyBase):
+class ConvEnergy(ConvSpec, NetworkEnergy):
     """E(x) = head(pool(h_L)), h_{i+1} = act(group_norm(conv2d(h_i))) [+ skip(h_i)]; fields as in ConvSpec."""
 
-    def forward(self, theta: Params, x: Any) -> tuple[Any, Tape]:
-        tape: Tape = []
+    def features_forward(self, theta: Params, tape: Tape, x: Any) -> Any:
         h = x  # (N, H, W, C)
         for i, stride in enumerate(self.strides):
             y = conv_norm_forward(
@@ -44,11 +44,10 @@ class ConvEnergy(ConvSpec, EnergyBase):
             if self.residual:
                 y = residual_forward(y, skip_forward(theta, f"skip{i}", tape, h, stride=stride))
             h = y
-        return head_forward(theta, tape, h, pool=self.pool, activation=self.activation), tape  # (N,)
+        return head_forward(theta, tape, h, pool=self.pool, activation=self.activation)  # (N, C/2)
 
-    def backward(self, theta: Params, tape: Tape, dy: Any) -> tuple[Any, dict[str, Any]]:
-        grads: dict[str, Any] = {}
-        dh = head_backward(theta, tape, grads, dy, pool=self.pool, activation=self.activation)  # (N, P, Q, O)
+    def features_backward(self, theta: Params, tape: Tape, grads: Grads, dh: Any) -> Any:
+        dh = head_backward(theta, tape, grads, dh, pool=self.pool, activation=self.activation)  # (N, P, Q, O)
         for i, stride in reversed(list(enumerate(self.strides))):
             dskip = None
             if self.residual:
@@ -61,4 +60,4 @@ class ConvEnergy(ConvSpec, EnergyBase):
             )  # fmt: skip  # (N, H, W, C)
             if dskip is not None:
                 dh = dh + dskip
-        return dh, grads  # (N, H, W, C)
+        return dh  # (N, H, W, C)

@@ -18,9 +18,9 @@ from typing import Any
 from ..contracts import Params
 from ..layers import activation_backward, activation_forward, residual_backward, residual_forward
 from ..specs import DeepConvSpec
-from .base import EnergyBase, Tape
+from .base import Tape
+from .network import Grads, NetworkEnergy
 from .parts import (
-    Grads,
     conv_norm_backward,
     conv_norm_forward,
     head_backward,
@@ -31,11 +31,10 @@ from .parts import (
 
 
 @dataclass(frozen=True)
-class DeepConvEnergy(DeepConvSpec, EnergyBase):
+class DeepConvEnergy(DeepConvSpec, NetworkEnergy):
     """E(x) = head(pool(h_L)), h_{i+1} = act(f_i(h_i) + skip(h_i)); fields as in DeepConvSpec."""
 
-    def forward(self, theta: Params, x: Any) -> tuple[Any, Tape]:
-        tape: Tape = []
+    def features_forward(self, theta: Params, tape: Tape, x: Any) -> Any:
         stem = {"stride": self.stem_stride, "size": self.channels[0]}
         h = self._conv_forward(theta, "stem", "stem", tape, x, **stem)  # (N, P, Q, channels[0])
         h = self._act_forward(tape, h)
@@ -45,11 +44,10 @@ class DeepConvEnergy(DeepConvSpec, EnergyBase):
             y = self._conv_forward(theta, f"block{i}.conv2", f"block{i}.norm2", tape, y, stride=1, size=size)
             y = residual_forward(y, skip_forward(theta, f"block{i}.skip", tape, h, stride=stride))  # (N, P, Q, O)
             h = self._act_forward(tape, y)
-        return head_forward(theta, tape, h, pool=self.pool, activation=self.activation), tape  # (N,)
+        return head_forward(theta, tape, h, pool=self.pool, activation=self.activation)  # (N, C/2)
 
-    def backward(self, theta: Params, tape: Tape, dy: Any) -> tuple[Any, dict[str, Any]]:
-        grads: Grads = {}
-        dh = head_backward(theta, tape, grads, dy, pool=self.pool, activation=self.activation)  # (N, P, Q, O)
+    def features_backward(self, theta: Params, tape: Tape, grads: Grads, dh: Any) -> Any:
+        dh = head_backward(theta, tape, grads, dh, pool=self.pool, activation=self.activation)  # (N, P, Q, O)
         for i, (_, size, stride) in reversed(list(enumerate(self.block_sizes()))):
             names1, names2 = ((f"block{i}.conv{k}", f"block{i}.norm{k}") for k in (1, 2))
             dh = activation_backward(tape.pop(), dh, self.activation)
@@ -61,7 +59,7 @@ class DeepConvEnergy(DeepConvSpec, EnergyBase):
             dh = dh + dskip
         dh = activation_backward(tape.pop(), dh, self.activation)
         stem = {"stride": self.stem_stride, "size": self.channels[0]}
-        return self._conv_backward(theta, "stem", "stem", tape, grads, dh, **stem), grads  # (N, H, W, C)
+        return self._conv_backward(theta, "stem", "stem", tape, grads, dh, **stem)  # (N, H, W, C)
 
     def _conv_forward(self, theta: Params, conv: str, norm: str, tape: Tape, x: Any, stride: int, size: int) -> Any:
         groups = min(self.max_groups, size)

@@ -23,15 +23,15 @@ from ..layers import (
     linear_forward,
 )
 from ..specs import MLPSpec
-from .base import EnergyBase, Tape
+from .base import Tape
+from .network import Grads, NetworkEnergy
 
 
 @dataclass(frozen=True)
-class MLPEnergy(MLPSpec, EnergyBase):
+class MLPEnergy(MLPSpec, NetworkEnergy):
     """E(x) = out(h_L), h_i = act([layer_norm] linear_i(h_{i-1})), h_0 = x flattened; fields as in MLPSpec."""
 
-    def forward(self, theta: Params, x: Any) -> tuple[Any, Tape]:
-        tape: Tape = []
+    def features_forward(self, theta: Params, tape: Tape, x: Any) -> Any:
         h = x.reshape((x.shape[0], flat_size(self.shape)))  # (N, D)
         for i in range(len(self.hidden)):
             tape.append(h)
@@ -41,12 +41,9 @@ class MLPEnergy(MLPSpec, EnergyBase):
                 h = layer_norm_forward(h, theta[f"norm{i}.gamma"], theta[f"norm{i}.beta"])
             tape.append(h)
             h = activation_forward(h, self.activation)
-        tape.append(h)
-        return linear_forward(h, theta["out.w"], theta["out.b"])[:, 0], tape  # (N,)
+        return h  # (N, hidden[-1])
 
-    def backward(self, theta: Params, tape: Tape, dy: Any) -> tuple[Any, dict[str, Any]]:
-        grads: dict[str, Any] = {}
-        dh, grads["out.w"], grads["out.b"] = linear_backward(tape.pop(), theta["out.w"], dy[:, None])  # (N, hidden[-1])
+    def features_backward(self, theta: Params, tape: Tape, grads: Grads, dh: Any) -> Any:
         for i in reversed(range(len(self.hidden))):
             dh = activation_backward(tape.pop(), dh, self.activation)
             if self.layer_norm:
@@ -54,4 +51,4 @@ class MLPEnergy(MLPSpec, EnergyBase):
                 dh, grads[f"norm{i}.gamma"], grads[f"norm{i}.beta"] = layer_norm_backward(tape.pop(), gamma, dh)
             w = theta[f"linear{i}.w"]
             dh, grads[f"linear{i}.w"], grads[f"linear{i}.b"] = linear_backward(tape.pop(), w, dh)  # (N, hidden[i-1])
-        return dh.reshape((dh.shape[0], *self.shape)), grads  # (N, *shape)
+        return dh.reshape((dh.shape[0], *self.shape))  # (N, *shape)

@@ -2,7 +2,7 @@
 
     conv_norm:  group_norm(conv2d(x))
     skip:       x, or a 1x1 convolution of x where theta holds one
-    head:       linear(act(linear(pool(x)))), C -> C/2 -> 1
+    head:       act(linear(pool(x))), C -> C/2, under the layer `out` of network.py
 
 Source: the layers' own files. Level: serves 1, 2 and 3. Twins: none of their own (inside the fast energies).
 """
@@ -25,8 +25,7 @@ from ..layers import (
     pool_forward,
 )
 from .base import Tape
-
-Grads = dict[str, Any]
+from .network import Grads
 
 
 def conv_norm_forward(
@@ -66,20 +65,17 @@ def skip_backward(theta: Params, name: str, tape: Tape, grads: Grads, dy: Any, *
 
 
 def head_forward(theta: Params, tape: Tape, x: Any, *, pool: str, activation: str) -> Any:
-    """linear(act(linear(pool(x)))). x: (N, P, Q, C) -> (N,)."""
+    """act(linear(pool(x))). x: (N, P, Q, C) -> (N, C/2)."""
     tape.append(x)
     h = pool_forward(x, pool)  # (N, C)
     tape.append(h)
     h = linear_forward(h, theta["head.w"], theta["head.b"])  # (N, C/2)
     tape.append(h)
-    h = activation_forward(h, activation)
-    tape.append(h)
-    return linear_forward(h, theta["out.w"], theta["out.b"])[:, 0]  # (N,)
+    return activation_forward(h, activation)  # (N, C/2)
 
 
 def head_backward(theta: Params, tape: Tape, grads: Grads, dy: Any, *, pool: str, activation: str) -> Any:
-    """dx of the head. dy: (N,) -> (N, P, Q, C)."""
-    dh, grads["out.w"], grads["out.b"] = linear_backward(tape.pop(), theta["out.w"], dy[:, None])  # (N, C/2)
-    dh = activation_backward(tape.pop(), dh, activation)
+    """dx of the head. dy: (N, C/2) -> (N, P, Q, C)."""
+    dh = activation_backward(tape.pop(), dy, activation)
     dh, grads["head.w"], grads["head.b"] = linear_backward(tape.pop(), theta["head.w"], dh)  # (N, C)
     return pool_backward(tape.pop(), dh, pool)  # (N, P, Q, C)
