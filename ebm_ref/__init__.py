@@ -7,30 +7,6 @@ Read in this order:
 
     contracts     what every room agrees on: streams, errors, the Energy protocol, Buffer, ChainInfo
     specs         the fields of every network and of the two Langevin updates, ULA and SGLD
-    layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward
-    jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
-    energies/     quadratic gaussian_mixture double_well ring compose, then mlp conv deep_conv; base.py is the protocol;
-                  noise_conditional: any of them with a noise level or time as one more input
-    noise         random numbers that have an address (seed, stream, step, chain, element)
-    samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: exact, by
-                  rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise
-    objectives/   contrastive: CD and PCD with the energy regulariser
-                  score_matching: exact and sliced; denoising: of one noise level and of many
-    optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
-    train         the loop; recipe: its settings; state: what it carries, as arrays
-    evaluation/   ood: AUROC and FPR at TPR; fidelity: precision and recall of samples
-    diagnostics   gap, effective sample size, split R-hat, alarms
-    toys          two-dimensional data, most with a closed-form density
-
-NumPy and the standard library, nothing else. A file opens with its equations and their source.
-
-p(x) = exp(-E(x)) / Z. E is low on data, x is (N, *shape), theta a dict of named arrays. This module is a backend:
-every public name below is here too, and a twin is a function of the same name in another backend.
-
-Read in this order:
-
-    contracts     what every room agrees on: streams, errors, the Energy protocol, Buffer, ChainInfo
-    specs         the fields of every network and of the two Langevin updates, ULA and SGLD
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward;
                   spectral_norm: of a weight
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
