@@ -282,7 +282,7 @@ LAWS = {
 
 @pytest.mark.parametrize("name", LAWS)
 def test_neighbour_entropy__of_known_laws(name):
-    """Kozachenko and Leonenko: 5 standard errors, var(D log rho) = var(log p) + pi^2 / 6 a sample, and an edge's bias."""
+    """Kozachenko and Leonenko: 5 s.e., var(D log rho) = var(log p) + pi^2 / 6 a sample, and an edge's bias."""
     draw, exact = LAWS[name]
     n = 1000
     found = neighbour_entropy(draw(n))

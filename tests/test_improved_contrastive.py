@@ -219,10 +219,10 @@ def test_icd_step__with_the_energy_of_numba_cpu_is_the_oracle_s(depth):
     numba_cpu = pytest.importorskip("ebm_fast.numba_cpu")
     energy, theta, x, _, _, _ = case()
     found = []
-    for backend, energy in ((ebm_ref, energy), (numba_cpu, numba_cpu.MLPEnergy((3,), (5, 4)))):
+    for backend, own in ((ebm_ref, energy), (numba_cpu, numba_cpu.MLPEnergy((3,), (5, 4)))):
         buffer = buffer_start(8, (3,), seed=1, dtype=np.float64)
         args = (3, RULES["noise_first"], ICDTerms(depth=depth, references=5), 0.1, 0.4, 3, 2, BOX)
-        loss, grads, _ = icd_step(backend, energy, theta, x, buffer, *args)
+        loss, grads, _ = icd_step(backend, own, theta, x, buffer, *args)
         found.append({"loss": loss, "slots": buffer.slots, **grads})
     for key in found[0]:
         close(found[1][key], found[0][key], 1e-11)

@@ -173,9 +173,9 @@ def test_unrolled__with_the_energy_of_numba_cpu_is_the_oracle_s():
     energy, theta, x0, rng = case()
     rule, u = UPDATES["all"], rng.normal(size=x0.shape)
     found = []
-    for backend, energy in ((ebm_ref, energy), (numba_cpu, numba_cpu.MLPEnergy((3,), (5, 4)))):
-        x, steps, _ = unrolled_run(backend, energy, theta, x0, 3, rule, 8)
-        grads, start = unrolled_backward(energy, theta, steps, u, rule)
+    for backend, own in ((ebm_ref, energy), (numba_cpu, numba_cpu.MLPEnergy((3,), (5, 4)))):
+        x, steps, _ = unrolled_run(backend, own, theta, x0, 3, rule, 8)
+        grads, start = unrolled_backward(own, theta, steps, u, rule)
         found.append({"x": x, "start": start, **grads})
     for key in found[0]:
         close(found[1][key], found[0][key], 1e-12)
