@@ -170,6 +170,50 @@ def test_icd_step__is_its_parts_at_their_addresses(policy, depth):
     assert buffer.ptr == N
 
 
+class Ledger:
+    """The oracle as a backend that writes down every address it draws at, and refuses one that was drawn before."""
+
+    def __init__(self):
+        self.drawn = set()
+
+    def chain(self, energy, theta, x0, K, update, seed, step):
+        for k in range(K):
+            self.noise_normal(seed, Stream.CHAIN_NOISE, step + k, np.arange(len(x0)), x0[0].size)
+        return langevin_run(energy, theta, x0, K, update, seed, step)
+
+    def __getattr__(self, name):
+        function = getattr(ebm_ref, name)
+        if name == "langevin_run":
+            return self.chain
+        if name not in ("noise_bits", "noise_uniform", "noise_normal"):
+            return function
+
+        def draw(seed, stream, step, chains, D, *dtype):
+            spare = 4 if name == "noise_normal" and stream == Stream.AUGMENTATION else 0  # drawn, and not used
+            for n in np.asarray(chains):
+                for d in range(spare, D):
+                    address = (int(stream), int(step), int(n), d)
+                    assert address not in self.drawn, f"{name} at {address}, drawn before"
+                    self.drawn.add(address)
+            return function(seed, stream, step, chains, D, *dtype)
+
+        return draw
+
+
+@pytest.mark.parametrize("start", ["uniform", "data_noise"])
+def test_icd_step__draws_every_number_once(start):
+    """Two training steps, all parts on: no two purposes, and no two steps, share an address."""
+    energy, theta, x, _, _, _ = case("conv")
+    buffer = buffer_start(8, energy.shape, seed=1, policy="reservoir", dtype=np.float64)
+    ledger, terms = Ledger(), ICDTerms(depth=2, references=5, augmentation=Augmentation(1, True, 0.1))
+    for t in (0, 1):
+        icd_step(ledger, energy, theta, x, buffer, 1 + terms.depth, RULES["clip"], terms, 0.1, 0.4, 3, t, BOX, start)
+    assert {stream for stream, *_ in ledger.drawn} == {
+        Stream.DATA_NOISE, Stream.BUFFER_INDEX, Stream.BUFFER_MASK, Stream.BUFFER_FRESH, Stream.BUFFER_RESERVOIR,
+        Stream.CHAIN_NOISE, Stream.AUGMENTATION,
+    }  # fmt: skip
+
+
 def test_icd_step__asks_less_of_an_energy_that_has_no_hvp():
     class NoHvp:
         def __init__(self, energy):

@@ -90,6 +90,19 @@ def test_unrolled_backward__is_the_derivative(name, update, K):
         assert any((np.abs(s.g) > rule.clip).any() for s in steps)
 
 
+def test_unrolled__does_not_see_the_order_of_its_chains():
+    energy, theta, x0, rng = case(N=6)
+    rule, u, chains = UPDATES["all"], rng.normal(size=x0.shape), np.array([3, 5, 0, 1, 4, 2])
+    x, steps, _ = unrolled_run(ebm_ref, energy, theta, x0, 3, rule, 8)
+    grads, start = unrolled_backward(energy, theta, steps, u, rule)
+    y, mixed, _ = unrolled_run(ebm_ref, energy, theta, x0[chains], 3, rule, 8, chains=chains)
+    again, begin = unrolled_backward(energy, theta, mixed, u[chains], rule)
+    close(y, x[chains], 1e-13)
+    close(begin, start[chains], 1e-13)
+    for name in grads:
+        close(again[name], grads[name], 1e-12)
+
+
 def test_unrolled_backward__of_the_last_steps_is_the_chain_cut_there():
     energy, theta, x0, rng = case()
     rule, u = UPDATES["noise_first-box"], rng.normal(size=x0.shape)
