@@ -25,8 +25,6 @@ from functools import partial
 from math import sqrt
 from types import ModuleType
 
-import numpy as np
-
 from ..contracts import Array, ChainInfo, Energy, Params, Stream, check_number
 from .adaptation import AdaptationState, Rule
 from .chain import chain_dot, chain_finite, chain_keep, check_like
@@ -71,7 +69,6 @@ def mala_step(
     finite = chain_finite(moved)  # (N,)
     moved = chain_keep(finite, moved, x)  # where it is not, the energy is asked at x, and the proposal rejected
     E_new, g_new = energy.energy_and_grad_x(theta, moved)
-    finite = finite & np.isfinite(E_new) & chain_finite(g_new)
     l = metropolis_ratio(mala_log_ratio(E, E_new, g, g_new, xi, eps_step), finite)
     return *metropolis_step(l, u, (x, E, g), (moved, E_new, g_new)), l
 

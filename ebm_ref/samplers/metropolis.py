@@ -31,7 +31,10 @@ Transition = Callable[[Array, Array, Array, Array, Array, float], tuple[Array, A
 
 
 def metropolis_ratio(log_ratio: Array, finite: Array) -> Array:
-    """l where the proposal and l itself are finite, else -inf. log_ratio, finite: (N,), returns (N,)."""
+    """l where the proposal and l itself are finite, else -inf. log_ratio, finite: (N,), returns (N,).
+
+    E and g of a proposal enter l, which is therefore not finite where one of them is not.
+    """
     l: Array = np.where(finite & np.isfinite(log_ratio), log_ratio, -np.inf)
     return l
 
