@@ -411,7 +411,11 @@ REFUSED = {
     "not conditional": (DTypeError, "energy: expected a noise-conditional energy, found SmoothBowl", levels(BOWL)),
     "sigmas list": (DTypeError, "sigmas", levels(sigmas=[0.1, 1.0])),
     "sigmas none": (DTypeError, "sigmas: expected a non-empty tuple", levels(sigmas=())),
-    "sigmas 0": (RangeError, r"sigmas\[1\]", levels(sigmas=(0.5, 0.0))),
+    "sigmas 0": (
+        RangeError,
+        r"sigmas\[1\]: expected a finite number in \(0",
+        levels(NoiseConditionalEnergy(SmoothBowl((3,)), 0.0, 1.0, "linear"), sigmas=(0.5, 0.0)),
+    ),
     "sigmas high": (RangeError, r"sigmas\[0\]: expected a finite number in \[0.1, 1.0\]", levels(sigmas=(1.5, 0.5))),
     "sigmas low": (RangeError, r"sigmas\[1\]", levels(sigmas=(0.5, 0.05))),
     "weights length": (ShapeError, "weights: expected a tuple of 3", levels(weights=(1.0,))),
@@ -432,7 +436,7 @@ REFUSED = {
     "ladder L": (RangeError, "L", lambda: denoising_ladder(1.0, 0.1, 1)),
     "nan": (
         NonFiniteError,
-        "x",
+        "^x: expected finite numbers",
         lambda: score_matching(QuadraticEnergy((2,)), {"mu": X[0], "P": np.eye(2)}, X * np.nan),
     ),
 }
