@@ -56,6 +56,9 @@ class Duck(NDArrayOperatorsMixin):
     def reshape(self, *shape):
         return Duck(self._inside.reshape(*shape))
 
+    def astype(self, dtype):
+        return Duck(self._inside.astype(dtype))
+
     def sum(self, axis=None, **kwargs):
         return np.sum(self, axis=axis, **kwargs)
 

@@ -138,7 +138,7 @@ def test_langevin_run__leaves_its_arguments_alone():
 
 
 @pytest.mark.parametrize("order", ["gradient_first", "noise_first"])
-def test_langevin_run__has_the_gaussian_law_at_every_step(order):
+def test_langevin_run__has_the_closed_form_gaussian_law_at_every_step(order):
     """m_k = a^k m_0, s_k = a^2k s_0 + s^2 (1 - a^2k) / (1 - a^2); noise_first multiplies s by a."""
     eta, sigma, lam, m0, s0, N = 0.3, 0.7, 1.5, 2.0, 0.25, 20_000
     a = 1 - eta * lam

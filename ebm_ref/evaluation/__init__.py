@@ -1,16 +1,7 @@
 """How good a trained model is: its normaliser, likelihood, outliers, classes, robustness, features and samples."""
 
-from .ais import (
-    AISResult,
-    Bracket,
-    Transition,
-    ais_backward,
-    ais_forward,
-    ais_reverse_run,
-    ais_run,
-    beta_ladder,
-    log_z_bracket,
-)
+from .ais import Transition, ais_backward, ais_forward, ais_reverse_run, ais_run, beta_ladder
+from .ais_result import AISResult, Bracket, ais_result, log_z_bracket, nll_bracket
 from .bases import Base, BernoulliBase, GaussianBase, NormalBase, TemperedEnergy, UniformBase
 from .bits_per_dim import bits_per_dim, bits_per_dim_run, dequantise
 from .calibration import Reliability, Temperature, brier, ece, nll, reliability, temperature_fit
@@ -30,6 +21,7 @@ from .gap import energy_gap, energy_gap_ema
 from .log_z import Quadrature, log_z_enumeration, log_z_quadrature
 from .ood import aupr, aupr_in, aupr_out, auroc, auroc_estimate, fpr_at_tpr
 from .probe import Probe, probe_accuracy, probe_logistic, probe_logits, probe_ridge
+from .refined import RefinedClassifier
 from .robustness import Attack, pgd_gradient, pgd_run, pgd_start, pgd_step, robust_accuracy
 from .scores import (
     mutate,
@@ -40,7 +32,7 @@ from .scores import (
     score_max_softmax,
     score_typicality,
 )
-from .transitions import FlipTransition
+from .transitions import FlipTransition, HMCTransition, MALATransition, ais_tune
 
 __all__ = [
     "AISResult",
@@ -52,9 +44,12 @@ __all__ = [
     "Estimate",
     "FlipTransition",
     "GaussianBase",
+    "HMCTransition",
+    "MALATransition",
     "NormalBase",
     "Probe",
     "Quadrature",
+    "RefinedClassifier",
     "Reliability",
     "Temperature",
     "TemperedEnergy",
@@ -62,8 +57,10 @@ __all__ = [
     "UniformBase",
     "ais_backward",
     "ais_forward",
+    "ais_result",
     "ais_reverse_run",
     "ais_run",
+    "ais_tune",
     "aupr",
     "aupr_in",
     "aupr_out",
@@ -92,6 +89,7 @@ __all__ = [
     "mutate",
     "mutate_run",
     "nll",
+    "nll_bracket",
     "pgd_gradient",
     "pgd_run",
     "pgd_start",

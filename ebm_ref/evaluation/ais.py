@@ -26,8 +26,7 @@ Level: 1. Twins: none; the sums run on any array that answers NumPy's calls.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import exp, sqrt
+from math import exp
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -47,19 +46,11 @@ from ..contracts import (
     check_count,
     check_number,
 )
+from ..noise import noise_bits
+from .ais_result import LOWER, NO_BOUND, UPPER, AISResult, ais_result
 from .bases import Base, TemperedEnergy
-from .estimate import Estimate, estimate_log_mean_exp, estimate_mean, weights_ess
 
 FORWARD, REVERSE = 1, 2  # steps of Stream.ANNEALING at which each draws the seed of its moves; 0 is the base's
-LOWER = "E[w] = Z: in expectation mean log w <= log mean w <= log Z, if every move keeps its gamma_k."
-UPPER = (
-    "E[1/w] = 1/Z: in expectation log Z <= -log mean 1/w <= mean log w, if every move keeps its gamma_k and, as the "
-    "caller states, the start samples are exact draws of the model."
-)
-NO_BOUND = (
-    "No bound: the start samples are not stated to be exact draws of the model, and from others this number can lie "
-    "on either side of log Z."
-)
 
 
 class Transition(Protocol):
@@ -72,38 +63,6 @@ class Transition(Protocol):
 
         energy: the TemperedEnergy at beta_k   k: 1 .. K   seed, step: the call's own address, step = 0, 1, ...
         """
-
-
-@dataclass(frozen=True, eq=False)
-class AISResult:
-    """What a run of N chains over K temperatures says about log Z.
-
-    mean_log_w    mean of log w and its standard error
-    log_mean_w    forward: log mean w; reverse: -log mean 1/w; by the delta method
-    ess           (sum w)^2 / sum w^2, of 1/w in reverse; near 1, one chain decides log_mean_w
-    acceptance    (K,), mean acceptance at beta_1 .. beta_K
-    bound         what both numbers are of log Z: "lower", "upper" or None, and `holds`, when
-    log_w, x      (N,) float64 and the last states (N, *shape): near exp(-E)/Z forward, near the base in reverse
-    """
-
-    mean_log_w: Estimate
-    log_mean_w: Estimate
-    ess: float
-    acceptance: Array
-    bound: str | None
-    holds: str
-    betas: tuple[float, ...]
-    log_w: Array
-    x: Array
-
-
-@dataclass(frozen=True)
-class Bracket:
-    """lower <= log Z <= upper in expectation; gap = upper - lower, its standard error from both ends."""
-
-    lower: Estimate
-    upper: Estimate
-    gap: Estimate
 
 
 def ais_run(
@@ -119,7 +78,7 @@ def ais_run(
 ) -> AISResult:
     """N chains from the base to the model: stochastic lower bounds of log Z.
 
-    backend: module with noise_normal, noise_uniform, noise_bits   betas: 0 = beta_0 < ... < beta_K = 1
+    backend: module with noise_normal, noise_uniform   betas: 0 = beta_0 < ... < beta_K = 1
     N: chains   transition: the move at each temperature   dtype: of x, which must be theta's
     Chain n draws its start at (seed, ANNEALING, 0, n); the moves draw under a seed derived at (seed, ANNEALING, 1).
     Raises RangeError, DTypeError, ShapeError. NaN energies give NaN weights, which are not replaced.
@@ -127,10 +86,8 @@ def ais_run(
     betas = _betas(betas)
     check_count("N", N, low=1)
     x = base.draw(backend, seed, N, energy.shape, np.dtype(dtype))  # (N, *shape)
-    log_w, x, acceptance = ais_forward(
-        backend, energy, theta, base, betas, x, transition, _seed(backend, seed, FORWARD)
-    )
-    return _result(log_w, acceptance, betas, x, 1.0, "lower", LOWER)
+    log_w, x, acceptance = ais_forward(backend, energy, theta, base, betas, x, transition, _seed(seed, FORWARD))
+    return ais_result(log_w, acceptance, betas, x, 1.0, "lower", LOWER)
 
 
 def ais_reverse_run(
@@ -153,13 +110,11 @@ def ais_reverse_run(
     betas = _betas(betas)
     if not isinstance(exact, bool):
         raise DTypeError(f"exact: expected True or False, found {exact!r}")
-    check_array("x", x, shape=(None, *energy.shape), finite=True)
+    check_array("x", x, shape=(None, *energy.shape), finite=isinstance(x, np.ndarray))
     if x.shape[0] == 0:
         raise ShapeError("x: expected at least one sample, found none")
-    log_w, x, acceptance = ais_backward(
-        backend, energy, theta, base, betas, x, transition, _seed(backend, seed, REVERSE)
-    )
-    return _result(log_w, acceptance, betas, x, -1.0, "upper" if exact else None, UPPER if exact else NO_BOUND)
+    log_w, x, acceptance = ais_backward(backend, energy, theta, base, betas, x, transition, _seed(seed, REVERSE))
+    return ais_result(log_w, acceptance, betas, x, -1.0, "upper" if exact else None, UPPER if exact else NO_BOUND)
 
 
 def ais_forward(
@@ -211,20 +166,6 @@ def ais_backward(
     return log_w, x, acceptance[::-1]
 
 
-def log_z_bracket(forward: AISResult, reverse: AISResult, end: str = "log_mean_w") -> Bracket:
-    """lower from the forward run, upper from the reverse run.
-
-    end: "log_mean_w", the tighter, or "mean_log_w", whose standard error needs no large ess.
-    Raises RangeError unless the one is a lower and the other an upper bound.
-    """
-    check_choice("end", end, ("log_mean_w", "mean_log_w"))
-    for name, run, bound in (("forward", forward, "lower"), ("reverse", reverse, "upper")):
-        if run.bound != bound:
-            raise RangeError(f"{name}: expected a run that is a {bound} bound, found {run.bound}. {run.holds}")
-    lower, upper = getattr(forward, end), getattr(reverse, end)
-    return Bracket(lower, upper, Estimate(upper.value - lower.value, sqrt(upper.se**2 + lower.se**2)))
-
-
 def beta_ladder(K: int, kind: str = "uniform", rad: float = 4.0) -> tuple[float, ...]:
     """beta_k = k / K, or "sigmoid": (s(rad (2 k / K - 1)) - s(-rad)) / (s(rad) - s(-rad)), s(a) = 1 / (1 + e^-a).
 
@@ -246,30 +187,6 @@ def _increment(energy: Energy, theta: Params, base: Base, betas: Sequence[float]
     return increment
 
 
-def _result(
-    log_w: Array,
-    acceptance: list[Any],
-    betas: tuple[float, ...],
-    x: Array,
-    sign: float,
-    bound: str | None,
-    holds: str,
-) -> AISResult:
-    log_mean = estimate_log_mean_exp(sign * log_w)
-    shares = np.array([float(share) for share in acceptance])  # (K,)
-    return AISResult(
-        estimate_mean(log_w),
-        Estimate(sign * log_mean.value, log_mean.se),
-        weights_ess(sign * log_w),
-        shares,
-        bound,
-        holds,
-        betas,
-        log_w,
-        x,
-    )
-
-
 def _betas(betas: Sequence[float]) -> tuple[float, ...]:
     """Raise unless 0 = beta_0 < ... < beta_K = 1, K >= 1."""
     for beta in betas:
@@ -281,7 +198,7 @@ def _betas(betas: Sequence[float]) -> tuple[float, ...]:
     return betas
 
 
-def _seed(backend: ModuleType, seed: int, purpose: int) -> int:
+def _seed(seed: int, purpose: int) -> int:
     """64 bits of a seed for the moves, so that they share no address with training or with the other direction."""
-    low, high = backend.noise_bits(seed, Stream.ANNEALING, purpose, np.zeros(1, np.int64), 2)[0]
+    low, high = noise_bits(seed, Stream.ANNEALING, purpose, np.zeros(1, np.int64), 2)[0]
     return int(low) | int(high) << 32

@@ -79,11 +79,12 @@ class GaussianBase:
     root: Array
 
     def __post_init__(self) -> None:
-        check_array("mu", self.mu, ndim=1, finite=True)
-        check_array("root", self.root, shape=(self.mu.shape[0],) * 2, finite=True)
+        host = isinstance(self.root, np.ndarray)  # an array on a device is not read back
+        check_array("mu", self.mu, ndim=1, finite=host)
+        check_array("root", self.root, shape=(self.mu.shape[0],) * 2, finite=host)
         if self.mu.dtype != self.root.dtype:
             raise DTypeError(f"root: expected mu's {self.mu.dtype}, found {self.root.dtype}")
-        if not bool(np.all(self.root == np.tril(self.root)) & np.all(np.diagonal(self.root) > 0)):
+        if host and not bool(np.all(self.root == np.tril(self.root)) & np.all(np.diagonal(self.root) > 0)):
             raise RangeError("root: expected a lower triangular matrix with a positive diagonal")
 
     def log_density(self, x: Array) -> Array:

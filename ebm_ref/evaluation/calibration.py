@@ -128,7 +128,7 @@ def temperature_fit(logits: Array, y: Array) -> Temperature:
         low, high = (b, high) if slope < 0 else (low, b)  # f is convex: the minimum lies between
         new = b - slope / curve if curve > 0 else high
         new = new if low < new < high else (low + high) / 2
-        done = abs(new - b) <= 1e-12 * b
+        done = abs(new - b) <= 1e-9 * b  # the error left is of the order of its square
         b, steps = new, steps + 1
     after, _, curve, slopes = _nll_of(F, y, b)
     se = float(np.std(slopes)) / (sqrt(len(y)) * curve)  # of b

@@ -26,10 +26,12 @@ from __future__ import annotations
 from math import exp, nan, sqrt
 from os import PathLike
 from pathlib import Path
+from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 
-from ..contracts import Array, DataError, RangeError, ShapeError, check_array, check_count, check_number
+from ..contracts import Array, DataError, EbmError, RangeError, ShapeError, check_array, check_count, check_number
 from .classifier import check_probabilities
 from .estimate import Estimate, estimate_mean
 
@@ -132,27 +134,29 @@ def feature_load(path: str | PathLike[str], key: str | None = None, F: int | Non
     """
     name = Path(path).name
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                names = loaded.files
-                if key is None and len(names) != 1:
-                    raise DataError(f"{name}: expected a key, one of {', '.join(names)}")
-                if key is not None and key not in names:
-                    raise DataError(f"{name}: expected one of {', '.join(names)}, found no {key!r}")
-                features = loaded[names[0] if key is None else key]
-        else:
-            features = loaded
-    except (OSError, EOFError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            names = loaded.files if isinstance(loaded, np.lib.npyio.NpzFile) else None
+            features = loaded if names is None else loaded[_choose(name, names, key)]
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError, MemoryError, BadZipFile, ZlibError) as error:
         raise DataError(f"{name}: expected a .npy or .npz file of numbers, found: {error}") from error
     try:
         check_array(name, features, shape=(None, F), finite=True)
-    except (ShapeError, TypeError, ValueError) as error:
+    except EbmError as error:
         raise DataError(str(error)) from error
     array: Array = features
     return array
+
+
+def _choose(name: str, names: list[str], key: str | None) -> str:
+    """The name in the archive that `key` asks for, or its only one."""
+    if key is None and len(names) != 1:
+        raise DataError(f"{name}: expected a key, one of {', '.join(names)}")
+    if key is not None and key not in names:
+        raise DataError(f"{name}: expected one of {', '.join(names)}, found no {key!r}")
+    return names[0] if key is None else key
 
 
 def _symmetric_root(S: Array) -> Array:

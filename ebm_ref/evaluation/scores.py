@@ -6,7 +6,7 @@
                             mode, though likelier, has not
     score_likelihood_ratio  E_bg(x) - E(x) = log p(x) - log p_bg(x) + const: the two log Z shift every score alike
     score_max_softmax       max_y softmax F(x)_y, F the logits of a classifier
-    mutate                  where(u < mu, (v + r) mod levels, v),  r uniform in 0 .. levels - 1
+    mutate                  where(u <= mu, (v + r) mod levels, v),  r uniform in 0 .. levels - 1
 
 The background model of the ratio is the same network trained on mutated inputs (mu in 0.1, 0.2, 0.3; weight decay in
 0, 10, 100; chosen on a validation set of outliers): it keeps what most pixels have in common and forgets the
@@ -78,7 +78,7 @@ def score_max_softmax(classifier: Classifier, theta: Params, x: Array) -> Array:
 
 
 def mutate(v: Array, u: Array, r: Array, mu: float, levels: int = 256) -> Array:
-    """where(u < mu, (v + r) mod levels, v).
+    """where(u <= mu, (v + r) mod levels, v).
 
     v: any shape, integers in [0, levels)   u: like v, uniform in (0, 1]   r: like v, integers in [0, levels)
     mu: mutation rate in [0, 1]   returns like v. Raises DTypeError, ShapeError, RangeError.
@@ -92,7 +92,7 @@ def mutate(v: Array, u: Array, r: Array, mu: float, levels: int = 256) -> Array:
     if r.shape != v.shape:
         raise ShapeError(f"r: expected shape {v.shape}, found {r.shape}")
     moved = (v.astype(np.int64) + r.astype(np.int64)) % int(levels)  # in 64 bits: uint8 would wrap at 256
-    mutated: Array = np.where(u < float(mu), moved, v).astype(v.dtype)
+    mutated: Array = np.where(u <= float(mu), moved, v).astype(v.dtype)
     return mutated
 
 

@@ -45,7 +45,7 @@ class RobbinsMonro:
     squares do not, so eps converges."""
 
     target: float
-    c: float = 1.0
+    c: float = 2.0
     n0: float = 10.0
     kappa: float = 0.75
 
@@ -123,7 +123,8 @@ def adaptation_start(eps_step: float, rate: float = 0.0) -> AdaptationState:
 def adaptation_rate(log_ratio: Array) -> Any:
     """a = mean_n min(1, exp(l_n)).
 
-    log_ratio: (N,), -inf where a proposal was not finite   returns (). Raises ShapeError, DTypeError. Chains that cannot move at all (a start of infinite energy) count as rejections.
+    log_ratio: (N,), -inf where a proposal was not finite   returns (). Chains that cannot move at all (a start of
+    infinite energy) count as rejections. Raises ShapeError, DTypeError.
     """
     check_array("log_ratio", log_ratio, ndim=1)
     rate: Any = np.mean(np.exp(np.minimum(log_ratio, 0.0)))

@@ -12,7 +12,9 @@ axis but the first. L leapfrogs are L, not L + 1 or L - 1: L evaluations of E an
 the carried gradient. With L = 1, h = sqrt(eps) and p = xi, proposal and l are MALA's.
 
 On E = lambda q^2 / 2 a leapfrog conserves p^2 / 2 + lambda (1 - h^2 lambda / 4) q^2 / 2 and is stable iff
-h^2 lambda < 4; elsewhere the error of E + |p|^2 / 2 is O(h^2) however long the path.
+h^2 lambda < 4; elsewhere the error of E + |p|^2 / 2 is O(h^2) however long the path. There L leapfrogs turn by L w,
+cos w = 1 - h^2 lambda / 2: where L w is pi, x goes to -x and the chain mixes by rejection alone. Keep L h below half
+the shortest period, or vary it between runs.
 
 A path that meets a point where E or grad_x E is not finite stays at its last finite point and is rejected. The way
 back would meet the same points, so the rule leaves exp(-E) invariant.
