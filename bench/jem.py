@@ -29,12 +29,12 @@ from .table import RESULTS, Row, machine
 
 SEEDS = (0, 1, 2)
 BOX = (-1.0, 1.0)
-HIDDEN = (256, 256)
-STEPS, BATCH, K, M = 2000, 64, 20, 1000
+HIDDEN = (128, 128)
+STEPS, BATCH, K, M = 2000, 64, 10, 1000
 LR, WARMUP, DECAY = 1e-3, 100, 0.998
-SIGMA_DATA, RHO, RIDGE = 0.1, 0.05, 1e-2
-UPDATE = SGLD(eta=0.1, sigma=0.03, box=BOX)
-TERMS = {"classifier": ebm_ref.JEMTerms(w_x=0.0), "jem": ebm_ref.JEMTerms(w_mi=0.3)}
+SIGMA_DATA, RHO, RIDGE = 0.2, 0.05, 1e-2
+UPDATE = SGLD(eta=0.1, sigma=0.2, box=BOX)
+TERMS = {"classifier": ebm_ref.JEMTerms(w_x=0.0), "jem": ebm_ref.JEMTerms(w_x=0.3, w_mi=0.2)}
 HELD_OUT = 9
 RADII = (0.05, 0.1, 0.2, 0.3)
 PGD_STEPS, PGD_STARTS = 40, 2
@@ -144,7 +144,7 @@ def compare_jem() -> None:
             energy, theta, training = train(backend, data, terms, seed)
             row = {"seed": seed, "model": model} | score(energy, theta, data, seed)
             row["auroc_held_out"] = held_out_auroc(backend, data, terms, seed)
-            pair[model] = row | training | {"w_mi": terms.w_mi} | settings | machine()
+            pair[model] = row | training | {"w_x": terms.w_x, "w_mi": terms.w_mi} | settings | machine()
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in (row | training).items()}, flush=True)
         print(f"seed {seed}: missed: {'; '.join(missed(pair['jem'], pair['classifier'])) or 'nothing'}", flush=True)
         rows += pair.values()

@@ -306,6 +306,8 @@ def test_jem_batch__is_two_permutations():
         seen += idx.tolist()
         marked += idx_lab.tolist()
     assert sorted(seen) == list(range(10)) and len(set(marked[:6])) == 6 and set(marked) <= set(labelled.tolist())
+    idx, idx_lab = jem_batch(50, np.arange(50), 25, 4, 0)
+    assert (idx != idx_lab).any()  # two shuffles, not one
     assert (jem_batch(10, labelled, 2, 4, 5)[0] != jem_batch(10, labelled, 2, 4, 0)[0]).any()
     assert set(jem_batch(10, labelled[:2], 5, 4, 0)[1].tolist()) == {3, 8}  # fewer labels than a batch
     with pytest.raises(DataError, match="batch of 11"):
