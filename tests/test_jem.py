@@ -16,7 +16,6 @@ from ebm_ref.objectives import (
     mutual_information,
 )
 
-
 TERMS = {
     "all": ALL,
     "x": JEMTerms(w_yx=0.0),

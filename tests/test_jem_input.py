@@ -18,7 +18,6 @@ from ebm_ref.samplers import (
     class_gaussians,
 )
 
-
 Z3, ZN = np.zeros((2, 3)), np.zeros((2, 3), np.float16)
 LABELS = np.array([0, 3])
 FULL = {"x_pos": Z3, "x_neg": Z3, "x_lab": Z3, "y": LABELS, "x_neg_y": Z3}
