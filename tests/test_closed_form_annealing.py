@@ -152,7 +152,7 @@ def test_ais__brackets_the_log_z_of_a_mixture_in_two_dimensions():
     assert abs(truth - energy.log_z(theta)) < 1e-10
     base = GaussianBase(np.array([0.1, 0.2]), np.array([[1.2, 0.0], [0.3, 0.8]]))
     betas = beta_ladder(25, "sigmoid")
-    move = ais_tune(ebm_ref, energy, theta, base, betas, 100, HMCTransition(0.5, L=3), seed=900, burn=12)
+    move = ais_tune(ebm_ref, energy, theta, base, betas, 60, HMCTransition(0.8, L=3), seed=900, burn=20)
     u, xi = noise_uniform(4, Stream.EVALUATION, 0, np.arange(500), 1)[:, 0], normals(500, 2, 1)
     forward = ais_run(ebm_ref, energy, theta, base, betas, 500, move, seed=8)
     reverse = ais_reverse_run(ebm_ref, energy, theta, base, betas, energy.sample_exact(theta, u, xi), move, 8, True)

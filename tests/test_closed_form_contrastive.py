@@ -1,8 +1,8 @@
-"""Maximum likelihood, CD, PCD and improved CD against closed forms: enumeration, Gaussian chains, the gap, the sign."""
+"""Maximum likelihood, CD and PCD against closed forms: enumeration, Gaussian chains, the gap, the buffer."""
 
 from __future__ import annotations
 
-from math import log, pi, sqrt
+from math import sqrt
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,31 +10,24 @@ import pytest
 from derivatives import close, random_theta
 from duck_backend import SmoothBowl
 from gaussian import Bowl, bowl_theta
+from signs import balanced
 
 import ebm_ref
 from ebm_ref import (
-    SGLD,
     ULA,
     ChainInfo,
-    ICDTerms,
     RBMEnergy,
     Stream,
-    binary_index,
     binary_states,
     buffer_push,
     buffer_start,
     cd_step,
     contrastive,
-    improved_contrastive,
     maximum_likelihood,
-    neighbour_entropy,
-    neighbour_spread,
     noise_bits,
-    noise_normal,
     noise_uniform,
     pcd_step,
     rbm_gibbs_run,
-    unrolled_backward,
     unrolled_run,
 )
 
@@ -147,24 +140,6 @@ def variance(lam, s0, eps, k):
     return a ** (2 * k) * s0 + eps * (1 - a ** (2 * k)) / (1 - a**2)
 
 
-class Signs:
-    """A backend whose normals are the next column of a table of -1 and 1: every sample meets every sign."""
-
-    langevin_step, langevin_jitter = staticmethod(ebm_ref.langevin_step), staticmethod(ebm_ref.langevin_jitter)
-
-    def __init__(self, table):
-        self.table = table
-
-    def noise_normal(self, seed, stream, step, chains, D, dtype=np.float64):
-        return self.table[:, step : step + 1][:, :D]
-
-
-def balanced(s0, K):
-    """x_0 = +-sqrt(s_0) with every one of the 2^K signs of noise: second moments are exact."""
-    bits = 2 * binary_states(K + 1) - 1
-    return sqrt(s0) * bits[:, :1], Signs(bits[:, 1:])
-
-
 @pytest.mark.parametrize("K", [1, 2, 5])
 def test_cd__gaussian_chain_has_the_exact_expectation(K):
     """1(e) 2: gradient (s_0 - s_K) / 2 in lam, with no sampling error at all."""
@@ -221,91 +196,3 @@ def test_t17__a_buffer_of_floats_does_not_shrink():
         theirs = np.floor(255 * theirs) / 256 + u / 256
     np.testing.assert_array_equal(mine, x)
     assert theirs.mean() / x.mean() == pytest.approx(0.676, abs=0.01)
-
-
-# ----------------------------------------------------------------------------- 6(e): improved CD
-
-
-def test_t10__last_step_of_icd():
-    """T10, 6(e) 1: eta = .1, lam = 1.7, x~ = .95, no clip: dL_opt/dlam = -eta lam x_1 x~ = -.1273427."""
-    rule = SGLD(0.1, 0.0)
-    x_1, steps, _ = unrolled_run(ebm_ref, SmoothBowl(), bowl_theta(1.7), np.array([[0.95]]), 1, rule, 0)
-    terms = ICDTerms(alpha=0.0, kappa_opt=1.0, kappa_ent=0.0)
-    _, grads, info = improved_contrastive(SmoothBowl(), bowl_theta(1.7), x_1, x_1, steps, rule, None, terms)
-    assert grads["lam"][0] == pytest.approx(-0.1273427, abs=6e-8)  # contrastive's own part is 0: x_pos = x_neg
-    assert grads["lam"][0] == pytest.approx(-0.1 * 1.7 * x_1[0, 0] * 0.95, rel=1e-14)
-    assert info["loss_opt"] == pytest.approx(0.5 * 1.7 * x_1[0, 0] ** 2, rel=1e-14) and info["loss_contrastive"] == 0
-
-
-def test_t9__literal_cd_subtracts_the_path_and_icd_adds_it():
-    """T9, 6(e) 2: s_0 = .5, eps = .3, lam = 1.1, k = 1: dCD/dlam = -.101971; with the path added, -.046642."""
-    lam, s0, eps = 1.1, 0.5, 0.3
-    theta, rule = bowl_theta(lam), ULA(eps)
-    x0, backend = balanced(s0, 1)
-    x_1, steps, _ = unrolled_run(backend, SmoothBowl(), theta, x0, 1, rule, 0)
-    s1 = (x_1**2).mean()
-    practical = contrastive(SmoothBowl(), theta, x0, x_1, 0.0)[1]["lam"][0]
-    u = (lam * x_1 - x_1 / s1) / len(x_1)  # d/dx of E + log q, with q = N(0, s_1)
-    path = unrolled_backward(SmoothBowl(), theta, steps, u, rule)[0]["lam"][0]
-    assert practical - path == pytest.approx(-0.101971, abs=5e-7)
-    assert practical + path == pytest.approx(-0.046642, abs=6e-7)
-
-    def divergence(lam):  # CD_1 in closed form, for N(0, s) and N(0, 1 / lam): KL = (lam s - 1 - log(lam s)) / 2
-        s = (1 - eps * lam / 2) ** 2 * s0 + eps
-        return ((lam * s0 - log(lam * s0)) - (lam * s - log(lam * s))) / 2
-
-    h = 1e-4
-    assert (divergence(lam + h) - divergence(lam - h)) / (2 * h) == pytest.approx(practical - path, abs=1e-7)
-    opt = ICDTerms(alpha=0.0, kappa_opt=1.0, kappa_ent=0.0)
-    _, grads, _ = improved_contrastive(SmoothBowl(), theta, x0, x_1, steps, rule, None, opt)
-    frozen = unrolled_backward(SmoothBowl(), theta, steps, lam * x_1 / len(x_1), rule)[0]["lam"][0]
-    assert grads["lam"][0] == pytest.approx(practical + frozen, rel=1e-13)  # the KL's energy part comes with a plus
-
-
-def test_neighbour_spread__is_radial_with_norm_one_over_n_rho():
-    """6(e) 3: two points and one reference: the gradient points away from it, with norm kappa / (n rho)."""
-    x, c = np.array([[3.0, 4.0], [0.3, -0.4]]), np.zeros((1, 2))
-    spread, away = neighbour_spread(x, c)
-    assert spread == pytest.approx((log(5) + log(0.5)) / 2, rel=1e-14)
-    close(away, [[0.3 / 5, 0.4 / 5], [0.6, -0.8]], 1e-14)  # (x / rho) / (2 rho)
-    close(np.linalg.norm(away, axis=1), [1 / (2 * 5), 1 / (2 * 0.5)], 1e-14)
-
-
-LAWS = {
-    "normal-1": (lambda n: noise_normal(1, Stream.TOY, 0, np.arange(n), 1), 0.5 * log(2 * pi * np.e)),
-    "normal-3": (lambda n: noise_normal(1, Stream.TOY, 0, np.arange(n), 3) * [1, 2, 0.5], 1.5 * log(2 * pi * np.e)),
-    "uniform-1": (lambda n: 3 * noise_uniform(2, Stream.TOY, 0, np.arange(n), 1), log(3)),
-    "uniform-2": (lambda n: 0.5 * noise_uniform(2, Stream.TOY, 0, np.arange(n), 2), 2 * log(0.5)),
-    "exponential": (lambda n: -np.log(noise_uniform(4, Stream.TOY, 0, np.arange(n), 1)), 1.0),
-}
-
-
-@pytest.mark.parametrize("name", LAWS)
-def test_neighbour_entropy__of_known_laws(name):
-    """Kozachenko and Leonenko: 5 standard errors, var(D log rho) = var(log p) + pi^2 / 6 a sample, and an edge's bias."""
-    draw, exact = LAWS[name]
-    n = 1000
-    found = neighbour_entropy(draw(n))
-    assert abs(found - exact) < 5 * sqrt((1.5 + pi**2 / 6) / n) + 0.05
-    close(neighbour_entropy(2 * draw(n)) - found, draw(2).shape[1] * log(2), 1e-12)
-
-
-@pytest.mark.parametrize("capacity", [5, 16])
-def test_reservoir__retains_every_sample_with_equal_probability(capacity):
-    """6(e) 4: chi-square of the retention counts of n = 40 samples over 400 trials, each capacity / n."""
-    n, trials, batch = 40, 400, 8
-    counts = np.zeros(n)
-    for trial in range(trials):
-        slots, filled, ptr = np.zeros((capacity, 1)), 0, 0
-        for start in range(0, n, batch):
-            x = np.arange(start, start + batch, dtype=float)[:, None]
-            bits = noise_bits(trial, Stream.BUFFER_RESERVOIR, start, np.arange(batch), 1)[:, 0]
-            filled, ptr = buffer_push(slots, filled, ptr, x, "reservoir", bits=bits)
-        counts[slots[:, 0].astype(int)] += 1
-    p = capacity / n
-    square = ((counts - trials * p) ** 2 / (trials * p * (1 - p))).sum() * (n - 1) / n
-    assert abs(square - (n - 1)) < 5 * sqrt(2 * (n - 1))
-
-
-def test_binary_index__is_the_row_of_binary_states():
-    np.testing.assert_array_equal(binary_index(STATES), np.arange(16))

@@ -1,10 +1,10 @@
-"""improved_contrastive, icd_step, neighbours and augmentation: derivatives, addresses, devices, refusals."""
+"""improved_contrastive and icd_step: derivatives, addresses, devices, refusals."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from derivatives import along, check_theta_gradient, close, random_theta
+from derivatives import check_theta_gradient, close, random_theta
 from duck import Duck
 from duck_backend import DUCK_BACKEND, Away, inside, outside
 from gaussian import Bowl, bowl_theta
@@ -24,7 +24,6 @@ from ebm_ref import (
     ShapeError,
     SmoothnessError,
     Stream,
-    augment,
     augment_run,
     buffer_draw,
     buffer_push,
@@ -33,8 +32,6 @@ from ebm_ref import (
     icd_step,
     improved_contrastive,
     langevin_run,
-    nearest_neighbour,
-    neighbour_entropy,
     neighbour_spread,
     noise_bits,
     noise_normal,
@@ -170,6 +167,50 @@ def test_icd_step__is_its_parts_at_their_addresses(policy, depth):
     assert buffer.ptr == N
 
 
+class Ledger:
+    """The oracle as a backend that writes down every address it draws at, and refuses one that was drawn before."""
+
+    def __init__(self):
+        self.drawn = set()
+
+    def chain(self, energy, theta, x0, K, update, seed, step):
+        for k in range(K):
+            self.noise_normal(seed, Stream.CHAIN_NOISE, step + k, np.arange(len(x0)), x0[0].size)
+        return langevin_run(energy, theta, x0, K, update, seed, step)
+
+    def __getattr__(self, name):
+        function = getattr(ebm_ref, name)
+        if name == "langevin_run":
+            return self.chain
+        if name not in ("noise_bits", "noise_uniform", "noise_normal"):
+            return function
+
+        def draw(seed, stream, step, chains, D, *dtype):
+            spare = 4 if name == "noise_normal" and stream == Stream.AUGMENTATION else 0  # drawn, and not used
+            for n in np.asarray(chains):
+                for d in range(spare, D):
+                    address = (int(stream), int(step), int(n), d)
+                    assert address not in self.drawn, f"{name} at {address}, drawn before"
+                    self.drawn.add(address)
+            return function(seed, stream, step, chains, D, *dtype)
+
+        return draw
+
+
+@pytest.mark.parametrize("start", ["uniform", "data_noise"])
+def test_icd_step__draws_every_number_once(start):
+    """Two training steps, all parts on: no two purposes, and no two steps, share an address."""
+    energy, theta, x, _, _, _ = case("conv")
+    buffer = buffer_start(8, energy.shape, seed=1, policy="reservoir", dtype=np.float64)
+    ledger, terms = Ledger(), ICDTerms(depth=2, references=5, augmentation=Augmentation(1, True, 0.1))
+    for t in (0, 1):
+        icd_step(ledger, energy, theta, x, buffer, 1 + terms.depth, RULES["clip"], terms, 0.1, 0.4, 3, t, BOX, start)
+    assert {stream for stream, *_ in ledger.drawn} == {
+        Stream.DATA_NOISE, Stream.BUFFER_INDEX, Stream.BUFFER_MASK, Stream.BUFFER_FRESH, Stream.BUFFER_RESERVOIR,
+        Stream.CHAIN_NOISE, Stream.AUGMENTATION,
+    }  # fmt: skip
+
+
 def test_icd_step__asks_less_of_an_energy_that_has_no_hvp():
     class NoHvp:
         def __init__(self, energy):
@@ -219,112 +260,17 @@ def test_icd_step__with_the_energy_of_numba_cpu_is_the_oracle_s(depth):
     numba_cpu = pytest.importorskip("ebm_fast.numba_cpu")
     energy, theta, x, _, _, _ = case()
     found = []
-    for backend, energy in ((ebm_ref, energy), (numba_cpu, numba_cpu.MLPEnergy((3,), (5, 4)))):
+    for backend, own in ((ebm_ref, energy), (numba_cpu, numba_cpu.MLPEnergy((3,), (5, 4)))):
         buffer = buffer_start(8, (3,), seed=1, dtype=np.float64)
         args = (3, RULES["noise_first"], ICDTerms(depth=depth, references=5), 0.1, 0.4, 3, 2, BOX)
-        loss, grads, _ = icd_step(backend, energy, theta, x, buffer, *args)
+        loss, grads, _ = icd_step(backend, own, theta, x, buffer, *args)
         found.append({"loss": loss, "slots": buffer.slots, **grads})
     for key in found[0]:
         close(found[1][key], found[0][key], 1e-11)
 
 
-# -------------------------------------------------------------------------------------- neighbours
-
-
-def test_nearest_neighbour__is_the_smallest_distance():
-    rng = np.random.default_rng(3)
-    x, reference = rng.normal(size=(7, 2, 3)), rng.normal(size=(9, 2, 3))
-    rho, nearest = nearest_neighbour(x, reference)
-    for n in range(7):
-        distances = [np.linalg.norm(x[n] - c) for c in reference]
-        assert rho[n] == pytest.approx(min(distances), rel=1e-14)
-        np.testing.assert_array_equal(nearest[n], reference[int(np.argmin(distances))])
-
-
-def test_nearest_neighbour__leaves_out_the_query_itself():
-    x = np.array([[0.0], [1.0], [5.0]])
-    rho, _ = nearest_neighbour(x, x)
-    np.testing.assert_array_equal(rho, [0, 0, 0])
-    rho, nearest = nearest_neighbour(x, x, np.eye(3, dtype=bool))
-    np.testing.assert_array_equal(rho, [1, 1, 4])
-    np.testing.assert_array_equal(nearest[:, 0], [1, 0, 1])
-    assert np.isinf(nearest_neighbour(x[:1], x[:1], np.ones((1, 1), bool))[0]).all()
-
-
-@pytest.mark.parametrize("shape", [(3,), (2, 2, 1)])
-def test_neighbour_spread__is_the_derivative(shape):
-    rng = np.random.default_rng(3)
-    x, reference, v = (rng.normal(size=(5, *shape)) for _ in range(3))
-    same = rng.uniform(size=(5, 5)) < 0.3
-    floor = float(np.median(nearest_neighbour(x, reference, same)[0])) + 0.01
-    _, away = neighbour_spread(x, reference, floor, same)
-    wanted = along(lambda x: neighbour_spread(x, reference, floor, same)[0], x, v)
-    close((away * v).sum(), wanted, 1e-9)
-    assert (away == 0).reshape(5, -1).all(axis=1).sum() == 3  # below the floor; the others are above it
-
-
-def test_neighbour_spread__has_a_floor_where_a_neighbour_is_on_top():
-    x = np.array([[0.5], [2.0]])
-    spread, away = neighbour_spread(x, np.array([[0.5]]), 1e-3)
-    assert spread == pytest.approx((np.log(1e-3) + np.log(1.5)) / 2) and away[0] == 0 and away[1] > 0
-
-
-def test_neighbours__run_on_any_array_that_answers_numpy():
-    rng = np.random.default_rng(3)
-    x, reference = rng.normal(size=(5, 3)), rng.normal(size=(4, 3))
-    spread, away = neighbour_spread(Duck.of(x), Duck.of(reference), 0.5, Duck.of(np.zeros((5, 4), bool)))
-    want = neighbour_spread(x, reference, 0.5)
-    assert spread.get() == want[0] and (away.get() == want[1]).all()
-    assert neighbour_entropy(Duck.of(x)).get() == neighbour_entropy(x)
-
-
-# ------------------------------------------------------------------------------------ augmentation
-
-
-def test_augment__is_shift_then_flip_then_noise():
-    x = np.arange(2 * 4 * 5 * 1, dtype=float).reshape(2, 4, 5, 1)
-    xi = np.random.default_rng(0).normal(size=x.shape)
-    u = np.array([[0.1, 0.9, 0.3], [0.5, 0.5, 0.7]])  # shifts (-1, 1) and (0, 0); flip the first
-    y = augment(x, u, xi, Augmentation(shift=1, flip=True, sigma=0.1))
-    rows, columns = [1, 2, 3, 3], [0, 0, 1, 2, 3]
-    want = x[0][rows][:, columns][:, ::-1]
-    close(y[0], want + 0.1 * xi[0], 1e-15)
-    close(y[1], x[1] + 0.1 * xi[1], 1e-15)
-    assert augment(x, u, xi, Augmentation(sigma=9.0), (-1.0, 1.0)).max() == 1
-
-
-def test_augment__moves_every_way_equally_often():
-    """25 displacements of shift 2 and the flip: counts within chi-square, by the place of one lit pixel."""
-    N = 5000
-    x = np.zeros((N, 7, 7, 1))
-    x[:, 3, 2] = 1  # columns 2 - 2 .. 2 + 2, flipped 6 - c
-    y = augment_run(ebm_ref, x, Augmentation(shift=2, flip=True), 3, 0)
-    np.testing.assert_array_equal(y.sum(axis=(1, 2, 3)), 1)
-    place = np.argmax(y.reshape(N, 49), axis=1)
-    rows = np.bincount(place // 7, minlength=7)
-    assert (rows[[0, 6]] == 0).all() and ((rows[1:6] - N / 5) ** 2 / (N / 5)).sum() < 4 + 5 * np.sqrt(8)
-    wanted = N / 10 * (np.array([1, 1, 1, 1, 1, 0, 0]) + np.array([0, 0, 1, 1, 1, 1, 1]))
-    columns = np.bincount(place % 7, minlength=7)
-    assert ((columns - wanted) ** 2 / wanted).sum() < 6 + 5 * np.sqrt(12)
-
-
-def test_augment_run__draws_by_address_alone():
-    x = np.random.default_rng(1).normal(size=(6, 4, 4, 2))
-    move, chains = Augmentation(1, True, 0.3), np.array([5, 0, 3, 1, 4, 2])
-    y = augment_run(ebm_ref, x, move, 3, 7)
-    np.testing.assert_array_equal(augment_run(ebm_ref, x[chains], move, 3, 7, chains=chains), y[chains])
-    u = noise_uniform(3, Stream.AUGMENTATION, 7, np.arange(6), 3)
-    xi = noise_normal(3, Stream.AUGMENTATION, 7, np.arange(6), 36)[:, 4:].reshape(x.shape)
-    np.testing.assert_array_equal(augment(x, u, xi, move), y)
-    flat = x.reshape(6, 32)
-    np.testing.assert_array_equal(
-        augment_run(ebm_ref, flat, Augmentation(sigma=0.3), 3, 7), flat + 0.3 * xi.reshape(6, 32)
-    )
-
-
 MLP, THETA, X, X0, REFERENCE, _ = case()
 _, STEPS, _ = unrolled_run(ebm_ref, MLP, THETA, X0, 1, ULA(0.1), 8)
-IMAGES, U = np.zeros((2, 4, 4, 1)), np.full((2, 3), 0.5)
 
 
 def objective(energy=MLP, theta=THETA, x_neg=X0, steps=STEPS, reference=REFERENCE, terms=None, same=None):
@@ -361,15 +307,6 @@ REFUSED = {
     "buffer: ": (RangeError, lambda: step(filled=0)),
     "box: ": (RangeError, lambda: step(box=None)),
     "start": (RangeError, lambda: step(start="zeros")),
-    "two samples": (ShapeError, lambda: neighbour_entropy(X[:1])),
-    "shift: ": (RangeError, lambda: Augmentation(shift=-1)),
-    "flip": (DTypeError, lambda: Augmentation(flip=1)),
-    "sigma": (RangeError, lambda: Augmentation(sigma=-1.0)),
-    "x: .*images": (ShapeError, lambda: augment(X[:2], U, X[:2], Augmentation(flip=True))),
-    "x: .*shift of 4": (ShapeError, lambda: augment(IMAGES, U, IMAGES, Augmentation(shift=4))),
-    "u: .*float64": (DTypeError, lambda: augment(IMAGES, U.astype(np.float32), IMAGES, Augmentation())),
-    "u: ": (ShapeError, lambda: augment(IMAGES, U[:, :2], IMAGES, Augmentation())),
-    "xi": (ShapeError, lambda: augment(IMAGES, U, IMAGES[:1], Augmentation())),
 }
 
 

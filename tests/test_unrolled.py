@@ -90,6 +90,19 @@ def test_unrolled_backward__is_the_derivative(name, update, K):
         assert any((np.abs(s.g) > rule.clip).any() for s in steps)
 
 
+def test_unrolled__does_not_see_the_order_of_its_chains():
+    energy, theta, x0, rng = case(N=6)
+    rule, u, chains = UPDATES["all"], rng.normal(size=x0.shape), np.array([3, 5, 0, 1, 4, 2])
+    x, steps, _ = unrolled_run(ebm_ref, energy, theta, x0, 3, rule, 8)
+    grads, start = unrolled_backward(energy, theta, steps, u, rule)
+    y, mixed, _ = unrolled_run(ebm_ref, energy, theta, x0[chains], 3, rule, 8, chains=chains)
+    again, begin = unrolled_backward(energy, theta, mixed, u[chains], rule)
+    close(y, x[chains], 1e-13)
+    close(begin, start[chains], 1e-13)
+    for name in grads:
+        close(again[name], grads[name], 1e-12)
+
+
 def test_unrolled_backward__of_the_last_steps_is_the_chain_cut_there():
     energy, theta, x0, rng = case()
     rule, u = UPDATES["noise_first-box"], rng.normal(size=x0.shape)
@@ -173,9 +186,9 @@ def test_unrolled__with_the_energy_of_numba_cpu_is_the_oracle_s():
     energy, theta, x0, rng = case()
     rule, u = UPDATES["all"], rng.normal(size=x0.shape)
     found = []
-    for backend, energy in ((ebm_ref, energy), (numba_cpu, numba_cpu.MLPEnergy((3,), (5, 4)))):
-        x, steps, _ = unrolled_run(backend, energy, theta, x0, 3, rule, 8)
-        grads, start = unrolled_backward(energy, theta, steps, u, rule)
+    for backend, own in ((ebm_ref, energy), (numba_cpu, numba_cpu.MLPEnergy((3,), (5, 4)))):
+        x, steps, _ = unrolled_run(backend, own, theta, x0, 3, rule, 8)
+        grads, start = unrolled_backward(own, theta, steps, u, rule)
         found.append({"x": x, "start": start, **grads})
     for key in found[0]:
         close(found[1][key], found[0][key], 1e-12)
