@@ -30,7 +30,8 @@ Read in this order:
     diagnostics   gap, effective sample size, split R-hat, alarms
     toys          two-dimensional data, most with a closed-form density
 
-NumPy and the standard library, nothing else. A file opens with its equations and their source."""
+NumPy and the standard library, nothing else. A file opens with its equations and their source.
+"""
 
 from .contracts import (
     Array,
