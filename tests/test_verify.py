@@ -17,75 +17,75 @@ from ebm_fast.verify.judge import judge, search
 from ebm_ref.contracts import EbmError, MissingExtraError, RangeError
 
 PLANTED = [
-    ("langevin_step", planted.step_noise_too_loud),
-    ("langevin_step", planted.step_climbs),
-    ("langevin_step", planted.step_clips_the_move),
-    ("langevin_step", planted.step_box_before_noise),
-    ("langevin_step", planted.step_noise_in_the_gradient),
-    ("langevin_step", planted.step_clip_shrinks_small),
-    ("langevin_step", planted.step_norm_of_the_batch),
-    ("langevin_step", planted.step_norm_before_clip),
-    ("langevin_step", planted.step_replaces_nan),
-    ("langevin_step", planted.step_in_place),
-    ("langevin_step", planted.step_widens),
-    ("langevin_step", planted.step_norm_of_squares),
-    ("langevin_step", planted.step_hands_back_its_input),
-    ("langevin_step", planted.step_in_half_precision),
-    ("langevin_step", planted.step_in_single),
-    ("langevin_jitter", planted.jitter_unboxed),
-    ("langevin_run", planted.run_same_noise),
-    ("langevin_run", planted.run_seed_plus_step),
-    ("langevin_run", planted.run_by_position),
-    ("langevin_run", planted.run_one_order),
-    ("langevin_run", planted.run_replaces_nan),
-    ("langevin_run", planted.run_stops_together),
-    ("langevin_run", planted.run_one_step_more),
-    ("langevin_run", planted.run_half_a_step),
-    ("langevin_run", planted.run_forgets_the_stream),
-    ("langevin_run", planted.run_revives),
-    ("noise_bits", planted.bits_one_block_each),
-    ("noise_bits", planted.bits_half_the_key),
-    ("noise_bits", planted.bits_by_position),
-    ("noise_bits", planted.bits_step_in_the_seed),
-    ("noise_bits", planted.bits_short_rows),
-    ("noise_uniform", planted.uniform_may_be_zero),
-    ("noise_normal", planted.normal_swapped),
-    ("noise_normal", planted.normal_half_circle),
-    ("buffer_draw", planted.draw_mask_from_index),
-    ("buffer_draw", planted.draw_leaves_out_the_tail),
-    ("buffer_draw", planted.draw_from_empty_slots),
-    ("buffer_draw", planted.draw_jitters_the_old),
-    ("buffer_draw", planted.draw_restarts_at_a_tie),
-    ("buffer_push", planted.push_first_wins),
-    ("buffer_push", planted.push_from_slot_zero),
-    ("buffer_push", planted.push_reservoir_off_by_one),
-    ("conv2d_forward", planted.conv_pads_both_sides),
-    ("conv2d_forward", planted.conv_flips_the_filter),
-    ("conv2d_forward", planted.conv_forgets_the_bias),
-    ("conv2d_forward", planted.conv_reads_past_strides),
-    ("conv2d_forward", planted.conv_in_single),
-    ("conv2d_backward", planted.backward_flips_dw),
-    ("conv2d_backward", planted.backward_leaves_out_the_last_row),
-    ("conv2d_backward", planted.backward_averages),
-    ("group_norm_forward", planted.norm_unbiased),
-    ("group_norm_forward", planted.norm_without_eps),
-    ("group_norm_forward", planted.norm_eps_outside),
-    ("group_norm_forward", planted.norm_one_pass),
-    ("group_norm_forward", planted.norm_interleaves_groups),
-    ("group_norm_forward", planted.norm_over_the_batch),
-    ("group_norm_backward", planted.norm_backward_fixed_statistics),
-    ("group_norm_backward", planted.norm_backward_forgets_the_slope),
-    ("mlp_energy", planted.MeanOverBatch),
-    ("mlp_energy", planted.ColumnEnergy),
-    ("mlp_energy", planted.AscentGradient),
-    ("mlp_energy", planted.NoisyEnergy),
-    ("mlp_energy", planted.HalfCurvature),
-    ("mlp_energy", planted.CentredBatch),
-    ("mlp_energy", planted.FirstTile),
-    ("conv_energy", planted.SumPool),
-    ("conv_energy", planted.IgnoresWeights),
-    ("deep_conv_energy", planted.LeavesOutTheSkip),
-    ("deep_conv_energy", planted.NormOfChannels),
+    ("langevin_step", planted.langevin.step_noise_too_loud),
+    ("langevin_step", planted.langevin.step_climbs),
+    ("langevin_step", planted.langevin.step_clips_the_move),
+    ("langevin_step", planted.langevin.step_box_before_noise),
+    ("langevin_step", planted.langevin.step_noise_in_the_gradient),
+    ("langevin_step", planted.langevin.step_clip_shrinks_small),
+    ("langevin_step", planted.langevin.step_norm_of_the_batch),
+    ("langevin_step", planted.langevin.step_norm_before_clip),
+    ("langevin_step", planted.langevin.step_replaces_nan),
+    ("langevin_step", planted.langevin.step_in_place),
+    ("langevin_step", planted.langevin.step_widens),
+    ("langevin_step", planted.langevin.step_norm_of_squares),
+    ("langevin_step", planted.langevin.step_hands_back_its_input),
+    ("langevin_step", planted.langevin.step_in_half_precision),
+    ("langevin_step", planted.langevin.step_in_single),
+    ("langevin_jitter", planted.langevin.jitter_unboxed),
+    ("langevin_run", planted.langevin.run_same_noise),
+    ("langevin_run", planted.langevin.run_seed_plus_step),
+    ("langevin_run", planted.langevin.run_by_position),
+    ("langevin_run", planted.langevin.run_one_order),
+    ("langevin_run", planted.langevin.run_replaces_nan),
+    ("langevin_run", planted.langevin.run_stops_together),
+    ("langevin_run", planted.langevin.run_one_step_more),
+    ("langevin_run", planted.langevin.run_half_a_step),
+    ("langevin_run", planted.langevin.run_forgets_the_stream),
+    ("langevin_run", planted.langevin.run_revives),
+    ("noise_bits", planted.noise.bits_one_block_each),
+    ("noise_bits", planted.noise.bits_half_the_key),
+    ("noise_bits", planted.noise.bits_by_position),
+    ("noise_bits", planted.noise.bits_step_in_the_seed),
+    ("noise_bits", planted.noise.bits_short_rows),
+    ("noise_uniform", planted.noise.uniform_may_be_zero),
+    ("noise_normal", planted.noise.normal_swapped),
+    ("noise_normal", planted.noise.normal_half_circle),
+    ("buffer_draw", planted.buffer.draw_mask_from_index),
+    ("buffer_draw", planted.buffer.draw_leaves_out_the_tail),
+    ("buffer_draw", planted.buffer.draw_from_empty_slots),
+    ("buffer_draw", planted.buffer.draw_jitters_the_old),
+    ("buffer_draw", planted.buffer.draw_restarts_at_a_tie),
+    ("buffer_push", planted.buffer.push_first_wins),
+    ("buffer_push", planted.buffer.push_from_slot_zero),
+    ("buffer_push", planted.buffer.push_reservoir_off_by_one),
+    ("conv2d_forward", planted.layers.conv_pads_both_sides),
+    ("conv2d_forward", planted.layers.conv_flips_the_filter),
+    ("conv2d_forward", planted.layers.conv_forgets_the_bias),
+    ("conv2d_forward", planted.layers.conv_reads_past_strides),
+    ("conv2d_forward", planted.layers.conv_in_single),
+    ("conv2d_backward", planted.layers.backward_flips_dw),
+    ("conv2d_backward", planted.layers.backward_leaves_out_the_last_row),
+    ("conv2d_backward", planted.layers.backward_averages),
+    ("group_norm_forward", planted.layers.norm_unbiased),
+    ("group_norm_forward", planted.layers.norm_without_eps),
+    ("group_norm_forward", planted.layers.norm_eps_outside),
+    ("group_norm_forward", planted.layers.norm_one_pass),
+    ("group_norm_forward", planted.layers.norm_interleaves_groups),
+    ("group_norm_forward", planted.layers.norm_over_the_batch),
+    ("group_norm_backward", planted.layers.norm_backward_fixed_statistics),
+    ("group_norm_backward", planted.layers.norm_backward_forgets_the_slope),
+    ("mlp_energy", planted.energies.MeanOverBatch),
+    ("mlp_energy", planted.energies.ColumnEnergy),
+    ("mlp_energy", planted.energies.AscentGradient),
+    ("mlp_energy", planted.energies.NoisyEnergy),
+    ("mlp_energy", planted.energies.HalfCurvature),
+    ("mlp_energy", planted.energies.CentredBatch),
+    ("mlp_energy", planted.energies.FirstTile),
+    ("conv_energy", planted.energies.SumPool),
+    ("conv_energy", planted.energies.IgnoresWeights),
+    ("deep_conv_energy", planted.energies.LeavesOutTheSkip),
+    ("deep_conv_energy", planted.energies.NormOfChannels),
 ]
 SINGLE_ONLY = ("step_widens", "step_norm_of_squares")  # right in float64: wide enough, or the input itself is
 
@@ -109,34 +109,34 @@ def test_planted__scaffolds_are_right_but_for_their_bug():
         def address(k, ids):
             return seed, step + k, ids
 
-        return planted.run_with(energy, theta, x0, K, update, seed, step, chains, stream, address=address)
+        return planted.langevin.run_with(energy, theta, x0, K, update, seed, step, chains, stream, address=address)
 
     assert verify.check(right, "langevin_run", dtype=np.float64, cases=15).status == "pass"
-    assert verify.check(planted.step_right, "langevin_step", cases=50).status == "pass"
+    assert verify.check(planted.langevin.step_right, "langevin_step", cases=50).status == "pass"
 
 
 # ------------------------------------------------------------------------------------------- laws
 
 BROKEN_LAWS = [
-    (laws.chains_have_addresses, "noise_bits", planted.bits_by_position),
+    (laws.chains_have_addresses, "noise_bits", planted.noise.bits_by_position),
     (laws.uniforms_are_positive, "noise_uniform", lambda *args, dtype: np.zeros((len(args[3]), args[4]), dtype)),
-    (laws.no_noise_is_descent, "langevin_step", planted.step_climbs),
-    (laws.stays_in_the_box, "langevin_step", planted.step_box_before_noise),
-    (laws.nan_is_not_hidden, "langevin_step", planted.step_replaces_nan),
-    (laws.no_steps_return_the_start, "langevin_run", planted.run_one_step_more),
-    (laws.steps_add_up, "langevin_run", planted.run_same_noise),
-    (laws.chains_are_their_own, "langevin_run", planted.run_by_position),
-    (laws.sick_chains_stop, "langevin_run", planted.run_stops_together),
-    (laws.every_slot_is_drawn, "buffer_draw", planted.draw_leaves_out_the_tail),
-    (laws.restarts_are_fresh, "buffer_draw", planted.draw_jitters_the_old),
-    (laws.two_pushes_are_one, "buffer_push", planted.push_from_slot_zero),
-    (laws.last_of_equals_wins, "buffer_push", planted.push_first_wins),
-    (laws.conv2d_is_adjoint, "conv2d_backward", planted.backward_flips_dw),
-    (laws.group_norm_is_adjoint, "group_norm_backward", planted.norm_backward_fixed_statistics),
-    (laws.group_norm_is_standard, "group_norm_forward", planted.norm_unbiased),
-    (laws.samples_are_their_own, "mlp_energy", planted.CentredBatch),
-    (laws.gradients_are_slopes, "mlp_energy", planted.HalfCurvature),
-    (laws.gradients_are_slopes, "mlp_energy", planted.AscentGradient),
+    (laws.no_noise_is_descent, "langevin_step", planted.langevin.step_climbs),
+    (laws.stays_in_the_box, "langevin_step", planted.langevin.step_box_before_noise),
+    (laws.nan_is_not_hidden, "langevin_step", planted.langevin.step_replaces_nan),
+    (laws.no_steps_return_the_start, "langevin_run", planted.langevin.run_one_step_more),
+    (laws.steps_add_up, "langevin_run", planted.langevin.run_same_noise),
+    (laws.chains_are_their_own, "langevin_run", planted.langevin.run_by_position),
+    (laws.sick_chains_stop, "langevin_run", planted.langevin.run_stops_together),
+    (laws.every_slot_is_drawn, "buffer_draw", planted.buffer.draw_leaves_out_the_tail),
+    (laws.restarts_are_fresh, "buffer_draw", planted.buffer.draw_jitters_the_old),
+    (laws.two_pushes_are_one, "buffer_push", planted.buffer.push_from_slot_zero),
+    (laws.last_of_equals_wins, "buffer_push", planted.buffer.push_first_wins),
+    (laws.conv2d_is_adjoint, "conv2d_backward", planted.layers.backward_flips_dw),
+    (laws.group_norm_is_adjoint, "group_norm_backward", planted.layers.norm_backward_fixed_statistics),
+    (laws.group_norm_is_standard, "group_norm_forward", planted.layers.norm_unbiased),
+    (laws.samples_are_their_own, "mlp_energy", planted.energies.CentredBatch),
+    (laws.gradients_are_slopes, "mlp_energy", planted.energies.HalfCurvature),
+    (laws.gradients_are_slopes, "mlp_energy", planted.energies.AscentGradient),
 ]
 
 
@@ -160,7 +160,7 @@ def test_law__fails_without_any_oracle_s_result(law, name, wrong):
 
 def test_check_cd__sees_a_step_too_many():
     assert laws.contrastive.check_cd(ebm_ref, np.float64)[1] == 16
-    wrong = SimpleNamespace(**(vars(ebm_ref) | {"langevin_run": planted.run_one_step_more}))
+    wrong = SimpleNamespace(**(vars(ebm_ref) | {"langevin_run": planted.langevin.run_one_step_more}))
     with pytest.raises(Failure, match="CD without steps has loss 0"):
         laws.contrastive.check_cd(wrong, np.float64)
 
@@ -169,7 +169,7 @@ def test_check_cd__sees_a_step_too_many():
 
 
 def test_check__failure_names_all_that_is_needed():
-    report = verify.check(planted.step_climbs, "langevin_step", dtype=np.float32)
+    report = verify.check(planted.langevin.step_climbs, "langevin_step", dtype=np.float32)
     for word in ("langevin_step", "step_climbs", "float32", "result[", "budget", "expected", "eta="):
         assert word in report.why
     assert report.case.args["x"].size == 1  # shrunk to one sample of one element
@@ -179,7 +179,9 @@ def test_check__failure_names_all_that_is_needed():
 
 def test_check__is_deterministic(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, second = (verify.check(planted.step_clips_the_move, "langevin_step", cases=40, seed=3) for _ in range(2))
+    first, second = (
+        verify.check(planted.langevin.step_clips_the_move, "langevin_step", cases=40, seed=3) for _ in range(2)
+    )
     assert first.rows == second.rows
     assert list(tmp_path.iterdir()) == []
 
@@ -198,9 +200,9 @@ def test_check__seed_and_cases_decide_what_is_drawn():
 
 def test_check__refuses_unknown_names():
     with pytest.raises(RangeError, match="langevin_stepp"):
-        verify.check(planted.step_right, "langevin_stepp")
+        verify.check(planted.langevin.step_right, "langevin_stepp")
     with pytest.raises(RangeError, match="dtype"):
-        verify.check(planted.step_right, "langevin_step", dtype=np.float16)
+        verify.check(planted.langevin.step_right, "langevin_step", dtype=np.float16)
     with pytest.raises(RangeError, match="twins"):
         verify.run(["numba_gpu"])
     with pytest.raises(RangeError, match="functions"):
