@@ -10,9 +10,9 @@ import pytest
 
 import ebm_ref
 from ebm_fast import extras, verify
-from ebm_fast.verify import laws, misuse, naive, problems
+from ebm_fast.verify import laws, misuse, naive, naive_noise, problems
 from ebm_fast.verify.case import Case, export, lay
-from ebm_fast.verify.close import MULTIPLES, Failure, compare, references
+from ebm_fast.verify.close import EXACT, MULTIPLES, Failure, compare, references
 from ebm_fast.verify.judge import judge, search
 from ebm_ref.contracts import EbmError, MissingExtraError, RangeError
 
@@ -43,6 +43,16 @@ PLANTED = [
     ("langevin_run", planted.langevin.run_half_a_step),
     ("langevin_run", planted.langevin.run_forgets_the_stream),
     ("langevin_run", planted.langevin.run_revives),
+    ("noise_philox", planted.noise.philox_with_a_digit_off),
+    ("noise_philox", planted.noise.philox_of_nine_rounds),
+    ("noise_philox", planted.noise.philox_of_the_first_counter),
+    ("noise_index", planted.noise.index_by_remainder),
+    ("noise_index", planted.noise.index_in_double),
+    ("noise_index", planted.noise.index_up_to_n),
+    ("noise_permutation", planted.noise.permutation_turns_equals_round),
+    ("noise_permutation", planted.noise.permutation_of_a_heap),
+    ("noise_permutation", planted.noise.permutation_is_the_rank),
+    ("noise_permutation", planted.noise.permutation_with_gaps),
     ("noise_bits", planted.noise.bits_one_block_each),
     ("noise_bits", planted.noise.bits_half_the_key),
     ("noise_bits", planted.noise.bits_by_position),
@@ -119,6 +129,13 @@ def test_planted__scaffolds_are_right_but_for_their_bug():
 
 BROKEN_LAWS = [
     (laws.chains_have_addresses, "noise_bits", planted.noise.bits_by_position),
+    (laws.words_are_known, "noise_philox", planted.noise.philox_with_a_digit_off),
+    (laws.counters_are_their_own, "noise_philox", planted.noise.philox_of_the_first_counter),
+    (laws.every_index_has_its_share, "noise_index", planted.noise.index_by_remainder),
+    (laws.every_index_has_its_share, "noise_index", planted.noise.index_up_to_n),
+    (laws.each_number_stands_once, "noise_permutation", planted.noise.permutation_with_gaps),
+    (laws.words_are_in_order, "noise_permutation", planted.noise.permutation_turns_equals_round),
+    (laws.words_are_in_order, "noise_permutation", planted.noise.permutation_is_the_rank),
     (laws.uniforms_are_positive, "noise_uniform", lambda *args, dtype: np.zeros((len(args[3]), args[4]), dtype)),
     (laws.no_noise_is_descent, "langevin_step", planted.langevin.step_climbs),
     (laws.stays_in_the_box, "langevin_step", planted.langevin.step_box_before_noise),
@@ -270,13 +287,20 @@ def test_extras__a_half_installed_extra_names_what_it_lacks(tmp_path, monkeypatc
 def test_problems__draw_awkward_cases_that_the_oracle_takes(function):
     seen = []
     search(function, np.float32, lambda case: seen.append(case) or 0.0, 60, 0)
+    sizes = {size for case in seen for _, a in case.arrays() for size in a.shape}
     for case in seen:
         outputs = case.run(getattr(ebm_ref, export(function)))
         assert outputs and all(value is not None for value in outputs.values())
+        sizes |= {*getattr(outputs.get("result"), "shape", ())}
     layouts = [a.flags.c_contiguous for case in seen for _, a in case.arrays()]
     assert {*layouts} == {True, False} or function.startswith("noise")
-    sizes = {size for case in seen for _, a in case.arrays() for size in a.shape}
     assert sizes & {15, 16, 17, 31, 33, 63, 65} and 1 in sizes
+
+
+@pytest.mark.parametrize("seed", problems.noise.TIES)
+def test_problems__equal_words_do_occur(seed):
+    words = ebm_ref.noise_bits(seed, ebm_ref.contracts.Stream.DATA_INDEX, 0, np.zeros(1, int), problems.noise.TIED)
+    assert len(np.unique(words)) == problems.noise.TIED - 1
 
 
 def test_lay__keeps_values_and_hides_poison():
@@ -352,7 +376,7 @@ def test_compare__decisions_are_exact():
 
 
 def test_multiples__each_says_what_it_was_measured_on():
-    assert {*MULTIPLES} == {*problems.PROBLEMS} - {"noise_bits", "buffer_draw", "buffer_push"}
+    assert {*MULTIPLES} == {*problems.PROBLEMS} - {*EXACT}
     assert all(len(multiple.measured) > 20 for multiple in MULTIPLES.values())
 
 
@@ -361,11 +385,11 @@ def test_multiples__each_says_what_it_was_measured_on():
 
 def test_naive__philox_known_answers():
     """Random123's vectors for philox4x32-10."""
-    assert naive.philox((0, 0, 0, 0), (0, 0)) == (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
+    assert naive_noise.philox((0, 0, 0, 0), (0, 0)) == (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
     ones = 0xFFFFFFFF
-    assert naive.philox((ones,) * 4, (ones,) * 2) == (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)
+    assert naive_noise.philox((ones,) * 4, (ones,) * 2) == (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)
     digits = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
-    assert naive.philox(digits, (0xA4093822, 0x299F31D0)) == (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)
+    assert naive_noise.philox(digits, (0xA4093822, 0x299F31D0)) == (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)
 
 
 def test_naive__conv2d_by_hand():

@@ -10,14 +10,15 @@ from ebm_ref.specs import PADDINGS
 from ..case import Case
 from .draw import SIZES, SMALL, Draw
 
+WIDE = (33, 64, 65, 130)  # channels that fill a tile of columns, or need a second and a third
 WORK = 16_000  # multiply-adds of one convolution: what scalar Python does in a tenth of a second
 
 
 def conv2d(draw: Draw) -> tuple[dict[str, int], int, str, tuple[int, int]]:
-    """Sizes with one long axis, a stride, a padding and the output's (P, Q)."""
+    """Sizes with one long axis, most often the channels, a stride, a padding and the output's (P, Q)."""
     sizes = {letter: draw.choice(SMALL) for letter in "NHWCO"}
-    long = draw.choice("HWCON")
-    sizes[long] = draw.choice(SIZES)
+    long = draw.choice("HWCONCO")
+    sizes[long] = draw.choice(WIDE if long in "CO" and draw.flag() else SIZES)
     sizes |= {"R": draw.choice((1, 2, 3, 4, 5)), "S": draw.choice((1, 2, 3, 4, 5))}
     stride, padding = draw.choice((1, 2, 3)), draw.choice(PADDINGS)
     for letter in "NCOHWRS":  # cut short axes until scalar Python can follow
