@@ -61,10 +61,10 @@ def noise_index(draw: Draw) -> Case:
 
 
 def noise_permutation(draw: Draw) -> Case:
-    """Half of them at an address where two words are equal, by chance once in n^2 / 2^33 addresses."""
+    """Half of them at an address where two words are equal, which by chance is one of 2^33 / n^2."""
     if draw.flag():
         draw.story.append("two words are equal")
         address = {"seed": draw.choice(TIES), "stream": int(Stream.DATA_INDEX), "step": 0}
         return draw.case("noise_permutation", address | {"n": TIED})
-    address = noise_address(draw)
-    return draw.case("noise_permutation", {k: address[k] for k in ("seed", "stream", "step")} | {"n": address["D"]})
+    address, n = noise_address(draw), draw.choice((*SIZES, 0, 1031))
+    return draw.case("noise_permutation", {k: address[k] for k in ("seed", "stream", "step")} | {"n": n})
