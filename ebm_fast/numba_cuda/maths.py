@@ -42,7 +42,7 @@ def erf(x):
 
 def sincospi(t):
     """t less the nearest half, which is exact, then the pair turned by as many quarters: no digit of pi t is lost."""
-    quarters = math.floor(2.0 * t + 0.5)
+    quarters = np.floor(2.0 * t + 0.5)  # in the type of t, where math.floor gives an integer
     a = PI * (t - 0.5 * quarters)  # [-pi/4, pi/4]
     sin, cos = math.sin(a), math.cos(a)
     turn = int(quarters) & 3
