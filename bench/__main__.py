@@ -8,25 +8,33 @@ import sys
 from ebm_fast import BACKENDS, ON_A_CARD, why_not
 
 from .cases import CASES
+from .jem import compare_jem
 from .recipe import compare_recipes
 from .table import bench_case, format_row, load_twins, save_rows, to_json
+from .tabular import compare_tabular
+
+EXPERIMENTS = {"recipe": compare_recipes, "jem": compare_jem, "tabular": compare_tabular}
 
 
 def main() -> int:
     functions = list(dict.fromkeys(case.bench for case in CASES))
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("functions", nargs="*", metavar="FUNCTION", help=f"of {', '.join(functions)}, recipe")
+    parser.add_argument(
+        "functions", nargs="*", metavar="FUNCTION", help=f"of {', '.join(functions)}, {', '.join(EXPERIMENTS)}"
+    )
     twins = [name for name in BACKENDS if name != "ebm_ref" and name not in ON_A_CARD]  # a card has bench.gpu
     parser.add_argument("--twin", action="append", choices=twins)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--save", metavar="NAME", help="write bench/results/NAME.csv")
     args = parser.parse_args()
-    unknown = [f for f in args.functions if f not in (*functions, "recipe")]
+    unknown = [f for f in args.functions if f not in (*functions, *EXPERIMENTS)]
     if unknown:
-        parser.error(f"unknown function {unknown[0]}; choose from {', '.join(functions)}, recipe")
-    if "recipe" in args.functions:
-        compare_recipes()
+        parser.error(f"unknown function {unknown[0]}; choose from {', '.join(functions)}, {', '.join(EXPERIMENTS)}")
+    experiments = [run for name, run in EXPERIMENTS.items() if name in args.functions]
+    if experiments:
+        for run in experiments:
+            run()
         return 0
     names = args.twin or [name for name in twins if why_not(name) is None]
     rows = []

@@ -182,6 +182,24 @@ def check_sizes(name: str, sizes: Any, *, length: int | None = None) -> None:
         check_count(name, size, low=1)
 
 
+def check_derivatives(what: str, energy: Any, *methods: str) -> None:
+    """Raise unless `energy` has the methods of level 2 or 3 that `what` needs, and is smooth enough for them.
+
+    An energy that only passes them on names the one that has them, `derivatives_of`.
+    Raises BackendError, SmoothnessError.
+    """
+    energy = getattr(energy, "derivatives_of", energy)
+    lacks = [name for name in methods if not hasattr(energy, name)]
+    if lacks:
+        kind = type(energy)
+        raise BackendError(
+            f"{what} needs {' and '.join(lacks)}, which {kind.__module__}.{kind.__name__} lacks; "
+            "every energy of ebm_ref has levels 2 and 3"
+        )
+    if hasattr(energy, "require_smooth"):
+        energy.require_smooth(what)
+
+
 # ------------------------------------------------------------------------------------- protocols
 
 
@@ -205,6 +223,22 @@ class Energy(Protocol):
     def energy_and_grad_x(self, theta: Params, x: Array) -> tuple[Array, Array]: ...
 
     def grad_theta(self, theta: Params, x: Array, w: Array) -> Params: ...
+
+
+class Energy2(Energy, Protocol):
+    """Level 2: what objectives of grad_x E need."""
+
+    def grad_theta_along(self, theta: Params, x: Array, v: Array) -> Params: ...
+
+    def hvp(self, theta: Params, x: Array, v: Array) -> Array: ...
+
+
+class Energy3(Energy2, Protocol):
+    """Level 3: what objectives of the Hessian of E need."""
+
+    def curvature(self, theta: Params, x: Array, v: Array) -> Array: ...
+
+    def grad_theta_curvature(self, theta: Params, x: Array, v: Array, w: Array) -> Params: ...
 
 
 # ---------------------------------------------------------------------------------------- states

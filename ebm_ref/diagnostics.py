@@ -114,6 +114,8 @@ class Alarms:
     large: float = 10.0
     flat: float = 1e-3
     alpha: float = 0.0
+    drift: float = 0.05
+    _best: float = field(default=0.0, repr=False)
     _records: deque[dict[str, float]] = field(default_factory=deque, repr=False)
     _steepest: float = field(default=0.0, repr=False)
     _quiet: dict[str, int] = field(default_factory=dict, repr=False)
@@ -121,13 +123,13 @@ class Alarms:
     def __post_init__(self) -> None:
         check_count("window", self.window, low=1)
         check_number("growth", self.growth, low=1.0, open_low=True)
-        for name in ("large", "flat"):
+        for name in ("large", "flat", "drift"):
             check_number(name, getattr(self, name), low=0.0, open_low=True)
         check_number("alpha", self.alpha, low=0.0)
         self._records = deque(self._records, maxlen=2 * self.window)
 
     def update(self, record: dict[str, float]) -> list[str]:
-        """New sentences after one more record (energy_pos, energy_neg, grad_x_norm, nonfinite)."""
+        """New sentences after one more record (energy_pos, energy_neg, grad_x_norm, nonfinite; auroc, auroc_se)."""
         self._records.append(record)
         said = []
         for kind, text in self._states(record).items():
@@ -139,6 +141,10 @@ class Alarms:
     def _states(self, record: dict[str, float]) -> dict[str, str]:
         """What holds now, by kind; an empty text where nothing is wrong."""
         texts = {"stopped": "", "explosion": "", "collapse": "", "separation": ""}
+        if "auroc" in record:
+            texts["drift"] = self._drift(record["auroc"], record.get("auroc_se") or 0.0)
+        if "nonfinite" not in record:  # of a method without chains
+            return texts
         if record["nonfinite"] > 0:
             texts["stopped"] = (
                 f"{record['nonfinite']:g} chains met a number that is not finite and stopped. Lower eta, "
@@ -167,6 +173,16 @@ class Alarms:
                 "alpha, set max_grad_norm, or raise K and sigma so that the chains follow the model."
             )
         return texts
+
+    def _drift(self, auroc: float, error: float) -> str:
+        """How far the AUROC is below its best, where that is far."""
+        self._best = max(self._best, auroc)
+        if self._best - auroc <= max(self.drift, 5 * error):
+            return ""
+        return (
+            f"Drift: the AUROC against other data fell to {auroc:.3f}, from {self._best:.3f}. What tells data from the "
+            "rest is being unlearned. Keep an earlier checkpoint, lower lr, or end the schedule sooner."
+        )
 
     def _mean(self, key: str, back: int = 0) -> float:
         """Mean of a key over the last window (back = 0) or the one before it; NaN when that is not complete."""

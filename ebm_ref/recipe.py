@@ -1,24 +1,37 @@
 """The recipe of a training run: every setting, its default and its interval, in one place.
 
+A recipe is flat, and one for all methods. A field that the method does not read must stay at its default: an option
+that does nothing is an error that names the methods which read it (METHODS in methods.py holds who reads what).
+
+The chain's fields K, eta, sigma, clip, clip_norm, order and box are read by every method: cd, pcd, jem and icd train
+with such chains, the others sample with them once they are trained.
+
 Du & Mordatch 2019 (arXiv:1903.08689) use eta = 10, sigma = 0.005, clip = 0.01, which is a temperature
 sigma^2 / (2 eta) of 1e-6: a noisy optimiser. The defaults here sample at 0.0045 and need no clip.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from .contracts import Buffer, RangeError, check_choice, check_count, check_number
+from .methods import METHODS, READ_BY_ALL
+from .objectives import ICDTerms, JEMTerms, denoising_ladder
 from .optim import SCHEDULES
 from .specs import SGLD, Box
+
+STARTS = ("uniform", "data_noise", "class_gaussians")
+NOISES = ("gaussian", "uniform")
+DIRECTIONS = ("rademacher", "gaussian", "sphere")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train, every field checked. `box` bounds data noise, chains and uniform starts alike."""
 
-    method: str = "pcd"  # pcd: chains live in a buffer; cd: chains start at the data
-    batch: int = 128  # data and chains per step
+    method: str = "pcd"  # one of METHODS
+    batch: int = 128  # data, and chains, per step
     K: int = 60  # chain steps
     eta: float = 0.1  # chain step size
     sigma: float = 0.03  # chain noise; the temperature is sigma^2 / (2 eta)
@@ -28,10 +41,32 @@ class Recipe:
     box: Box | None = (-1.0, 1.0)
     alpha: float = 0.1  # energy regulariser
     sigma_data: float = 0.005  # data noise
-    rho: float = 0.05  # pcd: probability that a chain restarts
-    M: int = 8192  # pcd: buffer slots
-    policy: str = "in_place"  # pcd: in_place, fifo or reservoir
-    start: str = "uniform"  # pcd: where chains start and restart, uniform in the box or data_noise
+    rho: float = 0.05  # buffer: probability that a chain restarts
+    M: int = 8192  # buffer: slots
+    policy: str = "in_place"  # buffer: in_place, fifo or reservoir
+    start: str = "uniform"  # buffer: where chains start and restart, uniform in the box, data_noise, class_gaussians
+    level: float = 0.3  # noise added to data: dsm learns the density of such data; conditional_nce contrasts them
+    levels: int = 1  # dsm: noise levels, more than one trains E(x, sigma) on a ladder from level_high to level
+    level_high: float = 1.0  # dsm: the highest of several levels
+    projections: int = 1  # ssm: directions of each datum
+    directions: str = "rademacher"  # ssm: their law
+    variance_reduced: bool = True  # ssm: |g|^2 for (v . g)^2
+    noise: str = "gaussian"  # nce: what data are told from, gaussian fitted to them or uniform in the box
+    noise_floor: float = 1e-3  # nce: variance that gaussian noise has in every direction beside the data's
+    nu: int = 1  # nce: noise samples for each datum
+    cells: int = 64  # ml: cells of the box along each axis
+    w_x: float = 1.0  # jem: weight of -log p(x)
+    w_yx: float = 1.0  # jem: weight of -log p(y | x)
+    w_xy: float = 0.0  # jem: weight of -log p(x | y)
+    w_mi: float = 0.0  # jem: weight of the mutual information of x and y
+    conditional: bool = False  # jem: each chain moves on the energy of one class
+    inner: int = 1  # jem: moves along each gradient of a chain
+    balance: str | None = None  # jem: weight or steps; how negatives that lag behind are balanced
+    K_max: int | None = None  # jem: chain steps at most, with balance = steps
+    kappa_opt: float = 1.0  # icd: weight of the frozen energy where a chain ends
+    kappa_ent: float = 0.3  # icd: weight of the log distance to the nearest of the references
+    references: int = 100  # icd: buffer samples to be near to
+    depth: int = 1  # icd: steps of the chain that are differentiated, K for all
     optimizer: str = "adam"
     lr: float = 1e-4
     beta1: float = 0.0  # adam: decay of the first moment; sgd: momentum
@@ -43,20 +78,23 @@ class Recipe:
     steps: int = 2000  # in all; the cosine ends there
 
     def __post_init__(self) -> None:
-        check_choice("method", self.method, ("pcd", "cd"))
-        check_choice("start", self.start, ("uniform", "data_noise"))
+        check_choice("method", self.method, tuple(METHODS))
+        check_choice("start", self.start, STARTS)
         check_choice("policy", self.policy, Buffer.POLICIES)
+        check_choice("directions", self.directions, DIRECTIONS)
+        check_choice("noise", self.noise, NOISES)
         check_choice("optimizer", self.optimizer, ("adam", "sgd"))
         check_choice("schedule", self.schedule, SCHEDULES)
-        for name in ("batch", "K", "M", "steps"):
+        for name in ("batch", "K", "M", "steps", "levels", "projections", "nu", "cells", "inner"):
             check_count(name, getattr(self, name), low=1)
         check_count("warmup", self.warmup, low=0)
-        if self.steps * self.K > 2**32:
+        if self.steps * self.chain_moves > 2**32:
             raise RangeError(
                 f"steps: expected steps * K <= 2^32, the chain steps that have addresses, found {self.steps}"
             )
-        for name in ("alpha", "sigma_data", "lr"):
+        for name in ("alpha", "sigma_data", "lr", "noise_floor"):
             check_number(name, getattr(self, name), low=0.0)
+        check_number("level", self.level, low=0.0, open_low=True)
         check_number("rho", self.rho, low=0.0, high=1.0)
         for name in ("beta1", "beta2", "ema_decay"):
             check_number(name, getattr(self, name), low=0.0)
@@ -64,10 +102,63 @@ class Recipe:
                 raise RangeError(f"{name}: expected a number in [0, 1), found {getattr(self, name)}")
         if self.max_grad_norm is not None:
             check_number("max_grad_norm", self.max_grad_norm, low=0.0, open_low=True)
-        if self.method == "pcd" and self.start == "uniform" and self.box is None:
-            raise RangeError("box: uniform starts need (low, high), found None; give a box or start from data_noise")
+        self._check_method()
         self.update()  # checks eta, sigma, the clips, box and order
+        self.terms(), self.icd_terms()  # check the weights
+        self.sigmas()  # checks the ladder
+
+    def _check_method(self) -> None:
+        """What the method does not read, and what it cannot do without."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in READ_BY_ALL + METHODS[self.method].reads and value != field.default:
+                readers = ", ".join(name for name, method in METHODS.items() if field.name in method.reads)
+                raise RangeError(
+                    f"{field.name}: method {self.method} does not read it, {readers} would; expected its default "
+                    f"{field.default!r}, found {value!r}"
+                )
+        if self.box is None:
+            if METHODS[self.method].buffer and self.start == "uniform":
+                raise RangeError(
+                    "box: uniform starts need (low, high), found None; give a box or start from data_noise"
+                )
+            if self.method == "ml" or (self.noise == "uniform" and "noise" in METHODS[self.method].reads):
+                raise RangeError(f"box: method {self.method} needs (low, high), found None")
+        if self.start == "class_gaussians" and self.method != "jem":
+            raise RangeError(f"start: class_gaussians needs the classes of jem, found method {self.method}")
+        if self.balance is not None:
+            check_choice("balance", self.balance, ("weight", "steps"))
+        if (self.balance == "steps") != (self.K_max is not None):
+            raise RangeError(f"K_max: expected it where balance is steps and nowhere else, found {self.K_max}")
+        if self.K_max is not None:
+            check_count("K_max", self.K_max, low=self.K)
+        if self.levels == 1 and self.level_high != type(self).level_high:
+            raise RangeError(f"level_high: a single level does not read it, found {self.level_high}; set levels")
+
+    @property
+    def chain_moves(self) -> int:
+        """The moves that a chain may make in one training step; chain steps are numbered by it."""
+        return (self.K_max or self.K) * self.inner
+
+    def using(self, method: str) -> Recipe:
+        """This recipe for another method: what that one does not read goes back to its default."""
+        check_choice("method", method, tuple(METHODS))
+        kept = READ_BY_ALL + METHODS[method].reads
+        unread: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name not in kept}
+        return replace(self, **unread | {"method": method})
 
     def update(self) -> SGLD:
         """The chain's update."""
         return SGLD(self.eta, self.sigma, self.clip, self.clip_norm, self.box, self.order)
+
+    def terms(self) -> JEMTerms:
+        """The weights of jem's loss."""
+        return JEMTerms(self.w_x, self.w_yx, self.w_xy, self.w_mi, self.alpha)
+
+    def icd_terms(self) -> ICDTerms:
+        """The weights of icd's loss."""
+        return ICDTerms(self.alpha, self.kappa_opt, self.kappa_ent, self.references, depth=self.depth)
+
+    def sigmas(self) -> tuple[float, ...]:
+        """The noise levels of dsm, from high to low."""
+        return (self.level,) if self.levels == 1 else denoising_ladder(self.level_high, self.level, self.levels)

@@ -17,7 +17,8 @@ from .contracts import Array, Buffer, CheckpointError, DTypeError, EbmError, Par
 class TrainState:
     """All that training carries: with it, the recipe, the data and the seed, the rest of a run is determined.
 
-    theta, ema: parameters and their average   optimizer: flat dict of arrays   buffer: None for cd
+    theta, ema: parameters and their average   optimizer: flat dict of arrays   buffer: None where the method has none
+    theta holds log_z (1,) beside the energy's own parameters where the method is nce.
     step: training steps done, and the number of the next one.
     """
 

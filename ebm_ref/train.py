@@ -1,7 +1,7 @@
 """Training: theta follows the contrastive gradient, and every step is a pure function of (seed, step).
 
-    train_start    theta (theta_init), ema = theta, optimiser at rest, buffer at its start
-    train_step     x = batch(step);  loss, grads = cd_step | pcd_step;  grads = clip_global_norm(grads)
+    train_start    theta (theta_init), ema = theta, optimiser at rest, buffer at its start (where the method has one)
+    train_step     x = batch(step);  loss, grads = METHODS[method].step(x);  grads = clip_global_norm(grads)
                    theta = adam | sgd (theta, grads, lr(step));  ema = decay ema + (1 - decay) theta
     train          steps state.step ... until - 1
     state_arrays   the whole state as a flat dict of arrays; state_from_arrays is its inverse (state.py)
@@ -14,7 +14,7 @@ A loss or a gradient that is not finite, or a step on which every chain stopped,
 numbers; training never continues past it.
 
 Source: Du & Mordatch 2019, arXiv:1903.08689, algorithm 1.
-Level: 1. Twins: none; it takes the backend.
+Level: that of the method (methods.py). Twins: none; it takes the backend.
 """
 
 from __future__ import annotations
@@ -44,22 +44,32 @@ from .contracts import (
     check_array,
     check_choice,
     check_count,
+    check_derivatives,
 )
 from .energies import theta_check, theta_init
+from .job import LOG_Z, Job, energy_theta, method_buffer, method_theta, train_job
+from .methods import METHODS
 from .noise import noise_permutation
-from .objectives import cd_step, pcd_step
 from .optim import adam_init, adam_step, clip_global_norm, ema_init, ema_step, schedule_value, sgd_init, sgd_step
 from .recipe import Recipe
-from .samplers import buffer_start
 from .state import TrainState, state_arrays, state_from_arrays
 
-__all__ = ["Recipe", "TrainState", "state_arrays", "state_from_arrays", "train", "train_start", "train_step"]
+__all__ = [
+    "Job",
+    "Recipe",
+    "TrainState",
+    "check_method",
+    "energy_theta",
+    "state_arrays",
+    "state_from_arrays",
+    "train",
+    "train_job",
+    "train_start",
+    "train_step",
+]
 
 Record = dict[str, float]
-NEEDS = {
-    "cd": ("noise_normal", "langevin_run"),
-    "pcd": ("noise_bits", "noise_uniform", "noise_normal", "langevin_run", "buffer_draw", "buffer_push"),
-}
+DERIVATIVES = {1: (), 2: ("grad_theta_along",), 3: ("grad_theta_along", "curvature", "grad_theta_curvature")}
 
 
 def train_start(
@@ -70,80 +80,79 @@ def train_start(
     seed: int,
     dtype: DTypeLike = np.float32,
     theta: Params | None = None,
+    labels: Array | None = None,
 ) -> TrainState:
-    """The state before step 0. theta: where to start instead of theta_init(energy, seed, dtype).
+    """The state before step 0. theta: the energy's, where to start instead of theta_init(energy, seed, dtype).
 
-    backend: the module that will train (see NEEDS)   data: (n, *shape) of `dtype`, inside the box, n >= batch, an
-    array of the backend's kind; the state is made of arrays like it.
-    Raises BackendError, ShapeError, DTypeError, NonFiniteError, DataError, RangeError.
+    backend: the module that will train   data: (n, *shape) of `dtype`, inside the box, n >= batch, an array of the
+    backend's kind; the state is made of arrays like it   labels: (n,) NumPy integers, of methods that need them
+    Raises BackendError, SmoothnessError, ShapeError, DTypeError, NonFiniteError, DataError, RangeError.
     """
-    missing = [name for name in NEEDS[recipe.method] if not hasattr(backend, name)]
-    if missing:
-        raise BackendError(f"backend {getattr(backend, '__name__', backend)}: lacks {', '.join(missing)}")
+    check_method(backend, energy, recipe)
     _check_data(backend, energy, recipe, data)
     if data.dtype != dtype:
         raise DTypeError(f"data: expected {np.dtype(dtype)}, found {data.dtype}")
     theta = theta_init(cast(Any, energy), seed, dtype) if theta is None else ema_init(theta)
     theta = {name: np.asarray(y, like=data) for name, y in theta.items()}
     _check_theta(energy, theta, data)
+    job = train_job(backend, energy, recipe, data, seed, labels)
+    theta = method_theta(job, theta)
     optimizer = adam_init(theta) if recipe.optimizer == "adam" else sgd_init(theta)
-    buffer = None
-    if recipe.method == "pcd":
-        buffer = buffer_start(
-            recipe.M,
-            energy.shape,
-            start=recipe.start,
-            seed=seed,
-            box=recipe.box,
-            data=data if recipe.start == "data_noise" else None,
-            sigma=recipe.sigma_data,
-            policy=recipe.policy,
-            dtype=data.dtype,
+    return TrainState(theta, ema_init(theta), optimizer, method_buffer(job))
+
+
+def check_method(backend: ModuleType, energy: Energy, recipe: Recipe) -> None:
+    """Raise unless the backend has the functions, and the energy the derivatives, that the recipe's method needs.
+
+    Raises BackendError, SmoothnessError (a network that is only piecewise smooth).
+    """
+    method = METHODS[recipe.method]
+    missing = [name for name in method.needs if not hasattr(backend, name)]
+    if missing:
+        raise BackendError(
+            f"backend {getattr(backend, '__name__', backend)}: lacks {', '.join(missing)}, which method "
+            f"{recipe.method} needs; ebm_ref has them"
         )
-        buffer.slots = np.asarray(buffer.slots, like=data)
-    return TrainState(theta, ema_init(theta), optimizer, buffer)
+    if method.level > 1:
+        check_derivatives(f"method {recipe.method}", energy, *DERIVATIVES[method.level])
 
 
 def train_step(
-    backend: ModuleType, energy: Energy, recipe: Recipe, state: TrainState, data: Array, seed: int
+    backend: ModuleType,
+    energy: Energy,
+    recipe: Recipe,
+    state: TrainState,
+    data: Array,
+    seed: int,
+    job: Job | None = None,
+    labels: Array | None = None,
 ) -> tuple[TrainState, Record]:
-    """One step: returns the next state, and a record of loss, gap, energies, norms, stopped chains and lr.
+    """One step: returns the next state, and a record of loss, the method's numbers, norms, stopped chains and lr.
 
     state: untouched, but for its buffer, which is advanced in place   data: (n, *shape), n >= batch
+    job: train_job of these arguments, which is made anew where it is None   labels: as in train_start
     Raises NonFiniteError with the numbers when loss or gradient is not finite or every chain stopped.
     """
+    method = METHODS[recipe.method]
     x = data[_batch(recipe, seed, state.step, data.shape[0])]  # (batch, *shape)
-    chain = (recipe.K, recipe.update(), recipe.alpha, recipe.sigma_data)
+    job = train_job(backend, energy, recipe, data, seed, labels) if job is None else job
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is raised below, with its numbers
-        if recipe.method == "cd":
-            loss, grads, info = cd_step(backend, energy, state.theta, x, *chain, seed, state.step, recipe.box)
-        else:
-            if state.buffer is None:
-                raise CheckpointError("state: expected a buffer for method pcd, found none; it belongs to a run of cd")
-            loss, grads, info = pcd_step(
-                backend,
-                energy,
-                state.theta,
-                x,
-                state.buffer,
-                *chain,
-                recipe.rho,
-                seed,
-                state.step,
-                recipe.box,
-                recipe.start,
-            )
-    record = {"loss": float(loss)} | {name: float(info[name]) for name in ("gap", "energy_pos", "energy_neg")}
-    record["nonfinite"] = float(info["chain"].nonfinite)
+        loss, grads, info = method.step(job, state, x)
+    record = {"loss": float(loss)} | {name: float(info[name]) for name in method.records if name in info}
+    chain = info.get("chain")
+    if chain is not None:
+        record["nonfinite"] = float(chain.nonfinite)
     lr = schedule_value(state.step, recipe.steps, recipe.lr, recipe.warmup, recipe.schedule)
-    if not isfinite(record["loss"]) or record["nonfinite"] == recipe.batch:
-        raise NonFiniteError(_story("a finite loss and chains that move", state.step, record | {"lr": lr}))
+    if not isfinite(record["loss"]) or record.get("nonfinite") == recipe.batch:
+        wanted = "a finite loss" if chain is None else "a finite loss and chains that move"
+        raise NonFiniteError(_story(wanted, state.step, record | {"lr": lr}))
     try:
         grads, record["grad_norm"] = clip_global_norm(grads, recipe.max_grad_norm)
     except NonFiniteError as error:
         raise NonFiniteError(f"{_story('a finite gradient', state.step, record | {'lr': lr})}; {error}") from error
-    moving = info["chain"].grad_norm[:, info["chain"].alive]  # (K, chains that did not stop)
-    record["grad_x_norm"] = float(np.mean(moving, dtype=np.float64))
+    if chain is not None:
+        moving = chain.grad_norm[:, chain.alive]  # (K, chains that did not stop)
+        record["grad_x_norm"] = float(np.mean(moving, dtype=np.float64))
     record["lr"] = lr
 
     with np.errstate(over="ignore", invalid="ignore"):
@@ -167,24 +176,29 @@ def train(
     state: TrainState | None = None,
     until: int | None = None,
     callback: Callable[[TrainState, Record], Any] | None = None,
+    labels: Array | None = None,
 ) -> TrainState:
     """train_step from state.step (None: train_start, in the data's dtype) to `until` (None: recipe.steps).
 
     callback(state, record) after every step. The given state, its buffer too, is left as it was.
+    labels: (n,) NumPy integers, the classes of the data, of methods that need them (jem)
     Raises as train_start and train_step, and CheckpointError when the state is not this energy's or recipe's.
     """
     check_count("until", recipe.steps if until is None else until, low=0)
     if state is None:
-        state = train_start(backend, energy, recipe, data, seed, data.dtype)
+        state = train_start(backend, energy, recipe, data, seed, data.dtype, labels=labels)
     else:
+        check_method(backend, energy, recipe)
         _check_data(backend, energy, recipe, data)
         _check_state(energy, recipe, state, data)
         buffer = state.buffer
         if buffer is not None:
             buffer = Buffer(buffer.slots.copy(), buffer.filled, buffer.ptr, buffer.policy)
         state = TrainState(state.theta, state.ema, state.optimizer, buffer, state.step)
-    for _ in range(state.step, recipe.steps if until is None else until):
-        state, record = train_step(backend, energy, recipe, state, data, seed)
+    steps = range(state.step, recipe.steps if until is None else until)
+    job = train_job(backend, energy, recipe, data, seed, labels) if len(steps) else None
+    for _ in steps:
+        state, record = train_step(backend, energy, recipe, state, data, seed, job)
         if callback is not None:
             callback(state, record)
     return state
@@ -229,8 +243,13 @@ def _type_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _check_theta(energy: Energy, theta: Params, data: Array) -> None:
-    dtype = theta_check(cast(Any, energy), theta)
+def _check_theta(energy: Energy, theta: Params, data: Array, log_z: bool = False) -> None:
+    """Raise unless theta is the energy's, with log_z (1,) beside it where the method has one."""
+    if log_z:
+        if LOG_Z not in theta:
+            raise ShapeError(f"theta: missing {LOG_Z}")
+        check_array(f"theta[{LOG_Z!r}]", theta[LOG_Z], shape=(1,))
+    dtype = theta_check(cast(Any, energy), {name: y for name, y in theta.items() if not (log_z and name == LOG_Z)})
     if dtype != data.dtype:
         raise DTypeError(f"theta: expected the data's {data.dtype}, found {dtype}")
     for name, y in theta.items():
@@ -240,14 +259,14 @@ def _check_theta(energy: Energy, theta: Params, data: Array) -> None:
 def _check_state(energy: Energy, recipe: Recipe, state: TrainState, data: Array) -> None:
     """Raise CheckpointError unless `state` is one of this energy and recipe."""
     try:
-        _check_theta(energy, state.theta, data)
-        _check_theta(energy, state.ema, data)
+        for theta in (state.theta, state.ema):
+            _check_theta(energy, theta, data, METHODS[recipe.method].log_z)
         fresh = adam_init(state.theta) if recipe.optimizer == "adam" else sgd_init(state.theta)
         if {name: y.shape for name, y in fresh.items()} != {name: y.shape for name, y in state.optimizer.items()}:
             raise ShapeError(
                 f"optimizer: expected the arrays of {recipe.optimizer}, found {', '.join(state.optimizer)}"
             )
-        if (state.buffer is None) != (recipe.method == "cd"):
+        if (state.buffer is None) == METHODS[recipe.method].buffer:
             raise ShapeError(f"buffer: method {recipe.method} found {'none' if state.buffer is None else 'one'}")
         if state.buffer is not None:
             check_array("buffer", state.buffer.slots, shape=(recipe.M, *energy.shape), finite=True)

@@ -22,10 +22,9 @@ from ebm_fast.app.config import (
     set_tables,
     value_read,
 )
+from ebm_fast.app.data import SHAPES
 from ebm_ref.contracts import ConfigError, EbmError, RangeError, ShapeError
 from ebm_ref.train import Recipe
-
-SHAPES = {"digits": (8, 8, 1), "mnist5k": (28, 28, 1), "toy2d": (2,)}
 
 
 def resolved(*assignments: str, preset: str = "toy2d"):
@@ -36,13 +35,17 @@ def resolved(*assignments: str, preset: str = "toy2d"):
 def test_presets__resolve_and_are_what_their_file_says(preset: str) -> None:
     config = resolve(preset, merge(preset_tables(preset)), SHAPES[preset])
     stated = tomllib.loads(files("ebm_fast.app").joinpath("presets", f"{preset}.toml").read_text())
+    methods = stated.pop("method", {})
     for section, table in stated.items():
         for key, value in table.items():
-            assert config.tables()[section][key] == value
+            assert config.tables()[section][key] == (None if value == "none" else value)
+    for method, table in methods.items():
+        other = resolved(f"train.method={method}", preset=preset).tables()["train"]
+        assert {key: other[key] for key in table} == {k: None if v == "none" else v for k, v in table.items()}
 
 
-def test_preset_names__are_the_three() -> None:
-    assert preset_names() == ["digits", "mnist5k", "toy2d"]
+def test_preset_names__are_the_six() -> None:
+    assert preset_names() == ["breast_cancer", "digits", "iris", "mnist5k", "toy2d", "wine"]
 
 
 def test_resolve__layers_win_in_order(tmp_path: Path) -> None:

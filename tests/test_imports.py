@@ -11,7 +11,18 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted(path for room in ("ebm_ref", "ebm_fast") for path in (ROOT / room).rglob("*.py"))
 FLOOR = ("contracts", "specs", "jet", "noise")
 LEVELS = {name: 0 for name in FLOOR} | {"layers": 1, "energies": 2, "samplers": 3, "objectives": 4}
-LEVELS |= {"optim": 4, "diagnostics": 4, "evaluation": 4, "toys": 4, "recipe": 4, "state": 4, "train": 5, "": 6}
+LEVELS |= {
+    "optim": 4,
+    "diagnostics": 4,
+    "evaluation": 4,
+    "toys": 4,
+    "methods": 4,
+    "job": 4,
+    "recipe": 4,
+    "state": 4,
+    "train": 5,
+    "": 6,
+}
 THROUGH_THE_PROTOCOL = ("samplers", "objectives", "optim", "diagnostics")
 COMPILERS = {"numba_cpu": ("numba", "llvmlite"), "numba_cuda": ("numba",), "cupy_raw": ("cupy", "cuda")}
 

@@ -61,6 +61,10 @@ def test_rbm_log_z__counts_hidden_states_where_they_are_fewer():
     assert energy.log_z(theta) == pytest.approx(43 * np.log(2), rel=1e-14)
 
 
+def test_binary_index__is_the_row_of_binary_states():
+    np.testing.assert_array_equal(binary_index(binary_states(5)), np.arange(32))
+
+
 @pytest.mark.parametrize(("visible", "hidden"), [(4, 3), (2, 5)])
 def test_rbm_gibbs_matrix__leaves_the_model_as_it_is(visible, hidden):
     energy, theta = case(visible, hidden)

@@ -138,6 +138,30 @@ def test_descent_run__stops_where_a_number_is_not_finite(rule):
         assert (x == x0).all() and info.nonfinite == 2 and np.isfinite(x).all()
 
 
+@pytest.mark.parametrize("rule", RULES[1:3], ids=["Nesterov", "LookAhead"])
+def test_descent_run__stops_where_the_point_ahead_overflows(rule):
+    class Even(Bowl):
+        def energy_and_grad_x(self, theta, x):
+            assert np.isfinite(x).all()
+            return np.zeros_like(x[:, 0]), np.ones_like(x)
+
+    x0, state = np.full((2, 1), 3e38, np.float32), {"velocity": np.array([[3e38], [0.0]], np.float32)}
+    x, after, info = descent_run(Even(), {}, x0, 2, rule, 1e-3, state)
+    assert (x == x0).all() and info.alive.tolist() == [False, True] and info.nonfinite == 1
+
+
+def test_descent_step__adam_is_the_optimiser_s():
+    rule, x0, theta = AdamDescent(0.05, 0.8, 0.95, 1e-3), starts(), bowl_theta(*LAM)
+    x, state = x0, descent_start(rule, x0)
+    moved, moments = {"x": x0}, ebm_ref.adam_init({"x": x0})
+    for _ in range(8):
+        g = Bowl(SHAPE).grad_x(theta, x)
+        x, state = descent_step(rule, x, g, state)
+        moved, moments = ebm_ref.adam_step(moved, {"x": g}, moments, 0.05, 0.8, 0.95, 1e-3)
+        assert np.allclose(x, moved["x"], rtol=0, atol=1e-14)
+    assert state["t"] == 8
+
+
 @each_rule
 def test_descent_run__works_on_any_array_that_answers_numpy(rule):
     theta, x0 = bowl_theta(*LAM), starts()

@@ -1,4 +1,4 @@
-"""MALA and HMC as chains: one decision each, one gradient a step, rejection of what is not finite, addresses."""
+"""MALA and HMC as chains: one decision each, one gradient a step, addresses, devices, input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from duck import Duck
 from gaussian import Bowl, bowl_theta
-from lopsided import Lopsided
+from metropolis_runs import LAM, METHODS, SHAPE, normals, run
 
 import ebm_ref
 from ebm_ref import noise, samplers
@@ -19,27 +19,10 @@ from ebm_ref.samplers import (
     adaptation_start,
     hmc_adapt,
     hmc_leapfrog,
-    hmc_run,
     hmc_step,
     mala_adapt,
-    mala_run,
     mala_step,
-    metropolis_step,
 )
-
-METHODS = ["mala", "hmc"]
-SHAPE, LAM = (2, 2), (0.5, 1.0, 2.0, 4.0)
-
-
-def run(method, energy, theta, x0, K, size=0.6, L=3, backend=ebm_ref, **rest):
-    rest = {"seed": 7} | rest
-    if method == "mala":
-        return mala_run(backend, energy, theta, x0, K, size, **rest)
-    return hmc_run(backend, energy, theta, x0, K, size, L, **rest)
-
-
-def normals(stream, *shape, dtype=np.float64):
-    return noise_normal(37, stream, 0, np.arange(shape[0]), int(np.prod(shape[1:])), dtype).reshape(shape)
 
 
 class Counting(Bowl):
@@ -140,58 +123,7 @@ def test_run__of_no_steps_returns_a_copy_and_of_no_chains_is_empty(method):
     assert (x0 == before).all() and (chains == np.arange(3)).all()
 
 
-# ------------------------------------------------------------------- what is not finite is rejected
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_run__rejects_and_counts_what_lies_behind_a_wall(method):
-    x0 = np.abs(normals(1, 500, 1)) + 0.1
-    x, info = run(method, Lopsided(), {}, x0, 10, size=1.5)
-    bad = ~np.isfinite(info.extra["log_ratio"])
-    assert (x > 0).all() and info.nonfinite == bad.sum() > 20 and info.alive.all()
-    assert (info.extra["log_ratio"][bad] == -np.inf).all() and not info.extra["accept"][bad].any()
-    stuck = bad.all(axis=0)
-    assert (x[stuck] == x0[stuck]).all()
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
-    ("bad_E", "bad_g"), [(np.nan, 0.0), (np.inf, 0.0), (-np.inf, 0.0), (0.0, np.nan), (0.0, np.inf)]
-)
-def test_run__never_accepts_a_number_that_is_not_finite(method, bad_E, bad_g):
-    class Cliff(Bowl):
-        def energy_and_grad_x(self, theta, x):
-            assert np.isfinite(x).all()  # like the library's energies
-            E, g = super().energy_and_grad_x(theta, x)
-            over = x[:, 0] > 1
-            return np.where(over, bad_E, E), np.where(over[:, None], bad_g, g)
-
-    x0 = np.linspace(-2, 0.9, 200)[:, None]
-    x, info = run(method, Cliff(), bowl_theta(1.0), x0, 12, size=0.8)
-    assert (x <= 1).all() and info.nonfinite > 20 and info.alive.all()
-    x, info = run(method, Cliff(), bowl_theta(1.0), np.array([[3.0], [0.0]]), 12, size=0.8)
-    assert x[0] == 3.0 and info.alive.tolist() == [False, True] and info.nonfinite >= 12
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_run__rejects_a_proposal_that_overflows(method):
-    class Steep(Bowl):
-        def energy_and_grad_x(self, theta, x):
-            assert np.isfinite(x).all()
-            return np.zeros_like(x[:, 0]), np.full_like(x, 3e38)
-
-    x0 = np.zeros((4, 1), np.float32)
-    x, info = run(method, Steep(), {}, x0, 3, size=4.0)
-    assert (x == x0).all() and info.nonfinite == 12 and x.dtype == np.float32
-
-
-def test_metropolis_step__rejects_nan():
-    old, new = (np.zeros((2, 1)), np.zeros(2), np.zeros((2, 1))), (np.ones((2, 1)), np.ones(2), np.ones((2, 1)))
-    x, E, g, accept = metropolis_step(np.array([np.nan, 0.5]), np.array([0.5, 0.9]), old, new)
-    assert x[:, 0].tolist() == E.tolist() == g[:, 0].tolist() == [0, 1] and accept.tolist() == [False, True]
-
-
-# ----------------------------------------------------------------------------- devices and twins
+# ------------------------------------------------------------------------------------------ devices
 
 
 def duck_backend():
@@ -212,22 +144,6 @@ def test_run__works_on_any_array_that_answers_numpy(method):
     assert (x.get() == want).all() and (found.energy.get() == info.energy).all()
     assert all((found.extra[name].get() == info.extra[name]).all() for name in info.extra)
     assert (found.alive.get() == info.alive).all()
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_run__of_a_twin_s_energy_is_the_oracle_s(method, dtype):
-    twin = pytest.importorskip("ebm_fast.numba_cpu")
-    ours, theirs = (module.MLPEnergy((3,), (8, 8)) for module in (ebm_ref, twin))
-    theta, x0 = ebm_ref.theta_init(ours, 1, dtype), normals(1, 32, 3, dtype=dtype)
-    x, info = run(method, ours, theta, x0, 1)
-    y, found = run(method, theirs, theta, x0, 1, backend=twin)
-    tol = 1e-4 if dtype == np.float32 else 1e-11
-    assert y.dtype == dtype and np.allclose(found.extra["log_ratio"], info.extra["log_ratio"], rtol=0, atol=tol)
-    same = found.extra["accept"][0] == info.extra["accept"][0]
-    u = noise_uniform(7, Stream.MH_UNIFORM, 0, np.arange(32), 1)[:, 0]
-    assert same[np.abs(np.log(u) - info.extra["log_ratio"][0]) > tol].all() and same.sum() >= 31
-    assert np.allclose(y[same], x[same], rtol=0, atol=tol)
 
 
 # ------------------------------------------------------------------------------------------- input

@@ -22,7 +22,7 @@ DATA = ebm_ref.toy_sample("gaussian_mixture", 50, seed=2)
 RECIPE = Recipe(batch=8, K=3, eta=0.1, sigma=0.2, box=(-4.0, 4.0), M=12, steps=20, lr=1e-2, warmup=2, ema_decay=0.9)
 RECIPES = {
     "pcd": RECIPE,
-    "cd": replace(RECIPE, method="cd", schedule="cosine"),
+    "cd": replace(RECIPE.using("cd"), schedule="cosine"),
     "fifo": replace(RECIPE, policy="fifo", optimizer="sgd", beta1=0.5, order="noise_first"),
     "reservoir": replace(RECIPE, policy="reservoir", start="data_noise", clip=0.5, clip_norm=1.0, max_grad_norm=0.1),
 }
@@ -134,7 +134,7 @@ def test_train_step__sees_every_datum_once_an_epoch():
             seen.append(x)
             return super().energy(theta, x)
 
-    recipe = replace(RECIPE, method="cd", sigma_data=0.0, box=(-1.0, 1.0))
+    recipe = replace(RECIPE.using("cd"), sigma_data=0.0, box=(-1.0, 1.0))
     state = train_start(ebm_ref, Watch(), recipe, numbers, 1, theta=bowl_theta(1.0, dtype=np.float32))
     for _ in range(12):
         state, _ = train_step(ebm_ref, Watch(), recipe, state, numbers, 1)
@@ -227,7 +227,7 @@ class Bad(Bowl):
 @pytest.mark.parametrize("where", ["energy", "grads", "chains"])
 def test_train_step__stops_with_the_numbers(method, where, value):
     data = DATA[:, :1].astype(np.float64)
-    energy, recipe = Bad((1,), where, value), replace(RECIPE, method=method)
+    energy, recipe = Bad((1,), where, value), RECIPE.using(method)
     state = train_start(ebm_ref, energy, recipe, data, 0, np.float64, theta=bowl_theta(1.0))
     with pytest.raises(NonFiniteError, match="step 0.*loss.*energy_pos.*nonfinite.*lr"):
         train_step(ebm_ref, energy, recipe, state, data, 0)

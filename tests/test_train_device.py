@@ -39,7 +39,7 @@ PCD = Recipe(
 PLAIN = replace(PCD, optimizer="sgd", beta1=0.5)  # Adam makes parameters of what rounding makes of a zero gradient
 RECIPES = {
     "pcd": PCD,
-    "cd": replace(PCD, method="cd", max_grad_norm=0.1),
+    "cd": replace(PCD.using("cd"), max_grad_norm=0.1),
     "fifo": replace(PCD, policy="fifo", optimizer="sgd", beta1=0.5, order="noise_first"),
     "reservoir": replace(PCD, policy="reservoir", start="data_noise", clip=0.5, clip_norm=1.0),
 }
@@ -76,7 +76,7 @@ def test_train__on_a_device_is_the_run_on_numpy_arrays(kind, recipe):
 
 
 @pytest.mark.parametrize("kind", ENERGIES)
-@pytest.mark.parametrize("recipe", [PLAIN, replace(PLAIN, method="cd")], ids=["pcd", "cd"])
+@pytest.mark.parametrize("recipe", [PLAIN, PLAIN.using("cd")], ids=["pcd", "cd"])
 def test_train__on_a_device_is_the_oracle_s(kind, recipe):
     """In double to 1e-9; in float at most 8 times as far from the oracle in double as the oracle in float is."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ RECIPE = ebm_ref.Recipe(batch=16, K=4, eta=0.1, sigma=0.2, box=(-4.0, 4.0), M=64
 def test_train__has_the_oracle_s_losses(name, method, order):
     if why_not(name) is not None:
         pytest.skip(why_not(name))
-    recipe = ebm_ref.Recipe(**vars(RECIPE) | {"method": method, "order": order})
+    recipe = replace(RECIPE.using(method), order=order)
     data = ebm_ref.toy_sample("gaussian_mixture", 100, seed=2, dtype=np.float64)
     records, states = [], []
     for module in (ebm_ref, backend(name)):

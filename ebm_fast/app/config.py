@@ -5,6 +5,11 @@ Sections and their keys:
     [energy]  kind, and the fields of that energy's spec (ebm_ref.specs)
     [train]   the fields of ebm_ref.train.Recipe
     [run]     RunSettings
+A preset or a file may add sections [method.NAME]: fields of [train] that hold where the method is NAME.
+
+A preset is tuned for its own method. Where another is asked for, by --method or by a later layer, what that one does
+not read of the preset's [train] is dropped, and [method.NAME] says what it needs instead. What the asker sets himself
+is never dropped: a field that the method does not read is refused.
 """
 
 from __future__ import annotations
@@ -19,49 +24,15 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ebm_ref.contracts import ConfigError, EbmError, ShapeError, check_choice, check_count
-from ebm_ref.specs import ConvSpec, DeepConvSpec, MLPSpec, NetworkSpec
+from ebm_ref.contracts import ConfigError, EbmError, RangeError, ShapeError
+from ebm_ref.methods import METHODS, READ_BY_ALL
+from ebm_ref.specs import NetworkSpec
 from ebm_ref.train import Recipe
 
-ENERGIES: dict[str, type[NetworkSpec]] = {"MLPEnergy": MLPSpec, "ConvEnergy": ConvSpec, "DeepConvEnergy": DeepConvSpec}
-DATASETS = ("digits", "mnist5k", "toy2d")
+from .settings import ENERGIES, DataConfig, RunSettings
+
 SECTIONS = ("data", "energy", "train", "run")
 Tables = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the data come from: a named set, or your own file when `path` is given."""
-
-    name: str = "digits"
-    path: str = ""  # .npy or .npz: (n, D) vectors, (n, H, W) or (n, H, W, C) images; uint8, or floats in the box
-    sha256: str = ""  # of that file; a run fills it in, and refuses another file from then on
-    key: str = ""  # the array of an .npz that holds several
-    toy: str = "two_moons"  # of the set toy2d
-    n: int = 10_000  # points drawn of the set toy2d
-
-    def __post_init__(self) -> None:
-        check_choice("name", self.name, DATASETS)
-        check_count("n", self.n, low=2)
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How the run is carried out; none of it changes the model but seed, backend, dtype and init."""
-
-    seed: int = 0
-    backend: str = "auto"
-    dtype: str = "float32"
-    until: int = 0  # stop after this step (--steps); 0 = train.steps, where a schedule ends
-    init: str = ""  # run folder whose parameters this run starts from
-    save_every: int = 100  # steps between checkpoints
-    report: bool = True  # curves.png and report.html at the end (needs the extra `plot`)
-
-    def __post_init__(self) -> None:
-        check_count("seed", self.seed, low=0, high=2**64 - 1)
-        check_choice("dtype", self.dtype, ("float32", "float64"))
-        check_count("until", self.until, low=0)
-        check_count("save_every", self.save_every, low=1)
 
 
 @dataclass(frozen=True)
@@ -131,6 +102,9 @@ def toml_tables(text: str, where: str) -> Tables:
 def known_tables(tables: dict[str, Any], where: str) -> Tables:
     """`tables` themselves, after every section and key proved to be known."""
     for section, table in tables.items():
+        if section == "method" and isinstance(table, dict):
+            known_methods(table, where)
+            continue
         if section not in SECTIONS:
             if not isinstance(table, dict):
                 home, name = known_key(section, f"{where}: ")
@@ -141,6 +115,16 @@ def known_tables(tables: dict[str, Any], where: str) -> Tables:
         for key in table:
             known_key(f"{section}.{key}", f"{where}: ")
     return tables
+
+
+def known_methods(methods: dict[str, Any], where: str) -> None:
+    """Raise unless `methods` are sections [method.NAME] with fields of [train]."""
+    for name, table in methods.items():
+        if name not in METHODS or not isinstance(table, dict):
+            raise ConfigError(f"{where}: unknown section [method.{name}]{did_you_mean(name, METHODS)}")
+        for key in table:
+            if key not in READ_BY_ALL[1:] + METHODS[name].reads:  # READ_BY_ALL[0] is the method itself
+                raise ConfigError(f"{where}: [method.{name}] {key}: method {name} does not read it")
 
 
 def set_tables(assignments: Iterable[str]) -> Tables:
@@ -189,12 +173,27 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def merge(*layers: Tables) -> Tables:
-    """Later layers win, key by key; one that names another energy.kind starts [energy] afresh."""
+    """Later layers win, key by key; one that names another energy.kind starts [energy] afresh.
+
+    Of a layer whose own method another one overrules, what the other does not read is dropped.
+    """
+    methods = [layer["train"]["method"] for layer in layers if "method" in layer.get("train", {})]
+    layers = tuple(layer_read(layer, methods[-1] if methods else Recipe.method) for layer in layers)
     kinds = [layer.get("energy", {}).get("kind") for layer in layers]
     last = max((i for i, kind in enumerate(kinds) if kind is not None), default=0)
     afresh = any(kind not in (None, kinds[last]) for kind in kinds)
     layers = tuple(layer | {"energy": {}} if afresh and i < last else layer for i, layer in enumerate(layers))
     return {section: {k: v for layer in layers for k, v in layer.get(section, {}).items()} for section in SECTIONS}
+
+
+def layer_read(layer: Tables, method: Any) -> Tables:
+    """The layer as `method` reads it: its [train] with its [method.NAME] laid over it."""
+    if not isinstance(method, str) or method not in METHODS:
+        return layer  # refused where the recipe is made
+    train = dict(layer.get("train", {}))
+    if train.get("method", method) != method:
+        train = {key: value for key, value in train.items() if key in READ_BY_ALL + METHODS[method].reads}
+    return layer | {"train": train | layer.get("method", {}).get(method, {})}
 
 
 # -------------------------------------------------------------------------------------------- resolving
@@ -218,6 +217,8 @@ def resolve(preset: str, tables: Tables, shape: tuple[int, ...]) -> RunConfig:
         raise ShapeError(f"energy.shape: the data hold samples of shape {shape}, found {spec.shape}")
     run = section_read(RunSettings, "run", tables["run"])
     train = section_read(Recipe, "train", tables["train"])
+    if run.rollback_gap is not None and "gap" not in METHODS[train.method].records:
+        raise RangeError(f"[run] rollback_gap: method {train.method} has no energy gap, found {run.rollback_gap}")
     if run.until > train.steps:  # a longer run than the recipe's: its schedule is laid out over all of it
         train = replace(train, steps=run.until)
     data = section_read(DataConfig, "data", tables["data"])
@@ -274,4 +275,10 @@ def config_read(path: Path) -> tuple[str, Tables]:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ConfigError(f"{path}: expected a run's configuration, found a damaged file ({error})") from error
-    return str(preset), merge(known_tables(content, str(path)))
+    tables = merge(known_tables(content, str(path)))
+    method = tables["train"].get("method")
+    if isinstance(method, str) and method in METHODS:  # older runs wrote down what their method did not read
+        kept = READ_BY_ALL + METHODS[method].reads
+        unread = {field.name: field.default for field in fields(Recipe) if field.name not in kept}
+        tables["train"] = {key: unread.get(key, value) for key, value in tables["train"].items()}
+    return str(preset), tables

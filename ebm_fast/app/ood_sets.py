@@ -1,10 +1,15 @@
 """Samples that are not the data: what an energy should tell apart.
 
+Of images:
     letters   32 letters that cannot be read as digits, 12 faces, turned by up to 12 degrees
     uniform   U[-1, 1] per pixel        inverted  -x            rot90  quarter turns
     shuffled  one fixed permutation of the pixels               constant  one grey per image
+Of vectors:
+    anomalies the other classes of a table
+    uniform   U[low, high] per column, the range of the training data
+    shuffled  each column permuted by itself: the columns keep their laws and lose what ties them together
 
-Made from the held-out images `test` (m, H, W, C) in [-1, 1]; the same arguments give the same samples.
+Made from the held-out samples; the same data give the same samples.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ import numpy as np
 from ebm_fast.extras import require
 from ebm_ref.contracts import Array
 
+from .data import Dataset
+
 LETTERS = "ACEFHKMNPRTUVWXYacdefhkmnrtuvwxy"
 FACES = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSerif", "DejaVuSerif-Bold"),
@@ -26,8 +33,37 @@ MAX_ANGLE = 12.0
 RENDER = 96  # pixels of the face before turning and fitting
 
 
+def ood_names(data: Dataset) -> tuple[str, ...]:
+    """The names that ood_sets_of has for such data, without making them."""
+    if not data.is_image:
+        return (*(["anomalies"] if data.anomalies is not None else []), "uniform", "shuffled")
+    letters, square = has_letters(data), data.shape[0] == data.shape[1]
+    images = ("uniform", "inverted", "shuffled", "constant")
+    return (*(["letters"] if letters else []), *images, *(["rot90"] if square else []))
+
+
+def has_letters(data: Dataset) -> bool:
+    """Whether digits are the data, so that letters are something else."""
+    return data.name in ("digits", "mnist5k")
+
+
+def ood_sets_of(data: Dataset) -> dict[str, Array]:
+    """Named arrays of samples that are not those of `data`."""
+    return ood_sets(data.test, has_letters(data)) if data.is_image else vector_sets(data)
+
+
+def vector_sets(data: Dataset) -> dict[str, Array]:
+    """Named arrays (m, D)."""
+    rng = np.random.default_rng(0)
+    sets = {} if data.anomalies is None else {"anomalies": data.anomalies}
+    low, high = data.train.min(axis=0), data.train.max(axis=0)  # (D,)
+    sets["uniform"] = rng.uniform(low, high, data.test.shape).astype(data.test.dtype)
+    sets["shuffled"] = rng.permuted(data.test, axis=0)
+    return sets
+
+
 def ood_sets(test: Array, letters: bool) -> dict[str, Array]:
-    """Named arrays like `test`; `letters` only where digits are the data (8x8 and 28x28, one channel)."""
+    """Named arrays like the images `test` (m, H, W, C) in [-1, 1]; letters where they are digits, 8x8 or 28x28."""
     rng = np.random.default_rng(0)
     n, height, width, channels = test.shape
     pixels = height * width * channels

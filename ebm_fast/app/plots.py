@@ -45,9 +45,15 @@ def column(records: list[dict[str, Any]], key: str) -> tuple[Array, Array]:
 def curves(records: list[dict[str, Any]], figures: dict[str, Any]) -> bytes:
     """Gap, energies, gradient norm over the steps, and how well each other set is told from the data."""
     made, axes = figure(11, 6.4, 2, 2)
+    first = (axes[0, 0], "energy gap: E(samples) - E(data)", (("gap", "gap", MODEL),))
+    second = (axes[0, 1], "mean energy", (("energy_pos", "data", DATA), ("energy_neg", "samples", MODEL)))
+    if records and "gap" not in records[0]:  # a method that sees no samples
+        first = (axes[0, 0], "loss", (("loss", "loss", MODEL),))
+        terms = [key for key in ("square", "trace", "centred", "paired") if key in records[0]]
+        second = (axes[0, 1], "its terms", tuple(zip(terms, terms, (DATA, MODEL), strict=False)))
     for axis, title, lines in (
-        (axes[0, 0], "energy gap: E(samples) - E(data)", (("gap", "gap", MODEL),)),
-        (axes[0, 1], "mean energy", (("energy_pos", "data", DATA), ("energy_neg", "samples", MODEL))),
+        first,
+        second,
         (axes[1, 0], "gradient norm", (("grad_norm", "parameters", DATA),)),
     ):
         for key, label, colour in lines:
@@ -59,7 +65,7 @@ def curves(records: list[dict[str, Any]], figures: dict[str, Any]) -> bytes:
         if len(lines) > 1 and len(records):
             axis.legend(frameon=False)
     axes[0, 0].axhline(0, color="black", linewidth=0.6)
-    bars = {key.removeprefix("auroc_"): value for key, value in figures.items() if key.startswith("auroc_")}
+    bars = {key.removeprefix("auroc_"): value for key, value in figures.items() if is_auroc(key)}
     bars |= {key: figures[key] for key in ("precision", "recall") if figures.get(key) is not None}
     axes[1, 1].barh(list(bars), list(bars.values()), color=DATA)
     for i, value in enumerate(bars.values()):
@@ -69,6 +75,11 @@ def curves(records: list[dict[str, Any]], figures: dict[str, Any]) -> bytes:
     axes[1, 1].set(title=title, xlim=(0, 1))
     axes[1, 1].invert_yaxis()
     return figure_bytes(made)
+
+
+def is_auroc(key: str) -> bool:
+    """Whether a figure is an AUROC, and not the error of one."""
+    return key.startswith("auroc_") and not key.endswith("_se")
 
 
 def trajectories(energy: Array, level: float, title: str) -> bytes:

@@ -14,7 +14,8 @@ from ebm_fast.extras import require
 INTERVAL = 2.0  # seconds between plain lines
 DUMB = ("dumb", "unknown")  # terminals on which rich would draw nothing
 RECENT = 30  # steps whose speed is shown
-SHOWN = ("gap", "energy_pos", "energy_neg", "grad_norm")
+SHOWN = ("gap", "energy_pos", "energy_neg", "grad_norm")  # of a method without a gap: the loss in its place
+EXTRAS = ("accuracy", "log_z", "centred", "auroc")
 
 
 class Progress:
@@ -43,11 +44,13 @@ class Progress:
 
     def update(self, step: int, record: dict[str, float]) -> None:
         """Show `record` of training step `step`."""
+        shown = [key for key in (*SHOWN, *EXTRAS) if key in record]
+        shown = shown if "gap" in shown else ["loss", *shown]
         now = time.perf_counter()
         self.recent.append((now, step))
         then, first = self.recent[0]
         rate = (step - first) / max(now - then, 1e-9)
-        text = f"{rate:.1f} steps/s  " + "  ".join(f"{k} {record[k]:+.3f}" for k in SHOWN)
+        text = f"{rate:.1f} steps/s  " + "  ".join(f"{k} {record[k]:+.3f}" for k in shown)
         if self.live:
             self.live.update(self.task, completed=step, description=text, refresh=step == self.steps)
         elif now - self.last >= INTERVAL or step == self.steps:

@@ -24,6 +24,13 @@ code { font-size: .95em; background: #f2f4f7; padding: .1rem .3rem; border-radiu
 # what a figure says, by its name or by the part before the first "_"
 MEANINGS = {
     "gap": "mean E(samples) - mean E(data): near 0 when the chains follow the model",
+    "log_z": "log of the integral of exp(-E) over the box, by quadrature",
+    "log_z_error": "how far a coarser grid is from it",
+    "log_likelihood": "mean log p of the held-out samples, normalised over the box",
+    "accuracy": "of the model as a classifier, on the held-out samples",
+    "nll": "mean -log p(y | x) of the held-out samples",
+    "brier": "mean squared distance of p(y | x) from the truth: 0 is perfect",
+    "ece": "calibration error: how far confidence and accuracy are apart, in 15 bins",
     "parameters": "whose samples and energies these are: ema, the moving average, or theta itself",
     "nonfinite": "chains that met a number that is not finite and stopped",
     "auroc": "how often a held-out sample scores above one of this set: 1 is perfect, 0.5 is chance",
@@ -56,6 +63,7 @@ def figures_table(figures: dict[str, Any]) -> str:
     body = ""
     for key, value in figures.items():
         note = MEANINGS.get(key, MEANINGS.get(key.partition("_")[0], ""))
+        note = "standard error of the line above" if key.endswith("_se") else note
         body += f'<tr><td>{escape(key)}</td><td>{escape(cell(value))}</td><td class="note">{escape(note)}</td></tr>'
     return f"<table>{body}</table>"
 

@@ -48,7 +48,8 @@ def results_write(folder: Path, run: Run, state: TrainState, records: list[dict[
     """Evaluate the state, write summary.json and the pictures; the summary."""
     model = run.model(state)
     chains, origin = model_chains(run, state, model)
-    figures, energies = evaluate(model, run.data, chains, run.seed)
+    figures, energies = evaluate(model, run.data, chains, run.seed, run.config.train.box)
+    rollbacks = [text for r in records for text in r.get("rollback", [])]
     summary = {
         "preset": run.config.preset,
         "method": run.config.train.method,
@@ -60,6 +61,7 @@ def results_write(folder: Path, run: Run, state: TrainState, records: list[dict[
         "samples": origin,
         "nonfinite": int(sum(record.get("nonfinite", 0) for record in records)),
         "alarms": [f"step {r['step']}: {text}" for r in records for text in r.get("alarms", [])],
+        **({"rollbacks": rollbacks} if run.config.run.rollback else {}),
         **figures,
     }
     write_atomic(folder / "samples.png", png_bytes(chain_pixels(run, model, chains)))

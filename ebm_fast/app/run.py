@@ -7,19 +7,24 @@ from functools import cached_property
 from pathlib import Path
 from shlex import quote
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from ebm_fast import backend
-from ebm_ref.contracts import Array, BackendError, ChainInfo, Energy, Stream, flat_size
-from ebm_ref.train import TrainState, state_from_arrays, train
+from ebm_ref import annealed_run
+from ebm_ref.contracts import Array, BackendError, ChainInfo, Stream, check_choice, flat_size
+from ebm_ref.evaluation import auroc_estimate
+from ebm_ref.train import Job, TrainState, check_method, energy_theta, state_from_arrays, train, train_job
 
 from .checkpoint import checkpoint_load
-from .config import DataConfig, RunConfig, Tables, config_read, resolve, section_read
+from .config import RunConfig, Tables, config_read, resolve, section_read
 from .data import SHAPES, Dataset, data_load, file_sha256
-from .evaluate import Model
+from .energies import choose_backend, energy_extras, judged, make_energy
+from .evaluate import Model, with_error
+from .ood_sets import ood_names, ood_sets_of
 from .placement import device_of, to_backend, to_host
 from .runfolder import CONFIG, check_existing
+from .settings import DataConfig
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Run:
     config: RunConfig
     data: Dataset
     backend: ModuleType
-    energy: Energy
+    energy: Any  # what is trained
 
     @property
     def seed(self) -> int:
@@ -37,8 +42,8 @@ class Run:
 
     @property
     def box(self) -> tuple[float, float]:
-        """Where chains start from uniform noise, and what pictures map to black and white."""
-        return self.config.train.box or (-1.0, 1.0)
+        """The recipe's, or the range of the data: where uniform starts lie, and what is black and white in pictures."""
+        return self.config.train.box or (float(self.data.train.min()), float(self.data.train.max()))
 
     @cached_property
     def train_data(self) -> Array:
@@ -46,9 +51,29 @@ class Run:
         x: Array = to_backend(self.backend, self.data.train)
         return x
 
+    @cached_property
+    def job(self) -> Job:
+        """What the recipe makes of the data, once."""
+        config = self.config
+        return train_job(self.backend, self.energy, config.train, self.train_data, self.seed, self.data.train_labels)
+
+    def identity(self) -> dict[str, Any]:
+        """The energy as JSON holds it; a checkpoint belongs to exactly one."""
+        return self.config.identity() | energy_extras(self.energy)
+
     def model(self, state: TrainState) -> Model:
         """The energy with the parameters that are judged: their moving average (theta itself where ema_decay is 0)."""
-        return Model(self.backend, self.energy, state.ema)
+        return Model(self.backend, judged(self.energy), energy_theta(self.energy, state.ema))
+
+    @cached_property
+    def auroc_sets(self) -> tuple[Array, Array]:
+        """Held-out data, and what they are told apart from on the way."""
+        return self.data.test, ood_sets_of(self.data)[self.config.run.auroc_set]
+
+    def auroc(self, state: TrainState) -> dict[str, Any]:
+        """AUROC of the scores -E(x) of held-out data against run.auroc_set, and its standard error."""
+        model, (inside, outside) = self.model(state), self.auroc_sets
+        return with_error("auroc", auroc_estimate(-model.energies(inside), -model.energies(outside)))
 
 
 def prepare(preset: str, tables: Tables) -> Run:
@@ -64,13 +89,14 @@ def prepare(preset: str, tables: Tables) -> Run:
     else:
         config = resolve(preset, tables, SHAPES[data_config.name])
         data = data_load(data_config, config.run.dtype)
-    module = backend(config.run.backend)
-    name = module.__name__.rpartition(".")[2]
-    if not hasattr(module, config.kind):
-        raise BackendError(f"run.backend: {name} has no {config.kind}; ebm_ref has it: --backend ebm_ref")
+    module = choose_backend(config.run.backend, config.kind, config.train)
     device_of(module)  # a backend on a card says here what it lacks
-    config = replace(config, run=replace(config.run, backend=name))
-    return Run(config, data, module, getattr(module, config.kind)(**vars(config.spec)))
+    config = replace(config, run=replace(config.run, backend=module.__name__.rpartition(".")[2]))
+    energy = make_energy(module, config.kind, config.spec, config.train, data)
+    check_method(module, energy, config.train)
+    if config.run.auroc_every:
+        check_choice("run.auroc_set", config.run.auroc_set, ood_names(data))
+    return Run(config, data, module, energy)
 
 
 def run_open(folder: Path) -> tuple[Run, TrainState]:
@@ -87,7 +113,7 @@ def run_open(folder: Path) -> tuple[Run, TrainState]:
 
 def state_load(folder: Path, run: Run) -> TrainState:
     """The state of the last good checkpoint; CheckpointError unless it is of this run's energy and recipe."""
-    arrays, _ = checkpoint_load(folder, run.config.identity())
+    arrays, _ = checkpoint_load(folder, run.identity())
     state = state_from_arrays(to_backend(run.backend, arrays))
     # until = state.step: no step is made, but train checks the state that it is handed
     return train(run.backend, run.energy, run.config.train, run.train_data, run.seed, state, until=state.step)
@@ -102,7 +128,18 @@ def uniform_start(run: Run, count: int, seed: int) -> Array:
 
 
 def run_chains(run: Run, model: Model, x0: Array, K: int, seed: int) -> tuple[Array, ChainInfo]:
-    """(x, info) of K Langevin steps from x0, an array of the backend; what comes back is NumPy's."""
-    update, there = run.config.train.update(), (run.energy, model.theta, x0)
-    x, info = to_host(run.backend, run.backend.langevin_run(*there, K, update, seed, stream=Stream.EVALUATION))
+    """(x, info) of K Langevin steps from x0, an array of the backend; what comes back is NumPy's.
+
+    A model of several noise levels is annealed: the K steps are shared out among its levels, from high to low, and eta
+    is half of the step that the lowest level has.
+    """
+    recipe = run.config.train
+    if recipe.levels > 1 and K > 0:
+        sigmas, T = recipe.sigmas(), max(1, K // recipe.levels)
+        there = annealed_run(run.backend, run.energy, model.theta, x0, None, sigmas, T, 2 * recipe.eta, seed)
+    else:
+        there = run.backend.langevin_run(
+            model.energy, model.theta, x0, K, recipe.update(), seed, stream=Stream.EVALUATION
+        )
+    x, info = to_host(run.backend, there)
     return x, info

@@ -19,14 +19,17 @@ STARTS = ("buffer", "uniform")
 UNIFORM_LENGTH = 10  # chains from noise are this many times as long as the recipe's K, unless K is given
 
 
-def sample(folder: Path, n: int, K: int | None, seed: int, start: str) -> dict[str, Any]:
+def sample(folder: Path, n: int, K: int | None, seed: int, start: str | None) -> dict[str, Any]:
     """Draw n samples, write samples.npz (x, energy) and samples.png into the run folder; what was done."""
     check_count("n", n, low=1)
     check_count("seed", seed, low=0, high=2**64 - 1)
-    check_choice("start", start, STARTS)
+    if start is not None:
+        check_choice("start", start, STARTS)
     if K is not None:
         check_count("K", K, low=0)
     run, state = run_open(folder)
+    if start is None:
+        start = "uniform" if state.buffer is None else "buffer"
     steps = K if K is not None else run.config.train.K * (UNIFORM_LENGTH if start == "uniform" else 1)
     if start == "buffer" and (state.buffer is None or state.buffer.filled == 0):
         raise RangeError(f"start: {folder} keeps no persistent chains; use --start uniform")

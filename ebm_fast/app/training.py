@@ -1,7 +1,8 @@
 """`ebm train`: a run folder that is whole after every step, whatever ends the process.
 
 A step's record is flushed to metrics.jsonl when it is made; every `save_every` steps the records are synced, then the
-checkpoint is replaced. A resumed run drops the records after its checkpoint and makes them again, to the bit.
+checkpoint is replaced. A resumed run drops the records after its checkpoint and makes them again, to the bit. What
+happens when training diverges is in divergence.py.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Any
 from ebm_fast.extras import require
 from ebm_ref.contracts import Array, CheckpointError, ConfigError, NonFiniteError
 from ebm_ref.diagnostics import Alarms
-from ebm_ref.train import TrainState, state_arrays, state_from_arrays, train_start, train_step
+from ebm_ref.train import TrainState, energy_theta, state_arrays, state_from_arrays, train_start, train_step
 
 from .checkpoint import checkpoint_exists, checkpoint_load, checkpoint_save, checkpoint_settle
-from .config import Tables, config_read, merge
+from .config import Tables, config_read, merge, resolve
+from .divergence import Rollback
 from .evaluate import check_extras
 from .placement import to_host
 from .progress import Progress
@@ -60,7 +62,7 @@ def train_new(preset: str, tables: Tables, folder: Path) -> dict[str, Any]:
         return carry_on(folder, run, state)
 
 
-def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> dict[str, Any]:
+def train_resume(preset: str, tables: Tables, changes: list[Tables], folder: Path) -> dict[str, Any]:
     """The run in `folder`, continued up to step run.until; its summary. What it holds wins over the preset."""
     check_existing(folder)
     if not (folder / CONFIG).exists():  # ended before it wrote anything: nothing is lost by starting it again
@@ -69,7 +71,7 @@ def train_resume(preset: str, tables: Tables, changes: Tables, folder: Path) -> 
     stored_preset, stored = config_read(folder / CONFIG)
     if preset != stored_preset:
         raise ConfigError(f"{folder}: holds a run of preset {stored_preset}, found {preset}")
-    run = ready(preset, merge(stored, changes))
+    run = ready(preset, merge(stored, *changes))
     check_changes(folder, stored, run)
     with lock_folder(folder):
         if checkpoint_exists(folder):
@@ -96,10 +98,11 @@ def first_state(run: Run) -> TrainState:
     """The state before the first step; what can be wrong with the recipe, the data and run.init is found here."""
     config, theta = run.config, None
     if config.run.init:
-        arrays, _ = checkpoint_load(Path(config.run.init), config.identity())
-        theta = state_from_arrays(arrays).ema
+        arrays, _ = checkpoint_load(Path(config.run.init), run.identity())
+        theta = energy_theta(run.energy, state_from_arrays(arrays).ema)
     data = run.train_data
-    return train_start(run.backend, run.energy, config.train, data, run.seed, data.dtype, theta)
+    labels = run.data.train_labels
+    return train_start(run.backend, run.energy, config.train, data, run.seed, data.dtype, theta, labels)
 
 
 def host_arrays(run: Run, state: TrainState) -> dict[str, Array]:
@@ -110,19 +113,22 @@ def host_arrays(run: Run, state: TrainState) -> dict[str, Array]:
 
 def check_changes(folder: Path, stored: Tables, run: Run) -> None:
     """Raise unless a resumed run differs from what `folder` holds only in MAY_CHANGE."""
+    before = resolve(run.config.preset, stored, run.data.shape).tables()  # what a run of an older version left out
+    settings = run.config.run
+    fixed = ("run.save_every",) if settings.rollback else ()  # where training goes back to
     changed = [
-        f"{section}.{key}: the run has {stored[section].get(key)!r}, found {value!r}"
+        f"{section}.{key}: the run has {before[section].get(key)!r}, found {value!r}"
         for section, table in run.config.tables().items()
         for key, value in table.items()
-        if f"{section}.{key}" not in MAY_CHANGE and stored.get(section, {}).get(key) != value
+        if (f"{section}.{key}" not in MAY_CHANGE or f"{section}.{key}" in fixed) and before[section].get(key) != value
     ]
     if changed:
         error = CheckpointError if changed[0].startswith("energy.") else ConfigError
         raise error(f"{folder}: {changed[0]}; name another folder with --out")
-    recipe, before = run.config.train, stored["train"]["steps"]
-    if recipe.schedule != "constant" and before != recipe.steps:
+    recipe, planned = run.config.train, before["train"]["steps"]
+    if recipe.schedule != "constant" and planned != recipe.steps:
         print(
-            f"the {recipe.schedule} schedule of {folder} was laid out over {before} steps, from here on over "
+            f"the {recipe.schedule} schedule of {folder} was laid out over {planned} steps, from here on over "
             f"{recipe.steps}: not the run that had them from the start",
             file=sys.stderr,
         )
@@ -130,28 +136,42 @@ def check_changes(folder: Path, stored: Tables, run: Run) -> None:
 
 def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
     """Train from `state` to step run.until, then write the results; the summary."""
-    recipe, identity, until = run.config.train, run.config.identity(), run.config.until
+    settings, identity, until = run.config.run, run.identity(), run.config.until
     records = metrics_cut(folder, state.step)
-    alarms = Alarms(alpha=recipe.alpha)
-    for record in records:
-        alarms.update(record)
+    alarms = heard(run, records)
     seconds = float(records[-1]["seconds"]) if records else 0.0
     saved = state.step
     if state.step == 0:
         snapshot_write(folder, run, state)
         checkpoint_save(folder, host_arrays(run, state), state.step, identity)
+    rollback = Rollback(folder, run, records)
+    rollback.keep(state)
     metrics = Metrics(folder)
     with metrics, stop_requests() as asked, Progress(state.step, until) as progress:
         while state.step < until:
             began = time.perf_counter()
             try:
-                state, record = train_step(run.backend, run.energy, recipe, state, run.train_data, run.seed)
+                after, record = train_step(
+                    run.backend, run.energy, rollback.recipe, state, run.train_data, run.seed, run.job
+                )
+                rollback.check(record, state.step)
             except NonFiniteError as error:
-                raise NonFiniteError(
-                    f"{folder}: stopped in step {state.step + 1}: {error}; kept as of step {saved}"
-                ) from error
+                gone_back = rollback.back(error, records)
+                if gone_back is None:
+                    raise NonFiniteError(
+                        f"{folder}: stopped in step {state.step + 1}: {error}; kept as of step {saved}"
+                    ) from error
+                state, records = gone_back
+                saved, alarms = state.step, heard(run, records)
+                progress.message(f"rollback: {rollback.notes[-1]}")
+                continue
+            state = after
             seconds += time.perf_counter() - began
-            record = {"step": state.step, **record, "seconds": round(seconds, 4)}
+            record = {"step": state.step, **record}
+            if settings.auroc_every and state.step % settings.auroc_every == 0:
+                record |= run.auroc(state)
+            rollback.note(record)
+            record["seconds"] = round(seconds, 4)
             raised = alarms.update(record)
             if raised:
                 record["alarms"] = raised
@@ -161,14 +181,23 @@ def carry_on(folder: Path, run: Run, state: TrainState) -> dict[str, Any]:
                 progress.message(f"alarm at step {state.step}: {text}")
             snapshot_write(folder, run, state)
             progress.update(state.step, record)
-            if state.step % run.config.run.save_every == 0 or state.step == until or asked:
+            if state.step % settings.save_every == 0 or state.step == until or asked:
                 metrics.sync()
                 checkpoint_save(folder, host_arrays(run, state), state.step, identity)
+                rollback.keep(state)
                 saved = state.step
             if asked:
                 again = f"ebm train {run.config.preset} --out {quote(str(folder))} --resume"
                 raise Interrupted(f"stopped at step {state.step} of {until}; continue with {again}")
     return results_write(folder, run, state, records)
+
+
+def heard(run: Run, records: list[dict[str, Any]]) -> Alarms:
+    """The alarms after these records."""
+    alarms = Alarms(alpha=run.config.train.alpha)
+    for record in records:
+        alarms.update(record)
+    return alarms
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..checks import missing
 from .buffer import buffer_draw, buffer_push
+from .classifier_energy import ClassEnergy, ClassifierEnergy
 from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
 from .group_norm import group_norm_backward, group_norm_forward
@@ -23,6 +24,8 @@ from .noise import (
 )
 
 __all__ = [
+    "ClassEnergy",
+    "ClassifierEnergy",
     "ConvEnergy",
     "MLPEnergy",
     "buffer_draw",

@@ -17,6 +17,9 @@ from . import tile
 from .links import DENSE, Value, conv_links
 from .network import Network
 from .program import Program
+from .tops import Scalar, Top
+
+SCALAR = Scalar()
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class ConvEnergy(ConvSpec, Network):
 
     image: ClassVar[bool] = True
 
-    def emit(self, P: Program, x: Value, backward: str | None) -> tuple[Value, Value]:
+    def emit(self, P: Program, x: Value, backward: str | None, top: Top = SCALAR) -> tuple[Value, Value]:
         """Emit E (and, backwards, what `backward` names) from the input rows x; return (E, dx)."""
         H, W, C = self.shape
         h, blocks = x, []
@@ -49,14 +52,14 @@ class ConvEnergy(ConvSpec, Network):
         head = P.linear("head.w", "head.b", DENSE, C, max(1, C // 2))
         hidden = P.apply(head, pooled)
         bent = P.activate(hidden, self.activation)
-        out = P.linear("out.w", "out.b", DENSE, hidden.C, 1)
-        E = P.apply(out, hidden)
+        out = P.linear("out.w", "out.b", DENSE, hidden.C, top.outputs)
+        F = P.apply(out, hidden)
+        E = top.energy(P, F)
         if backward is None:
             return E, E
-        dE, dx = P.value(1, 1), x
-        P.seed(dE, backward == "params")
-        P.apply_params(out, hidden, dE)
-        P.apply_back(out, dE, hidden)
+        dF, dx = top.cotangent(P, F, backward == "params"), x
+        P.apply_params(out, hidden, dF)
+        P.apply_back(out, dF, hidden)
         dy = P.activate_back(bent, hidden)
         P.apply_params(head, pooled, dy)
         P.apply_back(head, dy, pooled)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import chain, gather, normalise, tile
+from . import chain, gather, normalise, softmax, tile
 from .build import JIT, address, call_address, inner, kernel
 from .lanes import vcount
 
@@ -43,6 +43,10 @@ INSTRUCTIONS = (
     tile.pool_back,
     tile.sum_rows,
     tile.dot_rows,
+    softmax.softmax_rows,
+    softmax.softmax_rows1,
+    softmax.choose_rows,
+    softmax.negate_rows,
     chain.noise_tile,
     chain.jitter_tile,
     chain.move_tile,

@@ -15,6 +15,9 @@ from ebm_ref.specs import MLPSpec
 from .links import DENSE, Value
 from .network import Network
 from .program import Program
+from .tops import Scalar, Top
+
+SCALAR = Scalar()
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class MLPEnergy(MLPSpec, Network):
 
     image: ClassVar[bool] = False
 
-    def emit(self, P: Program, x: Value, backward: str | None) -> tuple[Value, Value]:
+    def emit(self, P: Program, x: Value, backward: str | None, top: Top = SCALAR) -> tuple[Value, Value]:
         """Emit E (and, backwards, what `backward` names) from the input rows x; return (E, dx)."""
         h, layers = x, []
         for i, O in enumerate(self.hidden):
@@ -33,14 +36,14 @@ class MLPEnergy(MLPSpec, Network):
             norm = P.norm(f"norm{i}", h, 1) if self.layer_norm else None
             h = h if norm is None else norm.y
             layers.append((below, linear, norm, P.activate(h, self.activation), h))
-        out = P.linear("out.w", "out.b", DENSE, h.C, 1)
-        E = P.apply(out, h)
+        out = P.linear("out.w", "out.b", DENSE, h.C, top.outputs)
+        F = P.apply(out, h)
+        E = top.energy(P, F)
         if backward is None:
             return E, E
-        dE, dx = P.value(1, 1), x
-        P.seed(dE, backward == "params")
-        P.apply_params(out, h, dE)
-        P.apply_back(out, dE, h)
+        dF, dx = top.cotangent(P, F, backward == "params"), x
+        P.apply_params(out, h, dF)
+        P.apply_back(out, dF, h)
         for i, (below, linear, norm, slope, h) in reversed(list(enumerate(layers))):
             dy = P.activate_back(slope, h)
             if norm is not None:

@@ -69,6 +69,14 @@ def chain_program(network: Any, dtype: np.dtype, noise_first: bool) -> Program:
 class Network:
     """Level 1 and 2 of the energy protocol for a spec that can `emit` its layers."""
 
+    def planned(self) -> Any:
+        """What the programs are made for and kept by: this network, unless it holds data."""
+        return self
+
+    def extra(self, x: Array) -> tuple[Array, ...]:
+        """Inputs (N, .) beyond x and v, for the samples x; raises where they do not fit."""
+        return ()
+
     def input(self, P: Program) -> Value:
         """Rows for the input: an image (pixels, C), or one pixel with D channels."""
         D = flat_size(self.shape)
@@ -86,9 +94,9 @@ class Network:
 
     def _run(self, purpose: str, theta: Params, x: Array, v: Array | None = None, w: Array | None = None) -> Any:
         """E (N,), second output (N, D), parameter gradients of one program."""
-        P = program(self, x.dtype, purpose)
+        P = program(self.planned(), x.dtype, purpose)
         X = flat(x, self.shape)
-        inputs = (X,) if v is None else (X, flat(v, self.shape))
+        inputs = (X, *(() if v is None else (flat(v, self.shape),)), *self.extra(x))
         records = np.ones((2, 1, len(X)), x.dtype)
         if w is not None:
             records[1, 0] = w
@@ -101,11 +109,11 @@ class Network:
     ) -> tuple[Array, ChainInfo]:
         """K Langevin steps of checked arguments, all in one program (`langevin_run` calls this)."""
         self.check_theta(theta, x0)
-        P = chain_program(self, x0.dtype, noise_first)
+        P = chain_program(self.planned(), x0.dtype, noise_first)
         X = flat(x0, self.shape)
         out = np.empty_like(X)
         records = np.empty((3, max(K, 1), len(X)), x0.dtype)
-        P.run(P.weights({**theta, "": p}), (X,), out, records, K, address, chains)
+        P.run(P.weights({**theta, "": p}), (X, *self.extra(x0)), out, records, K, address, chains)
         energies, norms, alive = records
         return out.reshape(x0.shape), ChainInfo(energies[:K], norms[:K], alive[0] > 0)
 

@@ -1,18 +1,57 @@
 """Energies with exact derivatives up to third order, all from one forward and one backward pass."""
 
-from .base import EnergyBase, theta_check
-from .classifier_energy import ClassEnergy, ClassifierEnergy
-from .compose import SumEnergy
-from .conv_energy import ConvEnergy
-from .deep_conv_energy import DeepConvEnergy
-from .double_well import DoubleWellEnergy
-from .gaussian_mixture import GaussianMixtureEnergy
-from .init import theta_init
-from .mlp_energy import MLPEnergy
-from .network import NetworkEnergy
-from .quadratic import QuadraticEnergy
-from .rbm import RBMEnergy, binary_index, binary_states, rbm_gibbs_run, rbm_gibbs_step
-from .ring import RingEnergy
+from .base import (
+    EnergyBase,
+    theta_check,
+)
+from .classifier_energy import (
+    ClassEnergy,
+    ClassifierEnergy,
+)
+from .compose import (
+    SumEnergy,
+)
+from .conv_energy import (
+    ConvEnergy,
+)
+from .deep_conv_energy import (
+    DeepConvEnergy,
+)
+from .double_well import (
+    DoubleWellEnergy,
+)
+from .gaussian_mixture import (
+    GaussianMixtureEnergy,
+)
+from .init import (
+    theta_init,
+)
+from .mlp_energy import (
+    MLPEnergy,
+)
+from .multi_scale import (
+    MultiScaleEnergy,
+)
+from .network import (
+    NetworkEnergy,
+)
+from .noise_conditional import (
+    LevelEnergy,
+    NoiseConditionalEnergy,
+)
+from .quadratic import (
+    QuadraticEnergy,
+)
+from .rbm import (
+    RBMEnergy,
+    binary_index,
+    binary_states,
+    rbm_gibbs_run,
+    rbm_gibbs_step,
+)
+from .ring import (
+    RingEnergy,
+)
 
 __all__ = [
     "ClassEnergy",
@@ -22,8 +61,11 @@ __all__ = [
     "DoubleWellEnergy",
     "EnergyBase",
     "GaussianMixtureEnergy",
+    "LevelEnergy",
     "MLPEnergy",
+    "MultiScaleEnergy",
     "NetworkEnergy",
+    "NoiseConditionalEnergy",
     "QuadraticEnergy",
     "RBMEnergy",
     "RingEnergy",

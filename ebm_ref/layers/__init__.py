@@ -32,6 +32,14 @@ from .pool import (
     sum_pool_forward,
 )
 from .residual import residual_backward, residual_forward
+from .spectral_norm import (
+    spectral_norm_backward,
+    spectral_norm_forward,
+    spectral_norm_grads,
+    spectral_norm_iterate,
+    spectral_norm_start,
+    spectral_norm_theta,
+)
 
 __all__ = [
     "activation_backward",
@@ -66,6 +74,12 @@ __all__ = [
     "silu_forward",
     "softplus_backward",
     "softplus_forward",
+    "spectral_norm_backward",
+    "spectral_norm_forward",
+    "spectral_norm_grads",
+    "spectral_norm_iterate",
+    "spectral_norm_start",
+    "spectral_norm_theta",
     "sum_pool_backward",
     "sum_pool_forward",
     "tanh_backward",

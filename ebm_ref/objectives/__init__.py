@@ -1,23 +1,121 @@
 """Objectives: (loss, grads, info) from samples; written once, for every backend's arrays."""
 
-from .balance import balance_ratio, balance_reached
-from .classify import cross_entropy, log_softmax, mutual_information, one_hot
-from .contrastive import cd_step, contrastive, pcd_step
-from .jem import JEMTerms, jem
-from .jem_step import jem_batch, jem_step
+from .balance import (
+    balance_ratio,
+    balance_reached,
+)
+from .classify import (
+    cross_entropy,
+    log_softmax,
+    mutual_information,
+    one_hot,
+)
+from .contrast_noise import (
+    ContrastNoise,
+    GaussianNoise,
+    UniformNoise,
+    gaussian_noise_fit,
+)
+from .contrastive import (
+    cd_step,
+    contrastive,
+    pcd_step,
+)
+from .denoising import (
+    denoising,
+    denoising_ladder,
+    denoising_levels,
+    dsm_step,
+    multi_dsm_step,
+)
+from .improved_contrastive import (
+    ICDTerms,
+    icd_step,
+    improved_contrastive,
+)
+from .jem import (
+    JEMTerms,
+    jem,
+)
+from .jem_step import (
+    jem_batch,
+    jem_step,
+)
+from .maximum_likelihood import (
+    maximum_likelihood,
+    ml_step,
+    quadrature_grid,
+)
+from .nce import (
+    nce,
+    nce_split,
+    nce_start,
+    nce_step,
+)
+from .neighbours import (
+    nearest_neighbour,
+    neighbour_entropy,
+    neighbour_spread,
+)
+from .penalties import (
+    gradient_penalty,
+)
+from .ranking_nce import (
+    conditional_nce,
+    conditional_nce_step,
+    ranking_nce,
+    ranking_nce_step,
+)
+from .score_matching import (
+    hsm_step,
+    score_matching,
+    score_matching_sliced,
+    ssm_step,
+)
 
 __all__ = [
+    "ContrastNoise",
+    "GaussianNoise",
+    "ICDTerms",
     "JEMTerms",
+    "UniformNoise",
     "balance_ratio",
     "balance_reached",
     "cd_step",
+    "conditional_nce",
+    "conditional_nce_step",
     "contrastive",
     "cross_entropy",
+    "denoising",
+    "denoising_ladder",
+    "denoising_levels",
+    "dsm_step",
+    "gaussian_noise_fit",
+    "gradient_penalty",
+    "hsm_step",
+    "icd_step",
+    "improved_contrastive",
     "jem",
     "jem_batch",
     "jem_step",
     "log_softmax",
+    "maximum_likelihood",
+    "ml_step",
+    "multi_dsm_step",
     "mutual_information",
+    "nce",
+    "nce_split",
+    "nce_start",
+    "nce_step",
+    "nearest_neighbour",
+    "neighbour_entropy",
+    "neighbour_spread",
     "one_hot",
     "pcd_step",
+    "quadrature_grid",
+    "ranking_nce",
+    "ranking_nce_step",
+    "score_matching",
+    "score_matching_sliced",
+    "ssm_step",
 ]

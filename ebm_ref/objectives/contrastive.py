@@ -23,27 +23,12 @@ Level: 1. Twins: none; it takes the module to draw and sample with, and works on
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
-from ..contracts import (
-    Array,
-    Buffer,
-    ChainInfo,
-    Energy,
-    Params,
-    RangeError,
-    ShapeError,
-    Stream,
-    check_array,
-    check_choice,
-    check_number,
-    flat_size,
-)
-from ..specs import Box, Update, check_box
-
-Info = dict[str, Any]
+from ..contracts import Array, Buffer, ChainInfo, Energy, Params, Stream, check_number
+from ..specs import Box, Update
+from .parts import Info, check_samples, data_noise, energy_gap, restarts
 
 
 def contrastive(energy: Energy, theta: Params, x_pos: Array, x_neg: Array, alpha: float) -> tuple[Array, Params, Info]:
@@ -54,20 +39,19 @@ def contrastive(energy: Energy, theta: Params, x_pos: Array, x_neg: Array, alpha
     Raises ShapeError, DTypeError, RangeError. Non-finite energies give a non-finite loss, or
     NonFiniteError from an energy that refuses the weights that follow (those of this project do).
     """
-    _check_samples("x_pos", x_pos, energy)
-    _check_samples("x_neg", x_neg, energy)
+    check_samples("x_pos", x_pos, energy)
+    check_samples("x_neg", x_neg, energy)
     check_number("alpha", alpha, low=0.0)
     alpha = float(alpha)
     e_pos = energy.energy(theta, x_pos)  # (N_pos,)
     e_neg = energy.energy(theta, x_neg)  # (N_neg,)
-    mean_pos, mean_neg = np.mean(e_pos), np.mean(e_neg)  # (), ()
-    loss = mean_pos - mean_neg + alpha * (np.mean(e_pos**2) + np.mean(e_neg**2))  # ()
+    loss = np.mean(e_pos) - np.mean(e_neg) + alpha * (np.mean(e_pos**2) + np.mean(e_neg**2))  # ()
     w_pos = (1 + 2 * alpha * e_pos) / x_pos.shape[0]  # (N_pos,)
     w_neg = (-1 + 2 * alpha * e_neg) / x_neg.shape[0]  # (N_neg,)
     g_pos = energy.grad_theta(theta, x_pos, w_pos)
     g_neg = energy.grad_theta(theta, x_neg, w_neg)
     grads = {name: g_pos[name] + g_neg[name] for name in g_pos}
-    return loss, grads, {"energy_pos": mean_pos, "energy_neg": mean_neg, "gap": mean_neg - mean_pos}
+    return loss, grads, energy_gap(e_pos, e_neg)
 
 
 def cd_step(
@@ -90,7 +74,7 @@ def cd_step(
     With K = 0 the chains have not moved: the loss is 0, and with alpha = 0 so is every gradient.
     Raises ShapeError, DTypeError, RangeError, NonFiniteError (x).
     """
-    x_pos = _data_noise(backend, energy, x, sigma_data, seed, step, box)
+    x_pos = data_noise(backend, energy, x, sigma_data, seed, step, box)
     x_neg, chain = backend.langevin_run(energy, theta, x_pos, K, update, seed, step * K)
     loss, grads, info = contrastive(energy, theta, x_pos, x_neg, alpha)
     return loss, grads, _with_chain(info, x_neg, chain)
@@ -120,12 +104,11 @@ def pcd_step(
     returns loss, grads, info; info adds x_neg (N, *shape), chain (ChainInfo) and restart (N,).
     Raises ShapeError, DTypeError, RangeError, NonFiniteError (buffer).
     """
-    x_pos = _data_noise(backend, energy, x, sigma_data, seed, step, box)
-    N, D = x.shape[0], flat_size(energy.shape)
-    chains = np.arange(N)
+    x_pos = data_noise(backend, energy, x, sigma_data, seed, step, box)
+    chains = np.arange(x.shape[0])
     bits = backend.noise_bits(seed, Stream.BUFFER_INDEX, step, chains, 1)[:, 0]  # (N,)
     u = backend.noise_uniform(seed, Stream.BUFFER_MASK, step, chains, 1)[:, 0]  # (N,)
-    fresh = _restarts(backend, x, sigma_data, seed, step, box, start, D)  # (N, *shape)
+    fresh = restarts(backend, x, sigma_data, seed, step, box, start)  # (N, *shape)
     x0, idx, restart = backend.buffer_draw(buffer.slots, buffer.filled, bits, u, fresh, rho)
     x_neg, chain = backend.langevin_run(energy, theta, x0, K, update, seed, step * K)
     loss, grads, info = contrastive(energy, theta, x_pos, x_neg, alpha)
@@ -136,44 +119,5 @@ def pcd_step(
     return loss, grads, _with_chain(info, x_neg, chain) | {"restart": restart}
 
 
-def _data_noise(
-    backend: ModuleType, energy: Energy, x: Array, sigma_data: float, seed: int, step: int, box: Box | None
-) -> Array:
-    """x_pos = box(x + sigma_data xi), (N, *shape)."""
-    _check_samples("x", x, energy)
-    check_number("sigma_data", sigma_data, low=0.0)
-    check_box(box)
-    return _noised(backend, x, sigma_data, Stream.DATA_NOISE, seed, step, box)
-
-
-def _noised(
-    backend: ModuleType, x: Array, sigma: float, stream: Stream, seed: int, step: int, box: Box | None
-) -> Array:
-    xi = backend.noise_normal(seed, stream, step, np.arange(x.shape[0]), flat_size(x.shape[1:]), x.dtype)  # (N, D)
-    x = x + float(sigma) * xi.reshape(x.shape)  # (N, *shape)
-    return x if box is None else np.clip(x, float(box[0]), float(box[1]))
-
-
-def _restarts(
-    backend: ModuleType, x: Array, sigma: float, seed: int, step: int, box: Box | None, start: str, D: int
-) -> Array:
-    """Where restarted chains begin, (N, *shape)."""
-    check_choice("start", start, ("uniform", "data_noise"))
-    if start == "data_noise":
-        return _noised(backend, x, sigma, Stream.BUFFER_FRESH, seed, step, box)
-    if box is None:
-        raise RangeError("box: uniform restarts need (low, high), found None; give a box or start from data_noise")
-    low, high = float(box[0]), float(box[1])
-    u = backend.noise_uniform(seed, Stream.BUFFER_FRESH, step, np.arange(x.shape[0]), D, x.dtype)  # (N, D)
-    fresh: Array = (low + (high - low) * u).reshape(x.shape)  # (N, *shape)
-    return fresh
-
-
 def _with_chain(info: Info, x_neg: Array, chain: ChainInfo) -> Info:
     return info | {"x_neg": x_neg, "chain": chain}
-
-
-def _check_samples(name: str, x: Array, energy: Energy) -> None:
-    check_array(name, x, shape=(None, *energy.shape))
-    if x.shape[0] == 0:
-        raise ShapeError(f"{name}: expected at least one sample, found none")

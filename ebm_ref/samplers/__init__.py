@@ -12,8 +12,20 @@ from .adaptation import (
     adaptation_step,
     energy_target,
 )
-from .annealed import annealed_run, annealed_steps
-from .buffer import buffer_draw, buffer_push, buffer_start
+from .annealed import (
+    annealed_run,
+    annealed_steps,
+)
+from .augment import (
+    Augmentation,
+    augment,
+    augment_run,
+)
+from .buffer import (
+    buffer_draw,
+    buffer_push,
+    buffer_start,
+)
 from .class_buffer import (
     ClassGaussians,
     class_block,
@@ -33,16 +45,48 @@ from .descent import (
     descent_start,
     descent_step,
 )
-from .hmc import hmc_adapt, hmc_leapfrog, hmc_log_ratio, hmc_run, hmc_step
-from .jempp import jempp_run
-from .langevin import langevin_jitter, langevin_run, langevin_step
-from .mala import mala_adapt, mala_log_ratio, mala_propose, mala_run, mala_step
-from .metropolis import metropolis_step
-from .preconditioned import PSGLD, hessian_diagonal, psgld_run, psgld_step
+from .hmc import (
+    hmc_adapt,
+    hmc_leapfrog,
+    hmc_log_ratio,
+    hmc_run,
+    hmc_step,
+)
+from .jempp import (
+    jempp_run,
+)
+from .langevin import (
+    langevin_jitter,
+    langevin_run,
+    langevin_step,
+)
+from .mala import (
+    mala_adapt,
+    mala_log_ratio,
+    mala_propose,
+    mala_run,
+    mala_step,
+)
+from .metropolis import (
+    metropolis_step,
+)
+from .preconditioned import (
+    PSGLD,
+    hessian_diagonal,
+    psgld_run,
+    psgld_step,
+)
+from .unrolled import (
+    UnrolledStep,
+    langevin_clip_backward,
+    unrolled_backward,
+    unrolled_run,
+)
 
 __all__ = [
     "AdamDescent",
     "AdaptationState",
+    "Augmentation",
     "Band",
     "ClassGaussians",
     "GradientDescent",
@@ -53,11 +97,14 @@ __all__ = [
     "NesterovDescent",
     "PSGLD",
     "RobbinsMonro",
+    "UnrolledStep",
     "adaptation_rate",
     "adaptation_start",
     "adaptation_step",
     "annealed_run",
     "annealed_steps",
+    "augment",
+    "augment_run",
     "buffer_draw",
     "buffer_push",
     "buffer_start",
@@ -79,6 +126,7 @@ __all__ = [
     "hmc_run",
     "hmc_step",
     "jempp_run",
+    "langevin_clip_backward",
     "langevin_jitter",
     "langevin_run",
     "langevin_step",
@@ -90,4 +138,6 @@ __all__ = [
     "metropolis_step",
     "psgld_run",
     "psgld_step",
+    "unrolled_backward",
+    "unrolled_run",
 ]

@@ -16,10 +16,11 @@ h^2 lambda < 4; elsewhere the error of E + |p|^2 / 2 is O(h^2) however long the 
 cos w = 1 - h^2 lambda / 2: where L w is pi, x goes to -x and the chain mixes by rejection alone. Keep L h below half
 the shortest period, or vary it between runs.
 
-A path that meets a point where E or grad_x E is not finite stays at its last finite point and is rejected. The way
-back would meet the same points, so the rule leaves exp(-E) invariant.
+A gradient that is not finite sends the path to a position that is not: it stays at its last finite one and is
+rejected. The way back would meet the same points, so the rule leaves exp(-E) invariant. E counts at the two ends
+alone: a path may cross a wall of infinite energy where the gradient is finite.
 
-Source: Neal 2011, MCMC using Hamiltonian dynamics, eqs. 5.18 to 5.20 (leapfrog) and section 5.3.2.
+Source: Neal 2011, MCMC using Hamiltonian dynamics, sections 5.2.3 (leapfrog) and 5.3.
 Level: 1. Twins: none; it takes the module to draw with, and works on any array that answers NumPy's calls.
 """
 
@@ -27,8 +28,6 @@ from __future__ import annotations
 
 from functools import partial
 from types import ModuleType
-
-import numpy as np
 
 from ..contracts import Array, ChainInfo, Energy, Params, Stream, check_count, check_number
 from .adaptation import AdaptationState, Rule
@@ -42,15 +41,15 @@ def hmc_leapfrog(
     """L times p <- p - (h/2) g, x <- x + h p, p <- p - (h/2) g(x).
 
     x, p: (N, *shape), position and momentum   g: grad_x E at x, like x   h > 0   L >= 1
-    returns x, p, E (N,), g at the end, and finite (N,): whether every point of the path was; where not, x is the
-    path's last finite position. L evaluations of the energy. Raises ShapeError, DTypeError, RangeError.
+    returns x, p, E (N,), g at the end, and finite (N,): whether every position was; where not, x is the last that
+    was. L evaluations of the energy. Raises ShapeError, DTypeError, RangeError.
     """
     check_like("p", p, x)
     check_like("g", g, x)
     check_number("h", h, low=0.0, open_low=True)
     check_count("L", L, low=1)
     h = float(h)
-    finite = chain_finite(x) & chain_finite(p) & chain_finite(g)  # (N,)
+    finite = chain_finite(x)  # (N,)
     for _ in range(L):
         p = p - (h / 2) * g
         moved = x + h * p
@@ -58,7 +57,6 @@ def hmc_leapfrog(
         x = chain_keep(finite, moved, x)
         E, g = energy.energy_and_grad_x(theta, x)
         p = p - (h / 2) * g
-        finite = finite & np.isfinite(E) & chain_finite(g)
     return x, p, E, g, finite
 
 
@@ -78,8 +76,8 @@ def hmc_step(
     """x' = hmc_leapfrog(x, p) where log u < l, else x; with x its E and g.
 
     x, g: (N, *shape)   E: (N,), E and g = grad_x E at x   p: (N, *shape), standard normals   u: (N,), uniforms in
-    (0, 1]   h > 0   L >= 1   returns x, E, g of the next state; accept: (N,) bool; l: (N,), -inf where the path is not
-    finite. L evaluations of the energy. Raises ShapeError, DTypeError, RangeError.
+    (0, 1]   h > 0   L >= 1   returns x, E, g of the next state; accept: (N,) bool; l: (N,), -inf where it or the path
+    is not finite. L evaluations of the energy. Raises ShapeError, DTypeError, RangeError.
     """
     check_state(x, E, g, p, u)
     moved, p_new, E_new, g_new, finite = hmc_leapfrog(energy, theta, x, p, g, h, L)

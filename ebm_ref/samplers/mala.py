@@ -15,7 +15,7 @@ of two large sums. The factor in s is sqrt(eps)/2, not eps/2.
 On E = x' P x / 2 the energies cancel: l = (eps/8) (|P x|^2 - |P x'|^2).
 Cost: one evaluation of E and grad_x E a step, and one at the start.
 
-Source: Roberts & Tweedie 1996, Exponential convergence of Langevin distributions, section 1.4.
+Source: Roberts & Tweedie 1996, Exponential convergence of Langevin distributions and their discrete approximations.
 Level: 1. Twins: none; it takes the module to draw with, and works on any array that answers NumPy's calls.
 """
 
@@ -24,8 +24,6 @@ from __future__ import annotations
 from functools import partial
 from math import sqrt
 from types import ModuleType
-
-import numpy as np
 
 from ..contracts import Array, ChainInfo, Energy, Params, Stream, check_number
 from .adaptation import AdaptationState, Rule
@@ -71,7 +69,6 @@ def mala_step(
     finite = chain_finite(moved)  # (N,)
     moved = chain_keep(finite, moved, x)  # where it is not, the energy is asked at x, and the proposal rejected
     E_new, g_new = energy.energy_and_grad_x(theta, moved)
-    finite = finite & np.isfinite(E_new) & chain_finite(g_new)
     l = metropolis_ratio(mala_log_ratio(E, E_new, g, g_new, xi, eps_step), finite)
     return *metropolis_step(l, u, (x, E, g), (moved, E_new, g_new)), l
 

@@ -1,0 +1,312 @@
+"""METHODS: every method trains, resumes to the bit, keeps to its addresses, and reads what it says it reads."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+import ebm_ref
+from ebm_fast import backend, why_not
+from ebm_ref import METHODS, Recipe, state_arrays, state_from_arrays, train, train_start, train_step
+from ebm_ref.contracts import (
+    BackendError,
+    CheckpointError,
+    DataError,
+    RangeError,
+    ShapeError,
+    SmoothnessError,
+    Stream,
+)
+from ebm_ref.job import LAST_STEP
+from ebm_ref.methods import READ_BY_ALL
+from ebm_ref.train import _epoch
+
+MLP = ebm_ref.MLPEnergy(shape=(2,), hidden=(6,))
+DATA = ebm_ref.toy_sample("gaussian_mixture", 50, seed=2)
+LABELS = np.arange(50) % 3
+CHAINS = Recipe(
+    batch=8, K=3, eta=0.05, sigma=0.2, box=(-4.0, 4.0), M=12, steps=20, lr=1e-2, ema_decay=0.9, rho=0.3, sigma_data=0.1
+)
+PLAIN = CHAINS.using("hsm")
+RECIPES = {
+    **{name: replace(PLAIN, method=name) for name in ("ml", "hsm", "ssm", "dsm", "nce", "conditional_nce")},
+    "ssm, three directions": replace(PLAIN, method="ssm", projections=3, directions="sphere", variance_reduced=False),
+    "dsm, levels": replace(PLAIN, method="dsm", levels=4, level=0.2, level_high=2.0),
+    "nce, uniform": replace(PLAIN, method="nce", noise="uniform", nu=2),
+    "ranking_nce": replace(PLAIN, method="ranking_nce", nu=3),
+    "icd": replace(CHAINS.using("icd"), references=5, depth=2),
+    "jem": replace(CHAINS.using("jem"), w_mi=0.1),
+    "jem, conditional": replace(CHAINS.using("jem"), conditional=True, w_xy=0.5, start="class_gaussians"),
+    "jem, balanced": replace(CHAINS.using("jem"), balance="steps", K_max=6, inner=2),
+}
+
+
+def energy_of(recipe, module=ebm_ref):
+    if recipe.method == "jem":
+        return module.ClassifierEnergy(module.MLPEnergy(shape=(2,), hidden=(6,)), 3)
+    if recipe.levels > 1:
+        trunk = module.MLPEnergy(shape=(3,), hidden=(6,))
+        return ebm_ref.NoiseConditionalEnergy(trunk, low=recipe.level, high=recipe.level_high)
+    return module.MLPEnergy(shape=(2,), hidden=(6,))
+
+
+def trained(recipe, data=DATA, state=None, until=5, module=ebm_ref):
+    records = []
+    energy = energy_of(recipe, module)
+    state = train(module, energy, recipe, data, 5, state, until, lambda s, r: records.append(r), LABELS)
+    return state, records
+
+
+def flat(state):
+    return {name: y.copy() for name, y in state_arrays(state).items()}
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].dtype == b[name].dtype and np.array_equal(a[name], b[name]), name
+
+
+# ------------------------------------------------------------------------------------------ the table
+
+
+def test_methods__read_and_need_what_exists():
+    names = {field.name for field in fields(Recipe)}
+    for name, method in METHODS.items():
+        assert set(method.reads) <= names and not set(method.reads) & set(READ_BY_ALL), name
+        assert all(hasattr(ebm_ref, function) for function in method.needs), name
+    assert set(READ_BY_ALL).union(*(method.reads for method in METHODS.values())) == names
+
+
+OTHER = {
+    "alpha": 0.5,
+    "sigma_data": 0.5,
+    "rho": 0.5,
+    "M": 3,
+    "policy": "fifo",
+    "start": "data_noise",
+    "level": 0.5,
+    "levels": 2,
+    "projections": 2,
+    "directions": "sphere",
+    "variance_reduced": False,
+    "noise": "uniform",
+    "noise_floor": 0.5,
+    "nu": 2,
+    "cells": 3,
+    "w_x": 0.5,
+    "w_yx": 0.5,
+    "w_xy": 0.5,
+    "w_mi": 0.5,
+    "conditional": True,
+    "inner": 2,
+    "balance": "weight",
+    "kappa_opt": 0.5,
+    "kappa_ent": 0.5,
+    "references": 3,
+    "depth": 2,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_recipe__refuses_what_its_method_does_not_read(method):
+    recipe = CHAINS.using(method)
+    assert set(OTHER) == {n for m in METHODS.values() for n in m.reads} - {"level_high", "K_max"}
+    for name, value in OTHER.items():
+        if name in METHODS[method].reads:
+            assert getattr(replace(recipe, **{name: value}), name) == value
+        else:
+            with pytest.raises(RangeError, match=f"{name}: method {method} does not read it, .* would"):
+                replace(recipe, **{name: value})
+    reader = next(iter(name for name, m in METHODS.items() if "level" in m.reads))
+    if method != reader and "level" not in METHODS[method].reads:
+        with pytest.raises(RangeError, match=reader):
+            replace(recipe, level=0.5)
+
+
+def test_recipe__using_keeps_what_the_other_method_reads():
+    icd = replace(CHAINS, policy="fifo").using("icd")
+    assert (icd.M, icd.policy, icd.lr, icd.K) == (12, "fifo", 1e-2, 3)
+    dsm = replace(CHAINS, policy="fifo").using("dsm")
+    assert (dsm.M, dsm.policy, dsm.lr, dsm.K) == (Recipe.M, "in_place", 1e-2, 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("dsm", {"level_high": 2.0}),  # one level
+        ("dsm", {"levels": 3, "level": 2.0}),  # above level_high
+        ("dsm", {"level": 0.0}),
+        ("ml", {"box": None}),
+        ("nce", {"noise": "uniform", "box": None}),
+        ("pcd", {"start": "class_gaussians"}),
+        ("pcd", {"box": None}),
+        ("jem", {"balance": "steps"}),
+        ("jem", {"K_max": 9}),
+        ("jem", {"balance": "steps", "K_max": 2}),
+        ("jem", {"balance": "luck"}),
+        ("jem", {"w_x": -1.0}),
+        ("icd", {"kappa_ent": -1.0}),
+        ("ssm", {"directions": "north"}),
+        ("nce", {"nu": 0}),
+    ],
+    ids=str,
+)
+def test_recipe__refuses_what_its_method_cannot_do(method, change):
+    with pytest.raises((RangeError, ShapeError)):
+        replace(CHAINS.using(method), **change)
+
+
+# -------------------------------------------------------------------------------------------- training
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_train__of_every_method_resumes_to_the_bit(recipe, dtype, tmp_path):
+    data = DATA.astype(dtype)
+    end, whole = trained(recipe, data)
+    middle, parts = trained(recipe, data, until=2)
+    before = flat(middle)
+    np.savez(tmp_path / "state.npz", **state_arrays(middle))
+    with np.load(tmp_path / "state.npz") as file:
+        resumed, rest = trained(recipe, data, state_from_arrays(dict(file)))
+    assert whole == parts + rest and len(whole) == 5
+    assert_same(flat(end), flat(resumed))
+    trained(recipe, data, middle)
+    assert_same(flat(middle), before)
+    assert all(y.dtype == dtype for y in end.theta.values())
+    assert all(np.isfinite(list(record.values())).all() for record in whole)
+    assert all(type(value) is float for value in whole[0].values())
+    assert set(METHODS[recipe.method].records[:1]) <= set(whole[0])
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_train__of_every_method_never_uses_an_address_twice(recipe, monkeypatch):
+    _epoch.cache_clear()
+    ebm_ref.objectives.jem_step.__globals__["_epoch"].cache_clear()
+    used, philox = [], ebm_ref.noise_philox
+
+    def spy(counter, key):
+        used.append(np.concatenate([counter.reshape(-1, 4), np.tile(key, (counter.size // 4, 1))], axis=1))
+        return philox(counter, key)
+
+    monkeypatch.setattr("ebm_ref.noise.noise_philox", spy)
+    trained(recipe, until=8)
+    addresses = np.concatenate(used)
+    shared = (Stream.DATA_INDEX,) if recipe.method == "jem" else ()  # train and jem_batch read the same permutation
+    addresses = addresses[~np.isin(addresses[:, 3], shared)]
+    assert np.unique(addresses, axis=0).shape == addresses.shape
+
+
+@pytest.mark.parametrize("name", ["numba_cpu"])
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_train__of_every_method_has_the_oracle_s_losses(name, recipe):
+    if why_not(name) is not None:
+        pytest.skip(why_not(name))
+    fast, data = backend(name), DATA.astype(np.float64)
+    if METHODS[recipe.method].level == 3:
+        with pytest.raises(BackendError, match=f"method {recipe.method} needs .*curvature.*ebm_ref"):
+            trained(recipe, data, module=fast)
+        return
+    recipe = replace(recipe, optimizer="sgd")  # Adam makes parameters of what rounding makes of a zero gradient
+    (oracle, expected), (state, records) = trained(recipe, data), trained(recipe, data, module=fast)
+    for a, b in zip(expected, records, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert np.isclose(a[key], b[key], rtol=1e-8, atol=1e-9), key
+    for key, y in state_arrays(oracle).items():
+        assert np.allclose(state_arrays(state)[key], y, rtol=1e-7, atol=1e-8), key
+
+
+# --------------------------------------------------------------------- what each method learns of a Gaussian
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.5])
+@pytest.mark.parametrize("method", ["ml", "hsm", "ssm", "dsm", "nce", "ranking_nce", "conditional_nce"])
+def test_train__learns_a_gaussian(method, mean):
+    """mu and P of E = P (x - mu)^2 / 2: of dsm the noised data's, of nce with c = log Z, of the rest the data's own.
+
+    The batch is all of the data, so hsm and ml have no noise; 5 standard errors for those that draw: of P, from n
+    draws, 5 sqrt(2 / n) and what the average over the last steps leaves of it.
+    """
+    n = 1000
+    data = ebm_ref.noise_normal(9, Stream.TOY, 0, np.arange(n), 1)
+    data = mean + 0.8 * (data - data.mean()) / data.std()
+    recipe = Recipe(method, batch=n, box=(-6.0, 6.0), lr=0.05, beta1=0.9, ema_decay=0.9, schedule="cosine", steps=300)
+    changes = {
+        "dsm": {"level": 0.6},
+        "nce": {"nu": 2, "noise_floor": 0.1},
+        "ranking_nce": {"nu": 4},
+        "ml": {"cells": 256},
+    }
+    changes["conditional_nce"] = {"level": 0.6}
+    energy = ebm_ref.QuadraticEnergy((1,))
+    state = train(ebm_ref, energy, replace(recipe, **changes.get(method, {})), data, 3)
+    P, mu = float(state.ema["P"][0, 0]), float(state.ema["mu"][0])
+    exact = 1 / (0.64 + (0.36 if method == "dsm" else 0))
+    tolerance = 0.002 if method in ("ml", "hsm", "ssm") else 0.08  # v' H v of one dimension has no variance either
+    assert abs(P / exact - 1) < tolerance and abs(mu - mean) < tolerance
+    if method == "nce":
+        theta = ebm_ref.energy_theta(energy, state.ema)
+        assert set(theta) == {"mu", "P"} and abs(float(state.ema["log_z"][0]) - energy.log_z(theta)) < 0.05
+
+
+# ------------------------------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.level > 1])
+def test_train_start__refuses_a_piecewise_smooth_energy_before_any_work(method, monkeypatch):
+    def work(*args, **kwargs):
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr("ebm_ref.noise.noise_philox", work)
+    energy = ebm_ref.MLPEnergy(shape=(2,), hidden=(6,), activation="relu")
+    with pytest.raises(SmoothnessError, match=method):
+        train_start(ebm_ref, energy, CHAINS.using(method), DATA, 0)
+
+
+def test_train__of_jem_needs_classes_and_a_classifier():
+    recipe = RECIPES["jem"]
+    with pytest.raises(DataError, match="labels: method jem"):
+        train(ebm_ref, energy_of(recipe), recipe, DATA, 0, until=1)
+    with pytest.raises(ShapeError, match="ClassifierEnergy"):
+        train(ebm_ref, MLP, recipe, DATA, 0, until=1, labels=LABELS)
+    with pytest.raises(ShapeError, match="labels"):
+        train(ebm_ref, energy_of(recipe), recipe, DATA, 0, until=1, labels=LABELS[:-1])
+    with pytest.raises(RangeError, match="labels"):
+        train(ebm_ref, energy_of(recipe), recipe, DATA, 0, until=1, labels=LABELS + 1)
+
+
+def test_train__of_ml_needs_a_plane_or_a_line():
+    energy = ebm_ref.MLPEnergy(shape=(3,), hidden=(4,))
+    with pytest.raises(RangeError, match=r"one or two dimensions, found samples of \(3,\)"):
+        train(ebm_ref, energy, RECIPES["ml"], np.zeros((20, 3), np.float32), 0, until=1)
+
+
+def test_train__of_nce_carries_log_z_beside_theta():
+    recipe = RECIPES["nce"]
+    state = train_start(ebm_ref, MLP, recipe, DATA, 5)
+    job = ebm_ref.train_job(ebm_ref, MLP, recipe, DATA, 5)
+    x = job.noise.sample(ebm_ref, 5, LAST_STEP, np.arange(recipe.batch), np.float32)
+    own = ebm_ref.energy_theta(MLP, state.theta)
+    wanted = np.mean(-MLP.energy(own, x) - job.noise.log_density(x))
+    assert set(state.theta) == {*MLP.theta_shapes(), "log_z"}
+    assert state.theta["log_z"] == pytest.approx(wanted, rel=1e-6)
+    assert any("log_z" in name for name in state.optimizer)
+    end, records = trained(recipe, until=3)
+    assert end.theta["log_z"] != state.theta["log_z"] and records[1]["log_z"] != records[0]["log_z"]
+    with pytest.raises(CheckpointError, match="log_z"):  # a state without it is another method's
+        trained(recipe, state=trained(RECIPES["hsm"], until=1)[0])
+    with pytest.raises(CheckpointError, match="log_z"):
+        trained(RECIPES["hsm"], state=end)
+
+
+def test_train_step__makes_its_job_where_it_is_given_none():
+    recipe = RECIPES["nce"]
+    state = train_start(ebm_ref, MLP, recipe, DATA, 5)
+    job = ebm_ref.train_job(ebm_ref, MLP, recipe, DATA, 5)
+    a, b = train_step(ebm_ref, MLP, recipe, state, DATA, 5), train_step(ebm_ref, MLP, recipe, state, DATA, 5, job)
+    assert a[1] == b[1]
+    assert_same(flat(a[0]), flat(b[0]))
