@@ -87,12 +87,12 @@ JET_FN Gather forward_gather(const Jet* x, const real* w, const real* b, Jet* y,
           axis_forward(H, R, stride, P, top), axis_forward(W, S, stride, Q, left), false};
 }
 
-JET_FN Gather back_gather(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY, i64 cls) {
+JET_FN Gather back_gather(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY, int cls) {
   const int classes_x = stride < W ? stride : W;
   return {dy, w, nullptr, dx, N, O, C, S, (i64)C * O, 1, O,
-          // int: below H, or below W
-          axis_back(H, R, stride, P, top, (int)(cls / classes_x)),
-          axis_back(W, S, stride, Q, left, (int)(cls % classes_x)), add != 0};
+          axis_back(H, R, stride, P, top, cls / classes_x),
+          axis_back(W, S, stride, Q, left, cls % classes_x), add != 0};
 }
 
-JET_FN i64 back_classes(int H, int W, int stride) { return (i64)(stride < H ? stride : H) * (stride < W ? stride : W); }
+// Below 2^30, which the launcher has seen to.
+JET_FN int back_classes(int H, int W, int stride) { return (stride < H ? stride : H) * (stride < W ? stride : W); }

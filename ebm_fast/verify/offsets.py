@@ -26,7 +26,7 @@ from typing import NamedTuple
 from ebm_fast.cupy_raw import nvrtc, source
 from ebm_fast.cupy_raw.nvrtc import Defines
 
-ARCH = "sm_90a"
+ARCH = "compute_90a"  # PTX alone
 REASON = "// int:"  # in the source, on the line of a product or above it: why it stays below 2^31
 FILE_REASON = "// int, in all of this file:"  # the same for files whose every place is small
 LIMIT = 2**31
@@ -92,14 +92,17 @@ class Body:
     def result(self, code: Code) -> int:
         """The bound of what an instruction writes."""
         op, (a, b, c) = code.op.partition(".")[0], [*code.operands[1:4], "0", "0", "0"][:3]
-        low = ".hi" not in code.op
         if op in ("mov", "cvt"):
             return self.bound(a)
+        if op == "ld":
+            return UNKNOWN if code.op.endswith("64") else LIMIT - 1
         if op in ("add", "sub"):
             return min(self.bound(a) + self.bound(b), self.left_over(a, b) if op == "sub" else UNKNOWN)
-        if op == "mul" and low:
+        if ".hi" in code.op:
+            return min(self.bound(a), self.bound(b)) if op == "mul" else UNKNOWN
+        if op == "mul":
             return self.bound(a) * self.bound(b)
-        if op == "mad" and low:
+        if op == "mad":
             return self.bound(a) * self.bound(b) + self.bound(c)
         if op == "shl":
             return self.bound(a) << min(self.bound(b), 64)
@@ -119,8 +122,10 @@ class Body:
         return UNKNOWN
 
     def left_over(self, a: str, b: str) -> int:
-        """The bound of a - b where b is a without its last bits, which is as many as they say; UNKNOWN elsewhere."""
+        """The bound of a - b where b is a without its last bits, or (a / y) y; UNKNOWN elsewhere."""
         for code in self.writes.get(b, [])[:1]:
+            if code.op.startswith("mul.lo") and self.gives_back(code):
+                return min(map(self.bound, code.operands[1:3]))
             if not code.op.startswith("and.") or not re.fullmatch(r"-\d+", code.operands[2]):
                 continue
             whole, size = code.operands[1], abs(int(code.operands[2]))
@@ -144,10 +149,30 @@ class Body:
 
     def gives_back(self, code: Code) -> bool:
         """Whether a product is (x / y) y, as in a remainder: no larger than x."""
-        for a, b in zip(code.operands[1:3], code.operands[2:0:-1], strict=True):
-            made = self.writes.get(a, [])
-            if a != b and len(made) == 1 and made[0].op.startswith("div.") and made[0].operands[2] == b:
-                return True
+        if len(code.operands) != 3:
+            return False
+        a, b = code.operands[1:]
+        return self.quotient(a, b) or self.quotient(b, a)
+
+    def quotient(self, a: str, b: str) -> bool:
+        """Whether a is some x / b; where both fit, the compiler divides 64 bits in 32."""
+        made = self.writes.get(a, [])
+        halves = [of for code in made if code.op == "cvt.u64.u32" for of in self.writes.get(code.operands[1], ())]
+        whole = [code for code in made if code.op != "cvt.u64.u32"]
+        return (
+            bool(whole)
+            and all(code.op.startswith("div.") and code.operands[2] == b for code in whole)
+            and all(code.op == "div.u32" for code in halves)
+        )
+
+    def loses(self, code: Code) -> bool:
+        """Whether an instruction makes 32 bits of a number that may have more."""
+        if code.op.startswith(("mul.lo.s32", "mul.lo.u32", "mad.lo.s32", "mad.lo.u32", "shl.b32", "cvt.u32.u64")):
+            return self.result(code) >= LIMIT
+        mask = code.operands[2] if code.op == "and.b64" else ""
+        half = code.op in ("cvt.s64.s32", "cvt.u64.u32") or (mask.isdigit() and int(mask) >= LIMIT - 1)
+        if half or code.op in ("shr.s64", "shr.u64"):  # of 64 bits: the low half at once, or by way of the high one
+            return self.bound(code.operands[1]) >= LIMIT
         return False
 
     def halved(self) -> set[str]:
@@ -165,11 +190,9 @@ class Body:
             for code in self.writes.get(register, ()):
                 if code.op.startswith(("ld.", "atom.")):
                     continue  # what lies there was a sink where it was written, or is an argument
-                narrow = register.startswith("%r") and not register.startswith("%rd")
-                loses = code.op.startswith(("mul.lo", "mad.lo", "shl.b32", "cvt.u32.u64"))
                 if code.op == "cvt.u32.u64" and register in halved:
                     continue
-                if narrow and loses and self.result(code) >= LIMIT and not self.gives_back(code):
+                if self.loses(code) and not self.gives_back(code):
                     found.add(Product(self.name, code.file, code.line, code.text))
                 todo += [match[0] for operand in code.operands[1:] for match in REGISTER.finditer(operand)]
         return found
