@@ -192,7 +192,7 @@ JET_FN void gather_narrow(const Gather& g, int lanes) {
   extern "C" __global__ void __launch_bounds__((BM) * (BJ) / 16, BLOCKS)              \
       name(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY) {         \
     TILE_SHARED(BM, BJ);                                                              \
-    for (int cls = blockIdx.z; cls < back_classes(H, W, stride); cls += gridDim.z) {  \
+    for (i64 cls = blockIdx.z; cls < back_classes(H, W, stride); cls += gridDim.z) {  \
       const Gather g = back_gather(dy, w, dx, add, N, PLACES, cls);                   \
       __syncthreads(); /* the last class's table is read */                           \
       gather_tile<BM, BJ, true>(g, a_tile, b_tile, src_of, out_of, y_of, x_of);       \
@@ -213,7 +213,7 @@ extern "C" __global__ void __launch_bounds__(256)
 
 extern "C" __global__ void __launch_bounds__(256)
     conv2d_backward_dx_narrow(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY, int lanes) {
-  for (int cls = blockIdx.z; cls < back_classes(H, W, stride); cls += gridDim.z) {
+  for (i64 cls = blockIdx.z; cls < back_classes(H, W, stride); cls += gridDim.z) {
     gather_narrow(back_gather(dy, w, dx, add, N, PLACES, cls), lanes);
   }
 }

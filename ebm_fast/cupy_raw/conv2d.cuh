@@ -87,12 +87,13 @@ JET_FN Gather forward_gather(const Jet* x, const real* w, const real* b, Jet* y,
           axis_forward(H, R, stride, P, top), axis_forward(W, S, stride, Q, left), false};
 }
 
-JET_FN Gather back_gather(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY, int cls) {
+JET_FN Gather back_gather(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY, i64 cls) {
   const int classes_x = stride < W ? stride : W;
   return {dy, w, nullptr, dx, N, O, C, S, (i64)C * O, 1, O,
-          axis_back(H, R, stride, P, top, cls / classes_x),
-          axis_back(W, S, stride, Q, left, cls % classes_x), add != 0};
+          // int: a class is a row below H and a column below W
+          axis_back(H, R, stride, P, top, (int)(cls / classes_x)),
+          axis_back(W, S, stride, Q, left, (int)(cls % classes_x)), add != 0};
 }
 
-// Below 2^30, which the launcher has seen to.
-JET_FN int back_classes(int H, int W, int stride) { return (stride < H ? stride : H) * (stride < W ? stride : W); }
+// int: each of the two factors, of which a class is a pair
+JET_FN i64 back_classes(int H, int W, int stride) { return (i64)(stride < H ? stride : H) * (stride < W ? stride : W); }

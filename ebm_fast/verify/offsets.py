@@ -46,6 +46,7 @@ class Product(NamedTuple):
     file: str
     line: int
     instruction: str
+    makers: tuple[tuple[str, int], ...] = ()  # the lines that made what it cuts
 
 
 @dataclass
@@ -179,6 +180,16 @@ class Body:
         """What the compiler cuts to 32 bits where it has seen that a division's 64-bit numbers fit: no place."""
         return {each for code in self.code if code.op in ("div.u32", "rem.u32") for each in code.operands[1:]}
 
+    def makers(self, code: Code, deep: int = 3) -> set[tuple[str, int]]:
+        """The lines of what makes an instruction's numbers: further up where the compiler names none."""
+        found = set()
+        for made in (of for operand in code.operands[1:] for of in self.writes.get(operand, ())):
+            if made.line:
+                found.add((made.file, made.line))
+            elif deep:
+                found |= self.makers(made, deep - 1)
+        return found
+
     def products(self) -> set[Product]:
         """Products in 32 bits on the way to a sink that may pass LIMIT."""
         found, seen, todo, halved = set(), set(), list(self.sinks()), self.halved()
@@ -192,8 +203,11 @@ class Body:
                     continue  # what lies there was a sink where it was written, or is an argument
                 if code.op == "cvt.u32.u64" and register in halved:
                     continue
+                if code.op == "and.b32" and code.operands[2].isdigit():
+                    continue  # the last bits of a product are right, however long it is
                 if self.loses(code) and not self.gives_back(code):
-                    found.add(Product(self.name, code.file, code.line, code.text))
+                    makers = () if code.op.startswith(("mul", "mad", "shl")) else tuple(sorted(self.makers(code)))
+                    found.add(Product(self.name, code.file, code.line, code.text, makers))
                 todo += [match[0] for operand in code.operands[1:] for match in REGISTER.finditer(operand)]
         return found
 
@@ -227,12 +241,19 @@ def unexplained(file: str, defines: Defines, sources: Mapping[str, str]) -> list
     lines = {name: text.splitlines() for name, text in sources.items()}
     said = set()
     for found in products(nvrtc.ptx(file, sources[file], sources, defines, ARCH)):
-        text = ["", *lines.get(found.file, []), ""]
-        here = text[found.line] if found.line < len(text) else ""
-        if REASON in here or REASON in text[found.line - 1] or any(FILE_REASON in line for line in text):
+        text = lines.get(found.file, [])
+        if any(FILE_REASON in line for line in text) or any(
+            REASON in line for place in ((found.file, found.line), *found.makers) for line in beside(lines, *place)
+        ):
             continue
-        said.add(f"{found.file}:{found.line}: {found.kernel} computes a place in 32 bits: {here.strip()}")
+        here = beside(lines, found.file, found.line)[-1].strip()
+        said.add(f"{found.file}:{found.line}: {found.kernel} computes a place in 32 bits: {here}")
     return sorted(said)
+
+
+def beside(lines: Mapping[str, list[str]], file: str, line: int) -> list[str]:
+    """A line and the one above it."""
+    return lines.get(file, [])[max(line - 2, 0) : line] or [""]
 
 
 def problems(
