@@ -2,11 +2,10 @@
 
 import importlib.util
 
-import numpy as np
 import pytest
-from far import CASES, SMALL, run_case
+from far_cases import CASES, SMALL, run_case
 
-from ebm_fast.cupy_raw import conv2d, nvrtc, source
+from ebm_fast.cupy_raw import conv2d, source
 from ebm_fast.cupy_raw.source import build_defines, sources
 from ebm_fast.verify import host_build, offsets
 from ebm_fast.verify.host_device import launched
@@ -51,7 +50,8 @@ CUTS = [  # file, text, what stands there in its place, the case that must fail
     ("conv2d.cu", "v = g.src[(src_of[row] + (i64)y * g.cols.size + x) * g.channels + tap.c];")
     + ("v = g.src[(int)((src_of[row] + (i64)y * g.cols.size + x) * g.channels + tap.c)];", "conv2d slim"),
     ("conv2d.cu", "{ g.out[at] =", "{ g.out[(int)at] =", "conv2d narrow"),
-    ("conv2d_dw.cu", "dy[(n0 * P * Q + i0 + pixel) * O + j]", "dy[(int)((n0 * P * Q + i0 + pixel) * O + j)]", "dw wide"),
+    ("conv2d_dw.cu", "dy[(n0 * P * Q + i0 + pixel) * O + j]", "dy[(int)((n0 * P * Q + i0 + pixel) * O + j)]")
+    + ("dw wide",),
     ("conv2d_dw.cu", "parts + z * size + (i64)k * O", "parts + (int)(z * size + (i64)k * O)", "dw, parts"),
     ("group_norm.cu", "      y[here] = activation_value(", "      y[(int)here] = activation_value(", "group_norm"),
     ("group_norm.cu", "parts[(i64)chunk * 2 * C + c]", "parts[(int)((i64)chunk * 2 * C + c)]", "group_norm, parts"),

@@ -44,8 +44,8 @@ def host_device(
     """A device on NumPy arrays that runs the kernels compiled for the CPU.
 
     build: fast, race or asan. order: of threads and blocks: forward, reverse, random (seed), or rotate through the
-    three, launch by launch. sources: CUDA files beside the backend's own. part: which blocks of each launch run, so that
-    the last block of a grid too large for a CPU can be looked at alone: slice(-1, None). Raises RangeError.
+    three, launch by launch. sources: CUDA files beside the backend's own. part: the blocks of each launch that run, so
+    that the last block of a grid too large for a CPU can be looked at alone: slice(-1, None). Raises RangeError.
     """
     return HostDevice(build, order, seed, sources or {}, part=part or slice(None))
 
