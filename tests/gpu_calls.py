@@ -22,7 +22,7 @@ BACKENDS = {  # module, its `on`, a device whose arrays are not NumPy's
     "numba_cuda": (numba_cuda, numba_device.on, StrictTyped),
 }
 ENERGIES = {
-    "ConvEnergy": {"shape": (5, 4, 2), "channels": (4, 6), "strides": (1, 2), "residual": True, "max_groups": 2},
+    "ConvEnergy": {"shape": (5, 4, 2), "channels": (4, 8), "strides": (1, 2), "residual": True, "max_groups": 2},
     "DeepConvEnergy": {"shape": (4, 4, 2), "channels": (2, 4), "blocks": (1, 1), "max_groups": 2},
     "MLPEnergy": {"shape": (4, 2), "hidden": (5, 3), "layer_norm": True},
 }
@@ -104,9 +104,9 @@ def calls(dtype, N=3, K=2):
     key = np.array([1, 2], np.uint32)
     words, ids = rng.integers(0, 2**32, N, np.uint32), np.arange(N) + 7
     address = {"seed": 2**40 + 1, "stream": 7, "step": 3, "chains": ids, "D": 6}
-    image = {"x": x(N, 5, 4, 2), "w": x(3, 2, 2, 3), "stride": 2}
+    image = {"x": x(N, 5, 4, 2), "w": x(3, 2, 2, 8), "stride": 2}
     norm = {"x": x(N, 5, 4), "gamma": x(4), "groups": 2}
-    push = {"slots": x(4, 3, 2), "filled": 4, "ptr": 4, "x": x(N, 3, 2)}
+    push = {"slots": x(4, 4, 2), "filled": 4, "ptr": 4, "x": x(N, 4, 2)}
     found = {
         "philox": Call("noise_philox", {"counter": np.repeat(words, 4).reshape(N, 4), "key": key}),
         "bits": Call("noise_bits", address),
@@ -114,16 +114,16 @@ def calls(dtype, N=3, K=2):
         "normal": Call("noise_normal", address | {"dtype": dtype}),
         "index": Call("noise_index", {"bits": words, "n": 9}),
         "permutation": Call("noise_permutation", {"seed": 1, "stream": 2, "step": 3, "n": N}),
-        "step": Call("langevin_step", {"x": x(N, 3, 2), "g": x(N, 3, 2), "xi": x(N, 3, 2), "eta": 0.1, "sigma": 0.2}
+        "step": Call("langevin_step", {"x": x(N, 4, 2), "g": x(N, 4, 2), "xi": x(N, 4, 2), "eta": 0.1, "sigma": 0.2}
                      | {"clip": 0.9, "clip_norm": 0.5, "box": (-1.0, 1.0)}),
-        "jitter": Call("langevin_jitter", {"x": x(N, 3, 2), "xi": x(N, 3, 2), "sigma": 0.2}),
-        "draw": Call("buffer_draw", {"slots": x(4, 3, 2), "filled": 4, "bits": words, "u": rng.random(N)}
-                     | {"fresh": x(N, 3, 2), "rho": 0.5}),
+        "jitter": Call("langevin_jitter", {"x": x(N, 4, 2), "xi": x(N, 4, 2), "sigma": 0.2}),
+        "draw": Call("buffer_draw", {"slots": x(4, 4, 2), "filled": 4, "bits": words, "u": rng.random(N)}
+                     | {"fresh": x(N, 4, 2), "rho": 0.5}),
         "push in_place": Call("buffer_push", push | {"policy": "in_place", "idx": np.arange(N) % 4}),
         "push fifo": Call("buffer_push", push | {"policy": "fifo"}),
         "push reservoir": Call("buffer_push", push | {"policy": "reservoir", "bits": words}),
-        "conv2d": Call("conv2d_forward", image | {"b": x(3)}),
-        "conv2d back": Call("conv2d_backward", image | {"dy": x(N, 3, 2, 3)}),
+        "conv2d": Call("conv2d_forward", image | {"b": x(8)}),
+        "conv2d back": Call("conv2d_backward", image | {"dy": x(N, 3, 2, 8)}),
         "norm": Call("group_norm_forward", norm | {"beta": x(4)}),
         "norm back": Call("group_norm_backward", norm | {"dy": x(N, 5, 4)}),
     }  # fmt: skip

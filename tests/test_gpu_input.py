@@ -41,6 +41,9 @@ def test_gpu__takes_gaps_and_any_address(backend, dtype, name):
     loose = [each for each in call.arrays() if each != "slots" or backend == "numba_cuda"]
     same(run_on(backend, calls(dtype)[name].changed(with_gaps, loose)), wanted)
     same(run_on(backend, calls(dtype)[name].changed(off_by_one)), wanted)
+    for alone in call.arrays():
+        if not alone.startswith("theta/"):
+            same(run_on(backend, calls(dtype)[name].changed(off_by_one, [alone])), wanted)
 
 
 @every

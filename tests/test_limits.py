@@ -41,7 +41,7 @@ WIDE = 2**32 - 1  # more samples than a buffer's keys can number
 TOO_LARGE = [
     ("philox", "counter", (2**40, 4), f"at most {limits.THREADS} numbers"),
     ("index", "bits", (2**40,), f"at most {limits.THREADS} numbers"),
-    ("step", "x", (2**31, 3, 2), f"at most {limits.SAMPLES} samples"),
+    ("step", "x", (2**31, 4, 2), f"at most {limits.SAMPLES} samples"),
     ("step", "g", (2**31, 3, 2), f"at most {limits.SAMPLES} samples"),
     ("step", "xi", (2, 2**41), f"at most {limits.NUMBERS} numbers"),
     ("jitter", "x", (2**31, 3, 2), f"at most {limits.SAMPLES} samples"),
