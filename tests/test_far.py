@@ -16,7 +16,7 @@ if host_build.why_not():
 
 @pytest.fixture(autouse=True)
 def wide_tiles(monkeypatch):
-    monkeypatch.setattr(conv2d, "FEW", 0)  # the tile follows from the columns alone, also for the end alone
+    monkeypatch.setattr(conv2d, "EACH", 0)  # the tile follows from the columns alone, also for the end alone
 
 
 RAN = set()
