@@ -95,6 +95,13 @@ def build_parser() -> argparse.ArgumentParser:
         choices=HOST_BUILDS,
         help="of host_build, the CUDA C++ sources on this CPU: fast; race (races, bounds, unwritten reads); asan",
     )
+    check.add_argument(
+        "--mutants",
+        action="store_true",
+        help="bugs found in other people's code, each in a function of ours: the kills",
+    )
+    check.add_argument("--against", metavar="MODULE:FUNCTION", help="check this function instead, on NumPy arrays")
+    check.add_argument("--as", dest="name", metavar="NAME", help="the function of ours it answers to; default its name")
 
     add_verb(verbs, "doctor", "say what is installed, what can run, and what to install")
     return parser
@@ -178,7 +185,9 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Exit code 1 when a twin fails a check."""
+    """Exit code 1 when a twin fails a check, a mutant survives one, or the function of --against fails one."""
+    if options.mutants or options.against is not None or options.name is not None:
+        return verify_others(options)
     require("hypothesis", "verify")
     verify = import_module("ebm_fast.verify")
     twins = options.twin
@@ -194,6 +203,27 @@ def run_verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(row) for row in rows]))
     return int(any(row.status == "fail" for row in rows))
+
+
+def verify_others(options: argparse.Namespace) -> int:
+    """`--mutants` or `--against`: neither looks at a twin."""
+    flags = ("twin", "deep", "build", "against", "name") if options.mutants else ("twin", "deep", "build")
+    others = [f"--{'as' if flag == 'name' else flag}" for flag in flags if getattr(options, flag)]
+    if others or options.against is None and not options.mutants:
+        first = "--mutants" if options.mutants else "--against" if options.against else "--as"
+        raise ConfigError(f"{first}: expected {'nothing' if others else '--against'} beside it, found {others or None}")
+    mutants = import_module("ebm_fast.verify.mutants")
+    form = mutants.format_kill if options.mutants else mutants.format_ruling
+    tell = (lambda row: None) if options.json else lambda row: print(form(row), flush=True)
+    if options.mutants:
+        rows = mutants.kill_matrix(tell=tell)
+        bad = any(not row.good for row in rows)
+    else:
+        rows = mutants.against(options.against, options.name, tell=tell)
+        bad = any(not row.passed for row in rows)
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows]))
+    return int(bad)
 
 
 def verify_in_asan(host_build: Any, options: argparse.Namespace) -> int:

@@ -6,13 +6,37 @@
     against       the checks, and the kit's cases, on a function of yours
 
 No code of anybody else is here: each mutant is written from the description of what the other code computes.
+The families are score, langevin, metropolis, contrastive, buffer, evaluation, parameters: checks, then mutants.
 """
 
 from __future__ import annotations
 
-from . import langevin, metropolis, score  # isort: skip
-from . import metropolis_bugs  # isort: skip
+from . import (  # noqa: F401 - they fill the tables
+    buffer,
+    contrastive,
+    evaluation,
+    langevin,
+    metropolis,
+    metropolis_bugs,
+    parameters,
+    score,
+)
+from .against import Ruling, against, format_ruling, judged
 from .matrix import Kill, format_kill, kill_matrix, markdown
 from .table import CHECKS, MUTANTS, Check, Mutant, Verdict
 
-__all__ = ["CHECKS", "MUTANTS", "Check", "Kill", "Mutant", "Verdict", "format_kill", "kill_matrix", "markdown", "score"]
+__all__ = [
+    "CHECKS",
+    "MUTANTS",
+    "Check",
+    "Kill",
+    "Mutant",
+    "Ruling",
+    "Verdict",
+    "against",
+    "format_kill",
+    "format_ruling",
+    "judged",
+    "kill_matrix",
+    "markdown",
+]

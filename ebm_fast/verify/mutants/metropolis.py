@@ -49,7 +49,9 @@ def metropolis_step_decides_for_each(fn: Function) -> float:
     """chains accept independently: mean correlation of two chains' decisions (500 steps, 16 chains)."""
     x = np.zeros((16, 1))
     ratios = normals(4, 0, 500 * 16).reshape(500, 16) / 4 - 0.4
-    flags = [fn(l, u, (x, l, x), (x, l, x))[3] for l, u in zip(ratios, uniforms(4, 1, 8000).reshape(500, 16), strict=True)]
+    flags = [
+        fn(l, u, (x, l, x), (x, l, x))[3] for l, u in zip(ratios, uniforms(4, 1, 8000).reshape(500, 16), strict=True)
+    ]
     c = np.corrcoef(np.array(flags, np.float64).T)
     return float((c.sum() - 16) / (16 * 15))
 
@@ -81,13 +83,13 @@ def kinetic_energy_of_images(fn: Function) -> float:
     return float(np.max(np.abs(l - (E + (p**2 - q**2).sum(axis=1) / 2))))
 
 
-@check_of("hmc_step", want=3.2881, allowed=5 / sqrt(N))
+@check_of("hmc_step", want=3.2881, allowed=5 / sqrt(8000))
 def hmc_step_at_a_wall(fn: Function) -> float:
     """density exp(-(x - 3)^2 / 2 + sqrt x) on x > 0: mean 3.288 (quadrature)."""
     grid = np.linspace(0, 14, 140001)[1:]
     mass = np.cumsum(np.exp(-((grid - 3) ** 2) / 2 + np.sqrt(grid)))
-    start = grid[np.searchsorted(mass / mass[-1], (np.arange(N) + 0.5) / N)]
-    return float(np.mean(_drive(fn, HalfLine(), {}, start[:, None], 15, 1.0, 10)))
+    start = grid[np.searchsorted(mass / mass[-1], (np.arange(8000) + 0.5) / 8000)]
+    return float(np.mean(_drive(fn, HalfLine(), {}, start[:, None], 40, 1.0, 10)))
 
 
 @check_of("hmc_step", want=0.1, allowed=5 * 0.1 / sqrt(2 * N))

@@ -37,7 +37,9 @@ def no_test(energy: Any, theta: Params, x: Array, E: Array, g: Array, xi: Array,
     return ebm_ref.mala_step(energy, theta, x, E, g, xi, np.full_like(u, 1e-300), eps_step)
 
 
-@mutant_of("mala_step_takes_long_steps", "artifex mcmc.py, improved_langevin_dynamics", "acceptance that rejects nothing")
+@mutant_of(
+    "mala_step_takes_long_steps", "artifex mcmc.py, improved_langevin_dynamics", "acceptance that rejects nothing"
+)
 def falls_are_called_acceptance(
     energy: Any, theta: Params, x: Array, E: Array, g: Array, xi: Array, u: Array, eps_step: float
 ) -> Any:

@@ -1,8 +1,8 @@
 """What the checks share: Gaussians, data whose moments are exact, the stationary law of one step on a grid.
 
-    design      columns of a Hadamard matrix: entries -1 and 1, mean 0, mean x x' = I, columns of two designs unrelated
-    minimiser   the root of a slope that is linear in a
-    settled     the stationary variance of x' = m(x) + sigma xi: pi = pi P on a grid, P_ij ~ exp(-(x_j - m_i)^2/(2 sigma^2))
+design      columns of a Hadamard matrix: entries -1 and 1, mean 0, mean x x' = I, columns of two designs unrelated
+minimiser   the root of a slope that is linear in a
+settled     the stationary variance of x' = m(x) + sigma xi: pi = pi P on a grid, P_ij ~ exp(-(x_j - m_i)^2/(2 sigma^2))
 """
 
 from __future__ import annotations

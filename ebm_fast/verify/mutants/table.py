@@ -91,7 +91,7 @@ def mutant_of(check: str, source: str, wild: str = "by reading") -> Callable[[Fu
     """Enter a wrong function under its own name; its docstring is the bug."""
 
     def enter(fn: Function) -> Function:
-        assert fn.__name__ not in MUTANTS and check in CHECKS
+        assert fn.__name__ not in MUTANTS
         MUTANTS[fn.__name__] = Mutant(fn.__name__, fn, source, wild, check)
         return fn
 
@@ -106,7 +106,9 @@ def ours(check: Check) -> Function:
 
 def words(figure: float) -> str:
     """Four digits, and 0 for what is rounding."""
-    return "0" if abs(figure) < 1e-9 else f"{figure:.4g}"
+    if abs(figure) < 1e-7:
+        return "0"
+    return f"{figure:.0f}" if figure == round(figure, 9) // 1 and abs(figure) < 1e6 else f"{figure:.4g}"
 
 
 def refused(call: Callable[[], Any], error: type[EbmError]) -> float:
