@@ -23,6 +23,7 @@ from ebm_ref.methods import METHODS
 
 from .config import SECTIONS, file_tables, merge, preset_names, preset_tables, section_keys, set_tables
 from .doctor import doctor, doctor_text
+from .others import verify_others
 from .report import cell
 from .sampling import STARTS, evaluate_again, sample
 from .training import Interrupted, train_new, train_resume
@@ -203,27 +204,6 @@ def run_verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(row) for row in rows]))
     return int(any(row.status == "fail" for row in rows))
-
-
-def verify_others(options: argparse.Namespace) -> int:
-    """`--mutants` or `--against`: neither looks at a twin."""
-    flags = ("twin", "deep", "build", "against", "name") if options.mutants else ("twin", "deep", "build")
-    others = [f"--{'as' if flag == 'name' else flag}" for flag in flags if getattr(options, flag)]
-    if others or options.against is None and not options.mutants:
-        first = "--mutants" if options.mutants else "--against" if options.against else "--as"
-        raise ConfigError(f"{first}: expected {'nothing' if others else '--against'} beside it, found {others or None}")
-    mutants = import_module("ebm_fast.verify.mutants")
-    form = mutants.format_kill if options.mutants else mutants.format_ruling
-    tell = (lambda row: None) if options.json else lambda row: print(form(row), flush=True)
-    if options.mutants:
-        rows = mutants.kill_matrix(tell=tell)
-        bad = any(not row.good for row in rows)
-    else:
-        rows = mutants.against(options.against, options.name, tell=tell)
-        bad = any(not row.passed for row in rows)
-    if options.json:
-        print(json.dumps([asdict(row) for row in rows]))
-    return int(bad)
 
 
 def verify_in_asan(host_build: Any, options: argparse.Namespace) -> int:

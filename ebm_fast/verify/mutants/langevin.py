@@ -122,7 +122,7 @@ def _chain(energy: Any, theta: Params, x: Array, K: int, eta: Any, sigma: float,
     return x, None
 
 
-@mutant_of("langevin_run_stays_in_its_law", "artifex models/energy/mcmc.py:304", "variance 1 -> 1.46, 6.78, 498.9")
+@mutant_of("langevin_run_stays_in_its_law", "artifex models/energy/mcmc.py:304", "variance 1 -> 6.78 (2,000 steps)")
 def step_that_decays(energy: Any, theta: Params, x0: Array, K: int, update: Any, seed: int, step: int = 0) -> Any:
     """the step decays along the chain and the noise does not"""
     N, D = x0.shape

@@ -74,8 +74,7 @@ def format_kill(kill: Kill) -> str:
 def markdown(kills: Sequence[Kill]) -> str:
     """The matrix as the table of the README."""
     head = ["| function | bug | found in | there: true -> found | ours | mutant |", "|---|---|---|---|---|---|"]
-    rows = [
-        f"| `{k.function}` | {k.bug} | {k.source} | {k.wild} | {k.ours} | {k.found}{'' if k.good else ' **survives**'} |"
-        for k in kills
-    ]
-    return "\n".join(head + rows)
+    rows = [(k.function, k.bug, k.source, k.wild, k.ours, k.found) for k in kills]
+    return "\n".join(
+        head + [f"| `{row[0]}` | {' | '.join(cell.replace('|', chr(92) + '|') for cell in row[1:])} |" for row in rows]
+    )

@@ -13,7 +13,7 @@ from ebm_ref.contracts import Array, Params, Stream
 from .table import mutant_of
 
 
-@mutant_of("mala_log_ratio_of_a_gaussian", "DAEBM lib/diffusion.py", "wrong by reading")
+@mutant_of("mala_log_ratio_of_a_gaussian", "DAEBM lib/diffusion.py")
 def squared_step(E: Array, E_new: Array, g: Array, g_new: Array, xi: Array, eps_step: float) -> Array:
     """the noise of the way back with step^2 for step"""
     s = eps_step / 2 * (g + g_new)

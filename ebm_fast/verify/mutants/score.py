@@ -114,9 +114,13 @@ def minimum_over_dimensions(energy: Any, theta: Params, x: Array, chunk: int | N
     return loss, {name: along[name] - (along[name] - grads[name]) / x[0].size for name in grads}, info
 
 
-@mutant_of("score_matching_value_in_float32", "torchebm losses/score_matching.py:233, approx", "-1.00 -> -0.003")
+@mutant_of(
+    "score_matching_value_in_float32",
+    "torchebm losses/score_matching.py:233, approx",
+    "-1.00 -> -0.003, with the division",
+)
 def difference_of_1e_minus_5(energy: Any, theta: Params, x: Array, chunk: int | None = None) -> Any:
-    """second derivatives by differences of 1e-5 in float32 (without the division by D)"""
+    """second derivatives by differences of 1e-5 in float32"""
     _, grads, info = ebm_ref.score_matching(energy, theta, x, chunk)
     bent = np.zeros(len(x), x.dtype)
     for d in range(x.shape[1]):
