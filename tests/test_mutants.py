@@ -97,7 +97,8 @@ def test_readme__has_the_kill_matrix():
     table = [line for line in text.splitlines() if line.startswith("|")]
     wanted = markdown(list(matrix().values())).splitlines()
     assert len(table) == len(wanted), "print it by python -m ebm_fast.verify.mutants"
-    for line, want in zip(table, wanted, strict=True):
+    assert table[:2] == wanted[:2]
+    for line, want in zip(table[2:], wanted[2:], strict=True):
         *words, ours, found = line.rstrip(" |").split(" | ")
         *want_words, want_ours, want_found = want.rstrip(" |").split(" | ")
         assert words == want_words
