@@ -24,13 +24,15 @@ Read in this order:
                   improved_contrastive: theta sees where its chain ends (neighbours); penalties: slopes of E
                   classify: losses of logits; jem, jem_step: classify and generate with one network; balance: its rules
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
-    train         the loop; methods: one row for each method; recipe: settings; state: what is carried, as arrays
+    train         the loop; methods: one row for each method; recipe: settings; job: what a run holds fixed; state:
+                  what it carries, as arrays
     evaluation/   log_z, ais: the normaliser, exact or bracketed; bits_per_dim; gap; scores, ood: outliers; calibration,
                   robustness, probe: of classifiers; features, fidelity: samples against data
     diagnostics   gap, effective sample size, split R-hat, alarms
     toys          two-dimensional data, most with a closed-form density
 
-NumPy and the standard library, nothing else. A file opens with its equations and their source."""
+NumPy and the standard library, nothing else. A file opens with its equations and their source.
+"""
 
 from .contracts import (
     Array,
@@ -170,6 +172,7 @@ from .jet import (
     jet_order,
     jet_seed,
 )
+from .job import Job, energy_theta, method_buffer, method_theta, train_job
 from .layers import (
     activation_backward,
     activation_forward,
@@ -214,15 +217,7 @@ from .layers import (
     tanh_backward,
     tanh_forward,
 )
-from .methods import (
-    METHODS,
-    Job,
-    Method,
-    energy_theta,
-    method_buffer,
-    method_theta,
-    train_job,
-)
+from .methods import METHODS, Method
 from .noise import (
     noise_bits,
     noise_index,

@@ -2,9 +2,8 @@
 
     METHODS[name].step(job, state, x) -> (loss, grads, info)
 
-A Job is what a run holds fixed: backend, energy, recipe, data, seed, and what follows from them once (labels, the noise
-of nce, the grid of ml, the class starts of jem). Nothing of it is saved; train_job makes it again. What a run carries,
-the buffer and nce's log_z, is in the TrainState: log_z travels in theta, beside the energy's own parameters.
+A Job is what a run holds fixed (job.py). What it carries from step to step, the buffer and nce's log_z, is in the
+TrainState: log_z travels in theta, beside the energy's own parameters.
 
 A new method is one step function here, one row of METHODS, and its fields in recipe.py.
 
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,62 +23,29 @@ from .contracts import (
     Array,
     Buffer,
     CheckpointError,
-    DataError,
     Params,
-    RangeError,
-    ShapeError,
-    check_labels,
-    flat_size,
 )
 from .objectives import (
-    GaussianNoise,
-    UniformNoise,
     cd_step,
     conditional_nce_step,
     dsm_step,
-    gaussian_noise_fit,
     hsm_step,
     icd_step,
     jem_batch,
     jem_step,
     ml_step,
     multi_dsm_step,
-    nce_start,
     nce_step,
     pcd_step,
-    quadrature_grid,
     ranking_nce_step,
     ssm_step,
 )
-from .samplers import ClassGaussians, buffer_start, class_buffer_start, class_gaussians
 
 if TYPE_CHECKING:
-    from .recipe import Recipe
+    from .job import Job
     from .state import TrainState
 
-LAST_STEP = 2**32 - 1  # training steps end before it: its draws of CONTRAST_NOISE are those that log_z starts from
-LOG_Z = "log_z"
 Result = tuple[Array, Params, dict[str, Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What a run holds fixed; made by train_job.
-
-    labels: (n,) NumPy integers   noise: what nce tells data from   points, w: the grid of ml
-    start: where chains restart, a name or Gaussians.
-    """
-
-    backend: ModuleType
-    energy: Any
-    recipe: Recipe
-    data: Array
-    seed: int
-    labels: Array | None = None
-    noise: GaussianNoise | UniformNoise | None = None
-    points: Array | None = None
-    w: Array | None = None
-    start: str | ClassGaussians = "uniform"
 
 
 @dataclass(frozen=True)
@@ -96,84 +61,6 @@ class Method:
     buffer: bool = False  # carries chains from step to step
     log_z: bool = False  # carries log_z in theta
     labels: bool = False  # needs the classes of the data, and a ClassifierEnergy
-
-
-# ---------------------------------------------------------------------------------- what a run holds fixed
-
-
-def train_job(
-    backend: ModuleType, energy: Any, recipe: Recipe, data: Array, seed: int, labels: Array | None = None
-) -> Job:
-    """What `recipe` makes of the data before the first step. labels: (n,) NumPy integers, of methods that need them.
-
-    Raises RangeError, ShapeError, DTypeError, DataError.
-    """
-    method = METHODS[recipe.method]
-    job: dict[str, Any] = {"start": recipe.start}
-    if method.labels:
-        if labels is None:
-            raise DataError(f"labels: method {recipe.method} needs the classes of the data, found none")
-        if not hasattr(energy, "logits"):
-            raise ShapeError(f"energy: method {recipe.method} needs a ClassifierEnergy, found {type(energy).__name__}")
-        check_labels("labels", labels, energy.classes, data.shape[0])
-        job["labels"] = labels
-        if recipe.start == "class_gaussians":
-            job["start"] = class_gaussians(data, labels, energy.classes)
-    if "noise" in method.reads:
-        if recipe.noise == "gaussian":
-            job["noise"] = gaussian_noise_fit(data, recipe.noise_floor)
-        else:
-            assert recipe.box is not None  # the recipe has refused it
-            job["noise"] = UniformNoise(tuple(energy.shape), recipe.box)
-    if "cells" in method.reads:
-        if tuple(energy.shape) not in ((1,), (2,)):
-            raise RangeError(
-                f"method: ml sums over a grid, in one or two dimensions, found samples of {tuple(energy.shape)}; for "
-                "more, cd and pcd draw the negatives"
-            )
-        assert recipe.box is not None  # the recipe has refused it
-        points, w = quadrature_grid(recipe.box, recipe.cells, flat_size(energy.shape), data.dtype)
-        job |= {"points": np.asarray(points, like=data), "w": np.asarray(w, like=data)}
-    return Job(backend, energy, recipe, data, seed, **job)
-
-
-def method_theta(job: Job, theta: Params) -> Params:
-    """The energy's `theta`, and beside it what the method trains: log_z, from a first batch of noise."""
-    if not METHODS[job.recipe.method].log_z:
-        return theta
-    assert job.noise is not None  # train_job made it
-    chains = np.arange(job.recipe.batch)
-    x_neg = job.noise.sample(job.backend, job.seed, LAST_STEP, chains, job.data.dtype)  # (batch, *shape)
-    return nce_start(job.energy, theta, x_neg, job.noise.log_density(x_neg))
-
-
-def method_buffer(job: Job) -> Buffer | None:
-    """The chains before the first step; None for a method that carries none."""
-    recipe, data = job.recipe, job.data
-    if not METHODS[recipe.method].buffer:
-        return None
-    if isinstance(job.start, ClassGaussians):
-        buffer = class_buffer_start(recipe.M, job.start, seed=job.seed, box=recipe.box)
-        buffer.policy = recipe.policy
-    else:
-        buffer = buffer_start(
-            recipe.M,
-            job.energy.shape,
-            start=job.start,
-            seed=job.seed,
-            box=recipe.box,
-            data=data if job.start == "data_noise" else None,
-            sigma=recipe.sigma_data,
-            policy=recipe.policy,
-            dtype=data.dtype,
-        )
-    buffer.slots = np.asarray(buffer.slots, like=data)
-    return buffer
-
-
-def energy_theta(energy: Any, theta: Params) -> Params:
-    """The energy's own parameters of `theta`, without what its method trained beside them."""
-    return {name: theta[name] for name in energy.theta_shapes()}
 
 
 # ------------------------------------------------------------------------------------------- one step

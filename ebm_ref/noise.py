@@ -82,16 +82,19 @@ def noise_uniform(seed: int, stream: int, step: int, chains: Array, D: int, dtyp
 def noise_normal(seed: int, stream: int, step: int, chains: Array, D: int, dtype: DTypeLike = np.float64) -> Array:
     """n_even = sqrt(-2 log u) cos(a), n_odd = sqrt(-2 log u) sin(a): words (0, 1) of a block, then (2, 3).
 
-    u = r_even 2^-32 + 2^-33, a = pi r_odd 2^-31, both in `dtype`; normal d does not depend on D.
-    Arguments as in `noise_bits`; dtype: float32 or float64. returns (N, D). Raises as `noise_bits`.
+    u = r_even 2^-32 + 2^-33 and a / pi = r_odd 2^-31 are rounded to `dtype`, and so is the normal, once; what lies
+    between is float64: in float32 a normal is within half an ulp of what its two rounded numbers say.
+    Arguments as in `noise_bits`; dtype: float32 or float64. returns (N, D). Raises as `noise_bits`. Normal d does not
+    depend on D.
     """
     dtype = _check_dtype(dtype)
     _check_address(seed, stream, step, D)
     r = noise_bits(seed, stream, step, chains, D + D % 2)  # (N, D or D + 1)
-    radius = np.sqrt(-2 * np.log(_unit(r[:, 0::2], dtype)))  # (N, D/2)
-    angle = dtype.type(np.pi) * (r[:, 1::2].astype(dtype) * dtype.type(2.0**-31))  # (N, D/2)
+    u = _unit(r[:, 0::2], dtype).astype(np.float64)  # (N, D/2)
+    turns = (r[:, 1::2].astype(dtype) * dtype.type(2.0**-31)).astype(np.float64)  # (N, D/2)   half turns, in [0, 2]
+    radius, angle = np.sqrt(-2 * np.log(u)), np.pi * turns
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)  # (N, D/2, 2)
-    return pairs.reshape(r.shape)[:, :D]  # (N, D)
+    return pairs.reshape(r.shape)[:, :D].astype(dtype)  # (N, D)
 
 
 def noise_index(bits: Array, n: int) -> Array:

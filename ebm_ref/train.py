@@ -47,7 +47,8 @@ from .contracts import (
     check_derivatives,
 )
 from .energies import theta_check, theta_init
-from .methods import LOG_Z, METHODS, Job, energy_theta, method_buffer, method_theta, train_job
+from .job import LOG_Z, Job, energy_theta, method_buffer, method_theta, train_job
+from .methods import METHODS
 from .noise import noise_permutation
 from .optim import adam_init, adam_step, clip_global_norm, ema_init, ema_step, schedule_value, sgd_init, sgd_step
 from .recipe import Recipe

@@ -15,7 +15,8 @@ TRAINERS = [name for name in BACKENDS if why_not(name) is None and hasattr(backe
 
 
 def train(folder: Path, *more: str, backend: str = "ebm_ref", sets: tuple[str, ...] = ()) -> list[str]:
-    settings = [*TINY, *sets]
+    settings = [setting for setting in TINY if setting != "M=32" or "cd" not in more]  # cd has no buffer
+    settings += sets
     if "run.report=true" not in sets:
         settings.append("run.report=false")
     return ["train", "toy2d", "--backend", backend, "--out", str(folder), "--set", *settings, *more]

@@ -4,7 +4,7 @@ import numpy as np
 
 import ebm_ref
 from ebm_fast import cupy_raw
-from ebm_fast.cupy_raw.device import on
+from ebm_fast.cupy_raw.device import PROCESSORS, on
 from ebm_fast.verify.host_build import host_device
 
 NETS = {
@@ -56,9 +56,9 @@ def cast(theta, dtype):
     return {name: w.astype(dtype) for name, w in theta.items()}
 
 
-def run(*args, build="fast", order="rotate", **options):
+def run(*args, build="fast", order="rotate", processors=PROCESSORS, **options):
     """cupy_raw.langevin_run on the host device."""
-    with on(host_device(build, order)):
+    with on(host_device(build, order, processors=processors)):
         return cupy_raw.langevin_run(*args, **options)
 
 

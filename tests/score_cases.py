@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
+from derivatives import random_theta
 from duck import Duck
 from gaussian import Bowl
 
 from ebm_ref import ConvEnergy, MLPEnergy, noise, noise_normal
+from ebm_ref.objectives import denoising, denoising_ladder, score_matching, score_matching_sliced
 
 NETWORKS = {
     "mlp": MLPEnergy((3,), (5, 4), "silu"),
@@ -18,8 +20,35 @@ NETWORKS = {
 }
 
 
+SIGMAS = denoising_ladder(1.0, 0.1, 3)
+TRUNKS = {
+    "mlp": MLPEnergy((4,), (5, 4), "silu"),
+    "conv": ConvEnergy((4, 3, 3), channels=(4, 6), strides=(2, 1), max_groups=2, activation="tanh"),
+}
+
+
 def normals(stream, *shape, dtype=np.float64):
     return noise_normal(13, stream, 0, np.arange(shape[0]), int(np.prod(shape[1:])), dtype).reshape(shape)
+
+
+def objectives(x, dtype=np.float64):
+    """Name -> (energy, theta) -> (loss, grads, info), all draws fixed."""
+    v = np.stack([normals(21 + m, *x.shape, dtype=dtype) for m in range(2)])
+    xi = normals(23, *x.shape, dtype=dtype)
+    return {
+        "exact": lambda energy, theta: score_matching(energy, theta, x),
+        "sliced": lambda energy, theta: score_matching_sliced(energy, theta, x, v, False),
+        "reduced": lambda energy, theta: score_matching_sliced(energy, theta, x, v),
+        "denoising": lambda energy, theta: denoising(energy, theta, x, xi, 0.4),
+    }
+
+
+NAMES = ("exact", "sliced", "reduced", "denoising")
+
+
+def case(network, N=4, dtype=np.float64):
+    energy = NETWORKS[network]
+    return energy, random_theta(energy, np.random.default_rng(7), dtype), normals(20, N, *energy.shape, dtype=dtype)
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def make(devices=1, capability="90", shared_limit=232_448, static=0):
             return self.recorded is not None
 
     class Device:
-        attributes = {"MaxSharedMemoryPerBlockOptin": shared_limit}
+        attributes = {"MaxSharedMemoryPerBlockOptin": shared_limit, "MultiProcessorCount": 132}
         compute_capability = capability
 
         def __init__(self, ordinal):

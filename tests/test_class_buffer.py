@@ -79,6 +79,13 @@ def test_jempp_run__stops_and_counts_a_chain_that_is_not_finite():
     assert info.alive.tolist() == [True, False] and info.nonfinite == 1 and found[1] == 1e300 and found[0] < 0.1
 
 
+def test_jempp_run__stops_where_a_clip_hides_an_infinite_gradient():
+    x, update = np.array([[0.1], [1e300]]), SGLD(1e-11, 0.0, clip=1.0)
+    _, info = jempp_run(ebm_ref, Bowl(), bowl_theta(1e10), x, 2, 3, update, 0)
+    _, also = ebm_ref.langevin_run(Bowl(), bowl_theta(1e10), x, 2, update, 0)
+    assert info.alive.tolist() == also.alive.tolist() == [True, False]
+
+
 def test_jempp_run__draws_noise_at_its_addresses():
     x, theta = np.zeros((4, 1)), bowl_theta(0.0)
     chains = np.array([3, 1, 9, 0])

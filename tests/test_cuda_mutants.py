@@ -13,6 +13,11 @@ CASES = 200  # what a run of the kit draws; the search ends at the first case th
 
 MUTANTS = [  # file, text, what stands there in its place, the function that must fail
     ("philox.cuh", "k1 += 0xBB67AE85u;", "k1 += 0xBB67AE84u;", "noise_bits"),
+    ("noise.cu", "at.c[3], key[0], key[1]));", "at.c[3], key[1], key[0]));", "noise_philox"),
+    ("philox.cuh", "(i64)((u64)bits * n >> 32)", "(i64)(bits % n)", "noise_index"),
+    ("noise.cu", "(u64)words[i] << 32 | (u64)i", "(u64)(words[i] >> 16) << 48 | (u64)i", "noise_permutation"),
+    ("conv2d.cu", "if (m0 >= pixels) return;", "if (m0 >= (BM * BJ == 4096 ? 64 : pixels)) return;", "conv2d_forward"),
+    ("conv2d.cu", "if (m0 >= pixels) return;", "if (m0 >= (BM * BJ == 4096 ? 64 : pixels)) return;", "conv2d_backward"),
     ("quad.cuh", "if (4 * q + j < D) row[", "if (4 * q + j < D - 1) row[", "noise_bits"),
     ("langevin.cu", "v[i] += shared[warp * ROW_SUMS + i]", "v[i] = shared[warp * ROW_SUMS + i]", "langevin_step"),
     ("langevin.cu", "langevin_clip(v.c[j], clip));\n    }\n    real", "v.c[j]);\n    }\n    real", "langevin_step"),
@@ -42,7 +47,7 @@ def test_mutants__kit_finds_a_planted_bug(file, text, bug, function, monkeypatch
     source = sources()[file]
     assert source.count(text) == 1
     device = host_device(sources={file: source.replace(text, bug, 1)})
-    device.seconds = 20.0
+    device.seconds, device.in_turn = 20.0, host_build.CARDS
     monkeypatch.setattr(host_build, "_device", device)
     monkeypatch.setattr(judge, "SHRINK", 1)
     fn, real = getattr(host_build, export(function)), np.float32

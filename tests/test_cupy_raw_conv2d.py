@@ -16,7 +16,7 @@ from ebm_ref.layers.conv2d import conv2d_backward, conv2d_forward
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch):
-    monkeypatch.setattr(conv2d, "FEW", 0)  # the tile follows from the columns alone
+    monkeypatch.setattr(conv2d, "EACH", 0)  # the tile follows from the columns alone
     with on(host_device(BUILD)):
         yield
 
@@ -99,8 +99,8 @@ def test_conv2d__gives_the_same_bits_at_any_address(case, order):
 def test_conv2d__gives_the_same_bits_with_any_tile(order, monkeypatch):
     geo, N, x, _, dy, _, w, b, _ = conv_problem("wide both ways", np.float32, order)
     results = []
-    for few in (0, 10**9):
-        monkeypatch.setattr(conv2d, "FEW", few)
+    for each in (0, 10**9):
+        monkeypatch.setattr(conv2d, "EACH", each)
         y, dx = np.empty_like(dy), np.empty_like(x)
         conv2d.conv2d_apply(geo, N, x, w, b, y, np.float32, order)
         conv2d.conv2d_apply_dx(geo, N, dy, w, dx, np.float32, order, False)

@@ -15,7 +15,7 @@ from ebm_ref.layers.group_norm import group_norm_forward
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch):
-    monkeypatch.setattr(conv2d, "FEW", 0)  # the tile follows from the columns alone
+    monkeypatch.setattr(conv2d, "EACH", 0)  # the tile follows from the columns alone
     with on(host_device(BUILD)):
         yield
 

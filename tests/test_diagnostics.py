@@ -202,3 +202,18 @@ def test_alarms__refuse_wrong_settings():
     for change in ({"window": 0}, {"growth": 1.0}, {"large": 0.0}, {"flat": -1.0}, {"alpha": -1.0}):
         with pytest.raises(RangeError, match=next(iter(change))):
             Alarms(**change)
+
+
+def test_alarms__drift_of_the_auroc_below_its_best():
+    """A fall by more than 0.05 and more than 5 standard errors; records without an AUROC are passed over."""
+    areas = [0.7, 0.9, 0.86, 0.84, 0.5]
+    records = [record() | ({"auroc": areas[t // 3], "auroc_se": 0.001} if t % 3 == 0 else {}) for t in range(15)]
+    said = heard(records, window=2)
+    assert [t for t, _ in said] == [9] and "fell to 0.840, from 0.900" in said[0][1]
+    assert heard([r | {"auroc_se": 0.09} if "auroc" in r else r for r in records], window=2) == []
+    assert heard([r | {"auroc_se": None} if "auroc" in r else r for r in records], window=2, drift=0.5) == []
+
+
+def test_alarms__hear_a_method_without_chains():
+    records = [{"loss": -1.0, "lr": 0.1}] * 30 + [{"loss": -1.0, "auroc": 0.9}, {"loss": 9.0, "auroc": 0.2}]
+    assert [t for t, _ in heard(records, window=5)] == [31]

@@ -17,6 +17,7 @@ LEVELS |= {
     "evaluation": 4,
     "toys": 4,
     "methods": 4,
+    "job": 4,
     "recipe": 4,
     "state": 4,
     "train": 5,

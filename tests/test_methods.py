@@ -19,7 +19,8 @@ from ebm_ref.contracts import (
     SmoothnessError,
     Stream,
 )
-from ebm_ref.methods import LAST_STEP, READ_BY_ALL
+from ebm_ref.job import LAST_STEP
+from ebm_ref.methods import READ_BY_ALL
 from ebm_ref.train import _epoch
 
 MLP = ebm_ref.MLPEnergy(shape=(2,), hidden=(6,))

@@ -94,6 +94,18 @@ def test_noise_normal__is_box_muller_in_float64():
         assert abs(n[i, d] - wanted) <= 1e-15 * 8
 
 
+def test_noise_normal__float32_is_rounded_once():
+    r = noise_bits(5, Stream.TOY, 6, CHAINS, 8)
+    n = noise_normal(5, Stream.TOY, 6, CHAINS, 8, np.float32)
+    assert n.dtype == np.float32
+    for i, d in np.ndindex(64, 8):
+        even = d - d % 2
+        u = float(np.float32(r[i, even]) * np.float32(2.0**-32) + np.float32(2.0**-33))
+        angle = np.pi * float(np.float32(r[i, even + 1]) * np.float32(2.0**-31))
+        wanted = sqrt(-2 * np.log(u)) * (np.sin(angle) if d % 2 else np.cos(angle))
+        assert abs(float(n[i, d]) - wanted) <= 0.5001 * np.spacing(np.abs(n[i, d]))
+
+
 def test_noise_normal__float32_is_close_to_float64():
     n64 = noise_normal(8, Stream.CHAIN_NOISE, 0, np.arange(1000), 64)
     n32 = noise_normal(8, Stream.CHAIN_NOISE, 0, np.arange(1000), 64, np.float32)

@@ -16,6 +16,7 @@ from ebm_fast import BACKENDS, MODULES
 from ebm_fast.app.main import build_parser
 from ebm_fast.cupy_raw.device import on
 from ebm_fast.verify import host_build, problems
+from ebm_ref.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -60,6 +61,16 @@ def test_readme__python_snippets_run(snippet: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("ebm ")])
 def test_readme__ebm_commands_parse(command: str) -> None:
     build_parser().parse_args(command.split()[1:])
+
+
+def test_readme__methods_are_the_table_s() -> None:
+    rows = [line.split("|") for line in TEXT.split("| method | learns from |")[1].split("\n\n")[0].splitlines()[2:]]
+    found = {names(row[1])[0]: (row[2].strip(), int(row[3]), row[4].strip()) for row in rows}
+    assert list(found) == [*(name for name in METHODS if name != "jem"), "jem"]
+    for name, (what, level, carries) in found.items():
+        method = METHODS[name]
+        assert what.startswith(method.what) and level == method.level
+        assert carries == ("buffer" if method.buffer else "log_z" if method.log_z else "")
 
 
 def test_readme__make_targets_exist() -> None:

@@ -10,7 +10,7 @@ from metropolis_runs import METHODS, normals, run
 
 from ebm_ref.contracts import Stream
 from ebm_ref.noise import noise_normal
-from ebm_ref.samplers import metropolis_step
+from ebm_ref.samplers import hmc_leapfrog, metropolis_step
 from ebm_ref.samplers.chain import chain_dot, chain_finite, chain_keep, chain_norm
 
 
@@ -89,6 +89,19 @@ def test_run__rejects_a_position_that_overflows_where_the_ratio_would_not(method
     assert info.nonfinite == over.sum() > 50 and (x[over] == x0[over]).all()
     accept = info.extra["accept"][0]
     assert not accept[over].any() and accept[~over].all()
+
+
+def test_hmc_leapfrog__does_not_forget_that_its_path_left_the_finite_numbers():
+    """The first leap overflows; the second, from where the path is held, would not."""
+
+    class Slope(Bowl):
+        def energy_and_grad_x(self, theta, x):
+            return np.zeros_like(x[:, 0]), np.full_like(x, -3e-38)
+
+    x0, p = np.full((1, 1), -3.3e38, np.float32), np.full((1, 1), -1.7, np.float32)
+    with np.errstate(over="ignore"):
+        x, _, _, _, finite = hmc_leapfrog(Slope(), {}, x0, p, np.full_like(x0, -3e-38), 1e38, 2)
+    assert x == x0 and finite.tolist() == [False]
 
 
 def test_metropolis_step__rejects_nan():

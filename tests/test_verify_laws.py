@@ -14,6 +14,13 @@ from ebm_fast.verify.judge import search
 
 BROKEN_LAWS = [
     (laws.chains_have_addresses, "noise_bits", planted.noise.bits_by_position),
+    (laws.words_are_known, "noise_philox", planted.noise.philox_with_a_digit_off),
+    (laws.counters_are_their_own, "noise_philox", planted.noise.philox_of_the_first_counter),
+    (laws.every_index_has_its_share, "noise_index", planted.noise.index_by_remainder),
+    (laws.every_index_has_its_share, "noise_index", planted.noise.index_up_to_n),
+    (laws.each_number_stands_once, "noise_permutation", planted.noise.permutation_with_gaps),
+    (laws.words_are_in_order, "noise_permutation", planted.noise.permutation_turns_equals_round),
+    (laws.words_are_in_order, "noise_permutation", planted.noise.permutation_is_the_rank),
     (laws.uniforms_are_positive, "noise_uniform", lambda *args, dtype: np.zeros((len(args[3]), args[4]), dtype)),
     (laws.no_noise_is_descent, "langevin_step", planted.langevin.step_climbs),
     (laws.stays_in_the_box, "langevin_step", planted.langevin.step_box_before_noise),

@@ -88,6 +88,7 @@ class Card:
         device = cupy.cuda.Device(ordinal)
         digits = device.compute_capability  # "90", "103"
         self.arch = nvrtc.arch_of((int(digits[:-1]), int(digits[-1])))
+        self.processors = device.attributes["MultiProcessorCount"]
         self.shared_limit = device.attributes["MaxSharedMemoryPerBlockOptin"]
         self._modules: dict[Any, Any] = {}
         self._kernels: dict[Kernel, Loaded] = {}

@@ -25,7 +25,6 @@ THREADS = 256
 WARPS, STAGES, RING = THREADS // 32, 3, 8 * 32  # the warps' rings of weights, as in chain_linear.cuh
 PACKS = 8  # parameters that one launch of chain_pack takes
 CHAINS = 64  # of a block, at most: beyond, weights are read rarely enough
-PROCESSORS = 132  # blocks that run side by side on the reference card; only speed depends on it
 
 
 def chain_bytes(P: Plan, chains: int, itemsize: int) -> int:
@@ -55,7 +54,7 @@ def chains_per_block(P: Plan, N: int, dtype: Any) -> int:
             f"path: the chain of this network packs {P.params} parameters, expected fewer than 2^31; "
             'path="layers" works'
         )
-    want = max(1, min(CHAINS, blocks(N, PROCESSORS)))
+    want = max(1, min(CHAINS, blocks(N, current().processors)))
     return next(n for n in range(want, 0, -1) if chain_bytes(P, n, itemsize) <= limit)
 
 

@@ -29,7 +29,7 @@ TILES = {  # pixels, columns: the tiles by name, each with pixels columns / 16 t
     "slim": (128, 16),
 }
 FILTER_TILES = {"wide": (64, 64), "middle": (64, 32), "short": (16, 64), "thin": (128, 4)}  # filter rows, columns
-FEW = 264  # blocks: with fewer wide tiles than this a large card would idle, so they are halved
+EACH = 2  # wide tiles for each processor: with fewer the card would idle, so they are halved
 THREADS = 256
 MAX_BLOCKS = 2**20  # of the kernels that stride over their work
 
@@ -103,7 +103,7 @@ def _launch_gather(
         launch(kernel("conv2d.cu", f"{name}_narrow", dtype, order), grid, THREADS, (*args, np.int32(lanes)))
         return
     tile = "slim" if columns <= 16 else "middle" if columns <= 32 else "wide"
-    if tile == "wide" and blocks(rows, 64) * blocks(columns, 64) * classes < FEW:
+    if tile == "wide" and blocks(rows, 64) * blocks(columns, 64) * classes < EACH * current().processors:
         tile = "middle"  # the sums and their order are the same
     pixels, width = TILES[tile]
     grid = (blocks(rows, pixels), min(blocks(columns, width), MAX_Y), min(classes, MAX_Y))

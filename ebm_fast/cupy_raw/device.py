@@ -24,11 +24,14 @@ from .source import Kernel
 Size3 = tuple[int, int, int]
 GRID = (2**31 - 1, 65535, 65535)  # blocks along x, y, z that a launch may have
 THREADS = 1024  # threads of a block, at most
+PROCESSORS = 132  # multiprocessors of the reference card
 SHARED = 232_448  # bytes of shared memory that one block may have (compute capability 9.0; 8.0 has 166,912)
 
 
 class Device(Protocol):
     """What a launcher needs. Arrays are the device's own kind; a launch is ordered after what was launched before."""
+
+    processors: int  # that run blocks side by side: how large a piece of work a block gets; no result depends on it
 
     def array(self, name: str, x: Any) -> Any:
         """`x` as an array of the device, C contiguous: itself, or a view of the same memory where another library

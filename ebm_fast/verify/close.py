@@ -33,7 +33,7 @@ class Multiple:
     measured: str
 
 
-EXACT = ("noise_bits", "buffer_draw", "buffer_push")
+EXACT = ("noise_philox", "noise_bits", "noise_index", "noise_permutation", "buffer_draw", "buffer_push")
 # `measured`: the largest share of the budget that a right function used, over both dtypes, on x86-64 with AVX2.
 MULTIPLES = {
     "noise_uniform": Multiple(0.0, 1.0, "400 cases a dtype: naive 0.50, numba_cpu 0.50, the oracle itself 0.75"),

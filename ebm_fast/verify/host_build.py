@@ -19,7 +19,7 @@ from typing import Any
 
 from ebm_fast import cupy_raw
 from ebm_fast.checks import missing
-from ebm_fast.cupy_raw.device import Device, in_use, on
+from ebm_fast.cupy_raw.device import PROCESSORS, Device, in_use, on
 from ebm_ref.contracts import BackendError
 
 from .host_arguments import LaunchError as LaunchError
@@ -31,24 +31,30 @@ from .host_device import launched as launched
 from .host_report import Lint
 
 __all__ = list(cupy_raw.__all__)
+CARDS = (1, PROCESSORS)  # call by call: on one processor small problems get the large tiles and the full blocks
 _device: HostDevice | None = None
 
 
 def host_device(
-    build: str = "fast", order: str = "rotate", seed: int = 0, sources: Mapping[str, str] | None = None
+    build: str = "fast",
+    order: str = "rotate",
+    seed: int = 0,
+    sources: Mapping[str, str] | None = None,
+    processors: int = PROCESSORS,
 ) -> Device:
     """A device on NumPy arrays that runs the kernels compiled for the CPU.
 
     build: fast, race or asan. order: of threads and blocks: forward, reverse, random (seed), or rotate through the
-    three, launch by launch. sources: CUDA files beside the backend's own. Raises RangeError.
+    three, launch by launch. sources: CUDA files beside the backend's own. processors: of the card that launchers plan
+    for. Raises RangeError.
     """
-    return HostDevice(build, order, seed, sources or {})
+    return HostDevice(build, order, seed, sources or {}, processors=processors)
 
 
 def set_build(name: str) -> None:
     """Run this module's functions in build `name`. Raises RangeError."""
     global _device
-    _device = HostDevice(name)
+    _device = HostDevice(name, in_turn=CARDS)
 
 
 def build() -> str:
@@ -82,7 +88,7 @@ def default_device() -> HostDevice:
     """The device of this module's functions."""
     global _device
     if _device is None:
-        _device = HostDevice(os.environ.get("EBM_HOST_BUILD", "fast"))
+        _device = HostDevice(os.environ.get("EBM_HOST_BUILD", "fast"), in_turn=CARDS)
     return _device
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ebm_fast.cupy_raw.device import Size3
+from ebm_fast.cupy_raw.device import PROCESSORS, Size3
 from ebm_fast.cupy_raw.source import Kernel, sources
 from ebm_ref.contracts import BackendError, DTypeError, RangeError, check_choice
 
@@ -45,13 +45,18 @@ class _Launch(ctypes.Structure):
 
 @dataclass
 class HostDevice:
-    """The device of one build. order: rotate takes forward, reverse and random in turn, launch by launch."""
+    """The device of one build. order: rotate takes forward, reverse and random in turn, launch by launch.
+
+    processors: that launchers plan for; few of them get large pieces of work for each block.
+    """
 
     build: str = "fast"
     order: str = "rotate"
     seed: int = 0
     extra: Mapping[str, str] = field(default_factory=dict)  # more CUDA sources than the backend's own
     seconds: float = SECONDS
+    processors: int = PROCESSORS
+    in_turn: Sequence[int] = ()  # processors of the calls that follow each other, where they change
     lint: Lint | None = None  # race build: where to add what warps ask of memory
     number: int = 0  # of the next launch, for its order
     calls: int = -1
@@ -101,9 +106,11 @@ class HostDevice:
             body()
 
     def begin_call(self) -> None:
-        """The launches that follow are those of one call: each runs in another order than in the call before."""
+        """The launches that follow are those of one call: in other orders, and for other processors, than before."""
         self.calls += 1
         self.number = self.calls
+        if self.in_turn:
+            self.processors = self.in_turn[self.calls % len(self.in_turn)]
 
     def next_order(self) -> tuple[str, int]:
         """The order of the next launch, and its seed."""

@@ -62,6 +62,20 @@ CONV_ENERGY = map_case("conv_energy", ConvSpec((4, 4, 1), channels=(4, 2), strid
 DEEP_CONV_ENERGY = map_case("deep_conv_energy", DeepConvSpec((4, 4, 1), channels=(4, 2), blocks=(1, 1), max_groups=2))
 
 MISUSE: dict[str, tuple[Case, list[Bad]]] = {
+    "noise_philox": (
+        Case("noise_philox", {"counter": np.ones((3, 4), np.uint32), "key": np.ones(2, np.uint32)}),
+        [("counter", np.ones((3, 4), int)), ("counter", np.ones((4, 3), np.uint32)), ("counter", [[1, 1, 1, 1]])]
+        + [("counter", np.array(1, np.uint32)), ("key", np.ones(1, np.uint32)), ("key", np.ones(2)), ("key", [1, 1])],
+    ),
+    "noise_index": (
+        Case("noise_index", {"bits": np.ones(3, np.uint32), "n": 5}),
+        [("n", 0), ("n", -1), ("n", 2**32 + 1), ("n", 2.5), ("bits", np.ones(3, int)), ("bits", np.ones(3))]
+        + [("bits", [1, 2])],
+    ),
+    "noise_permutation": (
+        Case("noise_permutation", {"seed": 1, "stream": 1, "step": 0, "n": 5}),
+        [("seed", -1), ("seed", 2**64), ("stream", 2**32), ("step", -1), ("step", 0.5), ("n", -1), ("n", 2.5)],
+    ),
     "noise_bits": (Case("noise_bits", NOISE), BAD_NOISE),
     "noise_uniform": (
         Case("noise_uniform", NOISE, {"dtype": np.float32}),

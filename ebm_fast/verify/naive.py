@@ -8,12 +8,14 @@ Sources of the equations: the oracle's files of the same names.
 
 from __future__ import annotations
 
-from math import cos, isfinite, log, pi, sin, sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
 
 from ebm_ref.contracts import Array, ChainInfo, Stream
+
+from .naive_noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
 
 __all__ = [
     "buffer_draw",
@@ -26,57 +28,12 @@ __all__ = [
     "langevin_run",
     "langevin_step",
     "noise_bits",
+    "noise_index",
     "noise_normal",
+    "noise_permutation",
+    "noise_philox",
     "noise_uniform",
 ]
-
-WORD = 0xFFFFFFFF
-
-
-# ----------------------------------------------------------------------------------------- noise
-
-
-def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Ten rounds of Philox4x32 (Salmon, Moraes, Dror, Shaw 2011), in Python integers."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(10):
-        a, b = 0xD2511F53 * c0, 0xCD9E8D57 * c2
-        c0, c1, c2, c3 = (b >> 32) ^ c1 ^ k0, b & WORD, (a >> 32) ^ c3 ^ k1, a & WORD
-        k0, k1 = (k0 + 0x9E3779B9) & WORD, (k1 + 0xBB67AE85) & WORD
-    return c0, c1, c2, c3
-
-
-def noise_bits(seed: int, stream: int, step: int, chains: Array, D: int) -> Array:
-    """r[n, d] = word d mod 4 of philox((d div 4, chains[n], step, stream), (seed low, seed high))."""
-    r = np.empty((len(chains), D), np.uint32)
-    for n in range(len(chains)):
-        for d in range(D):
-            counter = (d // 4, int(chains[n]), int(step), int(stream))
-            r[n, d] = philox(counter, (int(seed) & WORD, int(seed) >> 32))[d % 4]
-    return r
-
-
-def noise_uniform(seed: int, stream: int, step: int, chains: Array, D: int, dtype: Any = np.float64) -> Array:
-    """u = (r + 1/2) / 2^32, rounded to dtype."""
-    r = noise_bits(seed, stream, step, chains, D)
-    u = np.empty(r.shape, dtype)
-    for place in np.ndindex(*r.shape):
-        u[place] = (int(r[place]) + 0.5) / 2**32
-    return u
-
-
-def noise_normal(seed: int, stream: int, step: int, chains: Array, D: int, dtype: Any = np.float64) -> Array:
-    """n[2j], n[2j+1] = sqrt(-2 log u) cos(a), sqrt(-2 log u) sin(a), u from word 2j, a = 2 pi r[2j+1] / 2^32."""
-    r = noise_bits(seed, stream, step, chains, D + D % 2)
-    out = np.empty((len(chains), D), dtype)
-    for n in range(len(chains)):
-        for d in range(D):
-            even = d - d % 2
-            radius = sqrt(-2 * log((int(r[n, even]) + 0.5) / 2**32))
-            angle = 2 * pi * (int(r[n, even + 1]) / 2**32)
-            out[n, d] = radius * (cos(angle) if d == even else sin(angle))
-    return out
 
 
 # -------------------------------------------------------------------------------------- langevin

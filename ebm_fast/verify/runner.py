@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
@@ -12,6 +12,7 @@ import numpy as np
 
 import ebm_fast
 import ebm_ref
+from ebm_fast.cupy_raw.source import ORDERS, kernel_names
 from ebm_ref.contracts import check_choice, check_count
 
 from . import host_build, naive
@@ -27,6 +28,7 @@ from .rows import Report, Row
 FUNCTIONS = (*PROBLEMS, "cd_step")  # cd_step is the oracle's own, run on the functions of the twin
 TWINS = (*ebm_fast.BACKENDS, "naive", "host_build")
 DTYPES = ("float32", "float64")
+WHOLE = {"noise_philox": "uint32", "noise_bits": "uint32", "noise_index": "int64", "noise_permutation": "int64"}
 UNCHECKED = ("naive",)  # reads the equations and checks no input
 CASES = {"fast": 200, "race": 60}  # by build: cases drawn for each function and dtype where nothing else is asked for
 FEW = 25
@@ -66,7 +68,8 @@ def run(
 
     twins: names among TWINS, or modules; None = all. functions: among FUNCTIONS; None = all. cases: drawn for each
     function and dtype; None = 200 for host_build (race: 60), 25 for the others. tell: called with each row made.
-    Without a card numba_cuda is its typed build: the same bodies, compiled for the CPU.
+    Without a card numba_cuda is its typed build: the same bodies, compiled for the CPU. Where all functions of
+    host_build are judged, the row "kernels" says whether their cases launched every CUDA kernel.
     Raises RangeError (names, cases), MissingExtraError.
     """
     if cases is not None:
@@ -79,12 +82,26 @@ def run(
             check_choice("twins", twin, TWINS)
     rows = []
     for twin in TWINS if twins is None else twins:
+        before = host_build.launched()
         for name in FUNCTIONS if functions is None else functions:
             some = CASES.get(build_of(twin), FEW) if cases is None else cases
             for row in rows_of(twin, name, dtypes_of(name, dtypes), some, seed):
                 rows.append(row)
                 tell(row)
+        if twin == "host_build" and functions is None and host_build.why_not() is None:
+            rows.append(kernels_row(before))
+            tell(rows[-1])
     return rows
+
+
+def kernels_row(before: Mapping[tuple[str, str], int]) -> Row:
+    """Whether every CUDA kernel ran since `host_build.launched()` was `before`: what no case reaches is not checked."""
+    now = host_build.launched()
+    names = [(file, name) for file in ORDERS for name in kernel_names(file)]
+    idle = [f"{name} ({file})" for file, name in names if now.get((file, name), 0) == before.get((file, name), 0)]
+    why = f"{len(names) - len(idle)} of {len(names)} kernels launched" + (f", not {', '.join(idle)}" if idle else "")
+    status = "fail" if idle else "pass"
+    return Row("kernels", "host_build", "", len(names) - len(idle), 0.0, status, why, host_build.build())
 
 
 def rows_of(twin: str | ModuleType, name: str, dtypes: Sequence[str], cases: int, seed: int) -> list[Row]:
@@ -146,10 +163,10 @@ def open_twin(twin: str | ModuleType) -> ModuleType:
 
 
 def dtypes_of(name: str, dtypes: Sequence[str]) -> tuple[str, ...]:
-    """The dtypes in which a function is checked: random words have one."""
+    """The dtypes in which a function is checked; one of whole numbers has its own."""
     for dtype in dtypes:
         check_choice("dtype", dtype, DTYPES)
-    return ("uint32",) if name == "noise_bits" else tuple(dtypes)
+    return (WHOLE[name],) if name in WHOLE else tuple(dtypes)
 
 
 def one(

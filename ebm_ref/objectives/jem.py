@@ -37,7 +37,7 @@ from .classify import cross_entropy, log_softmax, mutual_information, one_hot
 Info = dict[str, Any]
 
 
-class Classifier(Protocol):
+class JointEnergy(Protocol):
     """What a JEM needs of its energy: level 1, logits F (N, C), and their gradient for given cotangents."""
 
     @property
@@ -79,7 +79,7 @@ class JEMTerms:
 
 
 def jem(
-    energy: Classifier,
+    energy: JointEnergy,
     theta: Params,
     terms: JEMTerms,
     x_pos: Array | None = None,
@@ -154,7 +154,7 @@ def _energy(F: Array) -> tuple[Array, Array]:
 
 
 def _one_sided(
-    energy: Classifier, theta: Params, x_pos: Any, p_pos: Array, x_neg: Array, p_neg: Array
+    energy: JointEnergy, theta: Params, x_pos: Any, p_pos: Array, x_neg: Array, p_neg: Array
 ) -> tuple[Params, Params]:
     """grad_theta of mean E(x_pos) and of mean E(x_neg)."""
     g_pos = energy.logits_grad_theta(theta, x_pos, -p_pos / x_pos.shape[0])
@@ -170,7 +170,7 @@ def _total(parts: list[Params]) -> Params:
     return total
 
 
-def _check_terms(energy: Classifier, terms: JEMTerms, **given: Array | None) -> None:
+def _check_terms(energy: JointEnergy, terms: JEMTerms, **given: Array | None) -> None:
     """Raise unless exactly the samples that the terms need are given, in their shapes."""
     if not isinstance(terms, JEMTerms):
         raise DTypeError(f"terms: expected JEMTerms, found {type(terms).__name__}")

@@ -51,13 +51,13 @@ from ..samplers.adaptation import energy_target
 from ..samplers.class_buffer import ClassGaussians, class_block
 from ..specs import Box, Update, check_box
 from .balance import BALANCES
-from .jem import Classifier, Info, JEMTerms, jem
+from .jem import Info, JEMTerms, JointEnergy, jem
 from .jem_chains import STARTS, JEMDraws, Start, chain_length
 
 
 def jem_step(
     backend: ModuleType,
-    energy: Classifier,
+    energy: JointEnergy,
     theta: Params,
     x: Array,
     x_lab: Array | None,
@@ -133,7 +133,7 @@ def jem_step(
 
 
 def _check_step(
-    energy: Classifier,
+    energy: JointEnergy,
     x: Array,
     x_lab: Array | None,
     y: Array | None,

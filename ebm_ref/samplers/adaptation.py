@@ -18,7 +18,7 @@ a rule (`mala_adapt`, `hmc_adapt`) is burn-in and returns an explicit state, and
 n counts from 1 and `eps_step` is whatever size the sampler has: eps_step of MALA, h of HMC. The numbers live on
 the host: burn-in reads one mean back from a device at each step, a frozen run reads none.
 
-Source: Robbins & Monro 1951; Andrieu & Thoms 2008, A tutorial on adaptive MCMC, eq. 19; Roberts & Rosenthal 1998
+Source: Robbins & Monro 1951; Andrieu & Thoms 2008, A tutorial on adaptive MCMC; Roberts & Rosenthal 1998
 (0.574); Beskos et al. 2013 (0.651; Stan uses 0.8); Song et al. 2019, arXiv:1905.07088, released code (Multiplicative);
 Zhang, Tan & Ou 2023, arXiv:2304.10707, released code (Band, there one for each noise level). energy_target is this
 project's own.

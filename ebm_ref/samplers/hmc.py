@@ -20,7 +20,7 @@ A gradient that is not finite sends the path to a position that is not: it stays
 rejected. The way back would meet the same points, so the rule leaves exp(-E) invariant. E counts at the two ends
 alone: a path may cross a wall of infinite energy where the gradient is finite.
 
-Source: Neal 2011, MCMC using Hamiltonian dynamics, eqs. 5.18 to 5.20 (leapfrog) and section 5.3.2.
+Source: Neal 2011, MCMC using Hamiltonian dynamics, sections 5.2.3 (leapfrog) and 5.3.
 Level: 1. Twins: none; it takes the module to draw with, and works on any array that answers NumPy's calls.
 """
 

@@ -15,7 +15,7 @@ of two large sums. The factor in s is sqrt(eps)/2, not eps/2.
 On E = x' P x / 2 the energies cancel: l = (eps/8) (|P x|^2 - |P x'|^2).
 Cost: one evaluation of E and grad_x E a step, and one at the start.
 
-Source: Roberts & Tweedie 1996, Exponential convergence of Langevin distributions, section 1.4.
+Source: Roberts & Tweedie 1996, Exponential convergence of Langevin distributions and their discrete approximations.
 Level: 1. Twins: none; it takes the module to draw with, and works on any array that answers NumPy's calls.
 """
 

@@ -11,7 +11,7 @@ A chain that starts where E or grad_x E is not finite rejects for ever, and `ali
 There is no box and no gradient clip: a clamped proposal has another density q than the one in l, and the law would
 no longer be exp(-E). A hard wall is an energy of +inf.
 
-Source: Metropolis et al. 1953; Hastings 1970, eqs. 2.3 and 2.4.
+Source: Metropolis et al. 1953; Hastings 1970.
 Level: 1. Twins: none; they take the module to draw with, and work on any array that answers NumPy's calls.
 """
 

@@ -17,7 +17,7 @@ Gamma costs D Hessian-vector products a step.
 A chain whose energy, gradient, Gamma or next state is not finite stops: it keeps the state that it had before that
 step, x and V, and is counted.
 
-Source: Li, Chen, Carlson & Carin 2016, arXiv:1512.07666, eqs. 4 to 6 and section 4.2 (dropping Gamma). The shares of
+Source: Li, Chen, Carlson & Carin 2016, arXiv:1512.07666 (also for dropping Gamma). The shares of
 the missing drift are derived here.
 Level: 1, and 2 with gamma. Twins: none; it takes the module to draw with, and works on any array that answers
 NumPy's calls.

@@ -20,13 +20,24 @@ from .langevin_run import (
     steps_add_up,
 )
 from .layers import conv2d_is_adjoint, group_norm_is_adjoint, group_norm_is_standard
-from .noise import chains_have_addresses, uniforms_are_positive
+from .noise import (
+    chains_have_addresses,
+    counters_are_their_own,
+    each_number_stands_once,
+    every_index_has_its_share,
+    uniforms_are_positive,
+    words_are_in_order,
+    words_are_known,
+)
 from .trial import Trial
 
 LAWS: dict[str, tuple[Callable[[Trial], None], ...]] = {
+    "noise_philox": (words_are_known, counters_are_their_own),
     "noise_bits": (chains_have_addresses,),
     "noise_uniform": (chains_have_addresses, uniforms_are_positive),
     "noise_normal": (chains_have_addresses,),
+    "noise_index": (every_index_has_its_share,),
+    "noise_permutation": (each_number_stands_once, words_are_in_order),
     "langevin_step": (no_noise_is_descent, a_long_gradient_is_cut, stays_in_the_box, nan_is_not_hidden),
     "langevin_jitter": (stays_in_the_box, nan_is_not_hidden),
     "langevin_run": (

@@ -19,14 +19,17 @@ from .draw import Draw
 from .energies import conv_energy, deep_conv_energy, mlp_energy
 from .langevin import langevin_jitter, langevin_run, langevin_step
 from .layers import conv2d_backward, conv2d_forward, group_norm_backward, group_norm_forward
-from .noise import noise_bits, noise_normal, noise_uniform
+from .noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
 
 PROBLEMS: dict[str, Callable[[Draw], Case]] = {
     problem.__name__: problem
     for problem in (
+        noise_philox,
         noise_bits,
         noise_uniform,
         noise_normal,
+        noise_index,
+        noise_permutation,
         langevin_step,
         langevin_jitter,
         langevin_run,

@@ -10,17 +10,21 @@ from ebm_ref.specs import PADDINGS
 from ..case import Case
 from .draw import SIZES, SMALL, Draw
 
+WIDE = (33, 64, 65, 130)  # channels that fill a tile of columns, or need two or three; the pixels, likewise
+LONG = (*((letter, SIZES) for letter in "HWCON"), *((letter, WIDE) for letter in "COCO"))
 WORK = 16_000  # multiply-adds of one convolution: what scalar Python does in a tenth of a second
 
 
 def conv2d(draw: Draw) -> tuple[dict[str, int], int, str, tuple[int, int]]:
     """Sizes with one long axis, a stride, a padding and the output's (P, Q)."""
     sizes = {letter: draw.choice(SMALL) for letter in "NHWCO"}
-    long = draw.choice("HWCON")
-    sizes[long] = draw.choice(SIZES)
+    long, lengths = draw.choice(LONG)
+    sizes[long] = draw.choice(lengths)
+    if lengths is WIDE:
+        sizes["H"], sizes["W"] = draw.choice(((3, 5), (9, 9), (7, 13)))
     sizes |= {"R": draw.choice((1, 2, 3, 4, 5)), "S": draw.choice((1, 2, 3, 4, 5))}
     stride, padding = draw.choice((1, 2, 3)), draw.choice(PADDINGS)
-    for letter in "NCOHWRS":  # cut short axes until scalar Python can follow
+    for letter in "NRSCOHW" if lengths is WIDE else "NCOHWRS":  # cut short axes until scalar Python can follow
         if np.prod([sizes[k] for k in "NHWCORS"]) > WORK * stride**2 and letter != long:
             sizes[letter] = 1
     if padding == "VALID":
