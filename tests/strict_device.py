@@ -16,7 +16,7 @@ from ebm_fast.verify.host_device import HostDevice
 from ebm_ref.contracts import DTypeError
 
 # what this project asks of a device array: NumPy's functions that CuPy has, and the ufuncs, under the same names
-FUNCTIONS = ("asarray", "clip", "copy", "count_nonzero", "mean", "sort", "sum", "zeros", "zeros_like")
+FUNCTIONS = ("argsort", "asarray", "clip", "copy", "count_nonzero", "mean", "sort", "sum", "zeros", "zeros_like")
 UFUNCS = (
     "add", "subtract", "multiply", "true_divide", "divide", "power", "square", "sqrt", "negative", "isfinite",
     "right_shift", "less", "greater",
@@ -126,6 +126,10 @@ class Strict:
     def put(self, x):
         assert isinstance(x, np.ndarray)
         return StrictArray(super().put(x))
+
+    def put_as_it_is(self, x):
+        """`x` without a copy: its gaps and its address are kept."""
+        return StrictArray(x)
 
     def get(self, x):
         assert isinstance(x, StrictArray)

@@ -174,7 +174,7 @@ def test_chain__takes_strides_beyond_the_image():
 
 def test_chain__refuses_parameters_that_an_int_cannot_count():
     big = cupy_raw.ConvEnergy((1, 1, 8000), channels=(8000,), strides=(1,), kernel=5)
-    with on(host_device()), pytest.raises(RangeError, match=r'path: .* fewer than 2\^31; path="layers" works'):
+    with on(host_device()), pytest.raises(RangeError, match=r'path: .* fewer than 2\^30; path="layers" works'):
         chain.chains_per_block(chain_network.plan(big, False), 1, np.float32)
 
 

@@ -109,7 +109,7 @@ def test_conv2d__gives_the_same_bits_with_any_tile(order, monkeypatch):
 
 
 def test_conv2d__reads_beyond_two_to_the_31_numbers():
-    W, C = 2**30, 3  # 3.2e9 numbers, of which two pixels are read: the memory is reserved, not used
+    W, C = 2**30 - 1, 3  # 3.2e9 numbers, of which two pixels are read: the memory is reserved, not used
     try:
         reserve = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
         memory = mmap.mmap(-1, W * C * 4, flags=reserve)

@@ -9,7 +9,7 @@ from pathlib import Path
 import cuda_launches
 import numpy as np
 import pytest
-from cuda_launches import SOURCES, device, i32, kernel, numbers
+from cuda_launches import SOURCES, device, f32, i32, kernel, numbers
 
 from ebm_fast import cupy_raw
 from ebm_fast.cupy_raw.device import current, launch, on
@@ -189,3 +189,24 @@ def test_launched__names_what_ran():
     before = launched().get(("good_blocks.cu", "good_vector"), 0)
     cuda_launches.blocks(device(), "good_vector")
     assert launched()["good_blocks.cu", "good_vector"] == before + 1
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "random"])
+@pytest.mark.parametrize("part", [slice(None), slice(-1, None), slice(2, 5), slice(3, 3), slice(5, 99)])
+def test_part__says_which_blocks_of_a_launch_run(part, order):
+    x, dev = numbers(7 * 32), host_device(order=order, sources=SOURCES, part=part)
+    with on(dev):
+        y = dev.put(np.zeros_like(x))
+        launch(kernel("good_blocks", "good_vector"), 7, 8, [y, dev.put(x), i32(x.size)])
+    alone = np.zeros((7, 32), np.float32)
+    with on(host_device(sources=SOURCES)):
+        whole = dev.put(np.zeros_like(x))
+        launch(kernel("good_blocks", "good_vector"), 7, 8, [whole, dev.put(x), i32(x.size)])
+    alone[part] = whole.reshape(7, 32)[part]
+    np.testing.assert_array_equal(y.reshape(7, 32), alone)
+
+
+def test_part__is_blocks_that_follow_one_another():
+    dev = host_device(sources=SOURCES, part=slice(None, None, 2))
+    with on(dev), pytest.raises(RangeError, match="part: expected blocks that follow one another"):
+        launch(kernel("good_blocks", "good_vector"), 7, 8, [dev.empty((9,), f32), dev.empty((9,), f32), i32(9)])

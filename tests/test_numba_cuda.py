@@ -215,15 +215,22 @@ def test_card__takes_arrays_on_a_card_alone():
     card = pytest.importorskip("ebm_fast.numba_cuda.card")
 
     class Own:
-        pass
+        def __init__(self, made=None, device=0):
+            self.made, self.device = made, SimpleNamespace(id=device)
 
-    cupy = SimpleNamespace(ndarray=Own, asarray=lambda x: ("asarray", x), from_dlpack=lambda x: ("from_dlpack", x))
+    runtime = SimpleNamespace(getDevice=lambda: 0)
+    cupy = SimpleNamespace(ndarray=Own, cuda=SimpleNamespace(runtime=runtime))
+    cupy.asarray, cupy.from_dlpack = lambda x: Own(("asarray", x)), lambda x: Own(("from_dlpack", x), x.number)
     here = card.Card.__new__(card.Card)
     here.cupy = cupy
     own, numba, torch = Own(), SimpleNamespace(__cuda_array_interface__={}), Shared()
     managed = Shared(13)
-    assert here.adopt("x", own) is own and here.adopt("x", numba) == ("asarray", numba)
-    assert here.adopt("x", torch) == ("from_dlpack", torch) and here.adopt("x", managed) == ("from_dlpack", managed)
+    assert here.adopt("x", own) is own and here.adopt("x", numba).made == ("asarray", numba)
+    assert here.adopt("x", torch).made == ("from_dlpack", torch)
+    assert here.adopt("x", managed).made == ("from_dlpack", managed)
+    for far in (Own(device=1), Shared(number=1)):
+        with pytest.raises(DTypeError, match="x: expected an array on CUDA device 0, found one on 1"):
+            here.adopt("x", far)
     with pytest.raises(DTypeError, match="x: .*CUDA card, found ndarray in host memory; cupy.asarray"):
         here.adopt("x", np.zeros(2))
     for other in ([1.0], SimpleNamespace(__dlpack_device__=lambda: (1, 0))):
@@ -234,11 +241,11 @@ def test_card__takes_arrays_on_a_card_alone():
 class Shared:
     """A tensor of PyTorch: both protocols, and an error of its own from the second where it requires grad."""
 
-    def __init__(self, kind=2):
-        self.kind = kind
+    def __init__(self, kind=2, number=0):
+        self.kind, self.number = kind, number
 
     def __dlpack_device__(self):
-        return self.kind, 0
+        return self.kind, self.number
 
     @property
     def __cuda_array_interface__(self):

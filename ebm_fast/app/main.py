@@ -23,6 +23,7 @@ from ebm_ref.methods import METHODS
 
 from .config import SECTIONS, file_tables, merge, preset_names, preset_tables, section_keys, set_tables
 from .doctor import doctor, doctor_text
+from .others import verify_others
 from .report import cell
 from .sampling import STARTS, evaluate_again, sample
 from .training import Interrupted, train_new, train_resume
@@ -95,6 +96,13 @@ def build_parser() -> argparse.ArgumentParser:
         choices=HOST_BUILDS,
         help="of host_build, the CUDA C++ sources on this CPU: fast; race (races, bounds, unwritten reads); asan",
     )
+    check.add_argument(
+        "--mutants",
+        action="store_true",
+        help="bugs found in other people's code, each in a function of ours: the kills",
+    )
+    check.add_argument("--against", metavar="MODULE:FUNCTION", help="check this function instead, on NumPy arrays")
+    check.add_argument("--as", dest="name", metavar="NAME", help="the function of ours it answers to; default its name")
 
     add_verb(verbs, "doctor", "say what is installed, what can run, and what to install")
     return parser
@@ -178,7 +186,9 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    """Exit code 1 when a twin fails a check."""
+    """Exit code 1 when a twin fails a check, a mutant survives one, or the function of --against fails one."""
+    if options.mutants or options.against is not None or options.name is not None:
+        return verify_others(options)
     require("hypothesis", "verify")
     verify = import_module("ebm_fast.verify")
     twins = options.twin

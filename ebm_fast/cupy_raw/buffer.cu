@@ -62,8 +62,8 @@ extern "C" __global__ void buffer_push(real* slots, const real* x, const u64* ke
     i64 n = i, place;
     bool wins;
     if (keys) {
-      n = (i64)(keys[i] & 0xffffffffu);
-      place = (i64)(keys[i] >> 32);
+      n = (i64)(keys[i] & 0xffffffffu);  // int: a sample's number has 32 bits
+      place = (i64)(keys[i] >> 32);      // int: as above
       wins = place < M && (i == N - 1 || place != (i64)(keys[i + 1] >> 32));
     } else {
       place = (first + i) % M;

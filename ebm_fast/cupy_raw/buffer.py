@@ -25,6 +25,7 @@ from ebm_ref.contracts import (
 
 from ..checks import check_same_dtype, check_slots
 from .device import blocks, current, launch
+from .limits import NUMBERS, check_fits
 from .noise import THREADS, quad_grid, word_array
 from .source import kernel
 
@@ -41,6 +42,9 @@ def buffer_draw(slots: Any, filled: int, bits: Any, u: Any, fresh: Any, rho: flo
     Raises ShapeError, DTypeError, RangeError.
     """
     dev = current()
+    check_fits("slots", slots, samples=OUTSIDE, numbers=NUMBERS)
+    check_fits("u", u, samples=OUTSIDE)
+    check_fits("fresh", fresh, samples=OUTSIDE, numbers=NUMBERS)
     slots, bits = dev.array("slots", slots), word_array("bits", bits)
     u, fresh = dev.array("u", u), dev.array("fresh", fresh)
     check_slots(slots, filled)
@@ -78,14 +82,14 @@ def buffer_push(
     """
     check_choice("policy", policy, Buffer.POLICIES)
     dev = current()
+    check_fits("slots", slots, samples=OUTSIDE, numbers=NUMBERS)
+    check_fits("x", x, samples=OUTSIDE, numbers=NUMBERS)
     slots, x = written("slots", slots), dev.array("x", x)
     check_slots(slots, filled)
     check_array("x", x, shape=(None, *slots.shape[1:]))
     check_same_dtype("x", x, slots, "slots")
     M, N, D = slots.shape[0], x.shape[0], prod(slots.shape[1:])
     check_count("ptr", ptr, low=0, high=COUNT)
-    check_count("slots' places", M, low=1, high=OUTSIDE)
-    check_count("x's samples", N, low=0, high=OUTSIDE)
     keys, count = None, int(ptr)
     if policy == "in_place":
         keys = place_keys(N, 0, filled, idx=place_array(idx, N))
@@ -116,6 +120,7 @@ def place_keys(N: int, count: int, bound: int, idx: Any = None, bits: Any = None
 
 def place_array(idx: Any, N: int) -> Any:
     """`idx` as (N,) int64 on the device; raises unless it is an array of integers of that shape."""
+    check_fits("idx", idx, samples=OUTSIDE)
     idx = current().array("idx", idx)
     if idx.dtype.kind not in "iu":
         raise DTypeError(f"idx: expected an array of integers, found {idx.dtype}")

@@ -36,11 +36,14 @@ extern "C" __global__ void chain_pack(real* params, const int* table, int first,
   const int which = blockIdx.y;
   const real* const a = which < 4 ? (which < 2 ? (which == 0 ? a0 : a1) : (which == 2 ? a2 : a3))
                                   : (which < 6 ? (which == 4 ? a4 : a5) : (which == 6 ? a6 : a7));
-  const int* const row = table + (first + which) * 6;
+  const int* const row = table + (first + which) * 6;  // int: six numbers of each parameter
   const int taps = row[0], C = row[1], O = row[2], turned = row[3], padded = row[4];
+  // int: all parameters together are fewer than 2^30 numbers, so that a stride beyond them is still an int
   const int rows = turned ? O : C, columns = turned ? C : O, size = taps * rows * padded;
+  // int: as above
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < size; i += gridDim.x * blockDim.x) {
     const int tap = i / (rows * padded), r = i / padded % rows, c = i % padded;
+    // int: as above
     const int from = turned ? (tap * C + c) * O + r : (tap * C + r) * O + c;
     params[row[5] + i] = c < columns ? a[from] : (real)0;
   }
@@ -84,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(CHAIN_THREADS, CHAIN_BLOCKS) chain_
   int place = chain_round(ints * 4);
   ChainBlock at;
   at.stride = head.stride;
-  at.chains = (int)(N - first < each ? N - first : each);
+  at.chains = (int)(N - first < each ? N - first : each);  // int: at most `each`
   at.params = params;
   at.bad = reinterpret_cast<int*>(shared + place);
   place += chain_round(slices * 4);

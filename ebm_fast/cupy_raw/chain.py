@@ -23,6 +23,7 @@ from .source import kernel
 FILE = "chain.cu"
 THREADS = 256
 WARPS, STAGES, RING = THREADS // 32, 3, 8 * 32  # the warps' rings of weights, as in chain_linear.cuh
+PARAMS = 2**30  # numbers of the packed parameters, at most: chain_pack counts them, and a stride beyond, in an int
 PACKS = 8  # parameters that one launch of chain_pack takes
 CHAINS = 64  # of a block, at most: beyond, weights are read rarely enough
 
@@ -49,9 +50,9 @@ def chains_per_block(P: Plan, N: int, dtype: Any) -> int:
             f"path: a chain of this network needs {one} bytes of shared memory in {np.dtype(dtype).name}, and a block "
             f'has {limit}; path="layers" works'
         )
-    if P.params >= 2**31:
+    if P.params >= PARAMS:
         raise RangeError(
-            f"path: the chain of this network packs {P.params} parameters, expected fewer than 2^31; "
+            f"path: the chain of this network packs {P.params} parameters, expected fewer than 2^30; "
             'path="layers" works'
         )
     want = max(1, min(CHAINS, blocks(N, current().processors)))

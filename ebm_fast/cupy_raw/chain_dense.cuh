@@ -9,6 +9,7 @@
 //   FILL       y[c] = w[c], a row of parameters: the gradient of the last layer
 //
 // Every sum has an order that depends on the layer alone.
+// int, in all of this file: a place in the chains' shared memory, or among fewer than 2^30 packed parameters.
 #pragma once
 #include "chain_op.cuh"
 

@@ -19,6 +19,7 @@
 //
 // Tasks are dealt to warps there and back again, classes with most taps first, so that a warp with long tasks gets
 // short ones too.
+// int, in all of this file: a place in the chains' shared memory, or among fewer than 2^30 packed parameters.
 #pragma once
 #include "chain_tile.cuh"
 

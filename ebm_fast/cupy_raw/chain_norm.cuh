@@ -9,6 +9,7 @@
 // in a fixed order that depends on pixels, channels and groups alone. The variance comes from a second pass over y -
 // mean. Elements: y is read three times and written once, and backwards x_hat and da are read twice; act and act' are
 // taken once each (twice where da must be kept for the skip).
+// int, in all of this file: a place in the chains' shared memory, or among fewer than 2^30 packed parameters.
 #pragma once
 #include "chain_op.cuh"
 

@@ -1,4 +1,5 @@
 // What the operations of the persistent chain share: their table, a block's chains in shared memory, lanes and warps.
+// int, in all of this file: a lane of a warp.
 #pragma once
 #include "activation.cuh"
 #include "async.cuh"

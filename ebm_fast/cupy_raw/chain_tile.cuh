@@ -1,4 +1,5 @@
 // Where the threads of LINEAR (chain_linear.cuh) work: classes of outputs, tasks of warps, taps, rows of a thread.
+// int, in all of this file: a place in the chains' shared memory, or among fewer than 2^30 packed parameters.
 #pragma once
 #include "chain_op.cuh"
 

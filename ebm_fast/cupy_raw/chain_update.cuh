@@ -7,6 +7,7 @@
 // The element maths is langevin.cuh's. The quads of a chain are dealt out in slices, each to 1 to 32 lanes; sums over a
 // slice by shuffles, over slices in their order, so that |g| depends on D alone. Noise is made in registers by
 // address. A slice remembers whether it has met a number that is not finite; a chain lives while none of its has.
+// int, in all of this file: a place in the chains' shared memory, or one of a block's own chains.
 #pragma once
 #include "chain_op.cuh"
 

@@ -51,7 +51,7 @@ JET_FN void gather_tile(const Gather& g, real* a_tile, real* b_tile, i64* src_of
   const i64 m0 = blockIdx.x * (i64)BM, pixels = gather_pixels(g);
   const bool whole = g.columns % 4 == 0 && ebm_aligned16(g.out);
   if (m0 >= pixels) return;  // the whole block: its class has fewer pixels than the largest
-  for (int i = t; i < BM; i += THREADS) {
+  for (int i = t; i < BM; i += THREADS) {  // int: below BM
     const bool there = m0 + i < pixels;
     const Pixel at = pixel_at(g, there ? m0 + i : m0);
     src_of[i] = at.src;

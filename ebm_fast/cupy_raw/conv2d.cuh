@@ -62,6 +62,7 @@ struct Gather {
 JET_FN i64 gather_pixels(const Gather& g) { return (i64)g.N * g.rows.pixels * g.cols.pixels; }
 
 JET_FN i64 filter_at(const Gather& g, const Tap& tap) {
+  // int: places in the filters, which are fewer than 2^30 numbers
   const int r = g.rows.f0 + g.rows.fstep * tap.ty, s = g.cols.f0 + g.cols.fstep * tap.tx;
   return ((i64)r * g.S + s) * g.w_tap + tap.c * g.w_channel;
 }
@@ -72,10 +73,12 @@ struct Pixel {
 };
 
 JET_FN Pixel pixel_at(const Gather& g, i64 m) {
+  // int: below pixels
   const int v = (int)(m % g.cols.pixels), u = (int)(m / g.cols.pixels % g.rows.pixels);
   const i64 n = m / g.cols.pixels / g.rows.pixels;
   const i64 row = n * g.rows.out_size + g.rows.out0 + (i64)g.rows.out_step * u;
   return {n * g.rows.size * g.cols.size, row * g.cols.out_size + g.cols.out0 + (i64)g.cols.out_step * v,
+          // int: on the image, or a filter away from it
           g.rows.mul * u + g.rows.off, g.cols.mul * v + g.cols.off};
 }
 
@@ -87,8 +90,10 @@ JET_FN Gather forward_gather(const Jet* x, const real* w, const real* b, Jet* y,
 JET_FN Gather back_gather(const Jet* dy, const real* w, Jet* dx, int add, int N, GEOMETRY, i64 cls) {
   const int classes_x = stride < W ? stride : W;
   return {dy, w, nullptr, dx, N, O, C, S, (i64)C * O, 1, O,
+          // int: a class is a row below H and a column below W
           axis_back(H, R, stride, P, top, (int)(cls / classes_x)),
           axis_back(W, S, stride, Q, left, (int)(cls % classes_x)), add != 0};
 }
 
+// int: each of the two factors, of which a class is a pair
 JET_FN i64 back_classes(int H, int W, int stride) { return (i64)(stride < H ? stride : H) * (stride < W ? stride : W); }

@@ -19,6 +19,7 @@ from ebm_ref.contracts import RangeError, check_array
 
 from ..checks import check_conv, check_same_dtype
 from .device import blocks, current, launch
+from .limits import INT, PIXELS, check_fits
 from .source import kernel
 from .tree import CHUNK, MAX_Y, slab_chunks, tree_sum
 
@@ -58,10 +59,12 @@ class Geometry:
 def geometry(H: int, W: int, C: int, R: int, S: int, O: int, stride: int, padding: str) -> Geometry:
     """SAME: P = ceil(H / stride), the odd pixel of padding after; VALID: P = ceil((H - R + 1) / stride), no padding.
 
-    Raises RangeError where the filters have 2^30 numbers or more.
+    Raises RangeError where the filters have 2^30 numbers or more, or the image as many pixels along a side.
     """
-    if R * S * C * O >= 2**30:
+    if R * S * C * O > INT:
         raise RangeError(f"w: expected fewer than 2^30 numbers, found {R}x{S}x{C}x{O}")
+    if max(H, W) > INT:
+        raise RangeError(f"x: expected fewer than 2^30 pixels along a side, found {H}x{W}")
     stride = min(stride, max(H, W))  # beyond the image a longer stride changes nothing
     P, top = _extent(H, R, stride, padding)
     Q, left = _extent(W, S, stride, padding)
@@ -142,6 +145,12 @@ def conv2d_apply_dw(
 # ------------------------------------------------------------------------------------------ public twins
 
 
+def _check_fits(w: Any, **arrays: Any) -> None:
+    check_fits("w", w, numbers=INT)
+    for name, x in arrays.items():
+        check_fits(name, x, axes=INT, pixels=PIXELS)
+
+
 def _geometry_of(x: Any, w: Any, stride: int, padding: str) -> Geometry:
     R, S, C, O = w.shape
     return geometry(x.shape[1], x.shape[2], C, R, S, O, int(stride), padding)
@@ -153,6 +162,7 @@ def conv2d_forward(x: Any, w: Any, b: Any, stride: int = 1, padding: str = "SAME
     x: (N, H, W, C); w: (R, S, C, O); b: (O,); returns (N, P, Q, O). Raises ShapeError, DTypeError, RangeError.
     """
     dev = current()
+    _check_fits(x=x, w=w, b=b)
     x, w, b = dev.array("x", x), dev.array("w", w), dev.array("b", b)
     check_conv(x, w, stride, padding)
     check_array("b", b, shape=(w.shape[3],))
@@ -170,6 +180,7 @@ def conv2d_backward(x: Any, w: Any, dy: Any, stride: int = 1, padding: str = "SA
     Raises ShapeError, DTypeError, RangeError.
     """
     dev = current()
+    _check_fits(x=x, w=w, dy=dy)
     x, w, dy = dev.array("x", x), dev.array("w", w), dev.array("dy", dy)
     check_conv(x, w, stride, padding)
     geo, N = _geometry_of(x, w, stride, padding), x.shape[0]

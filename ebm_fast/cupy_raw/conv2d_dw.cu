@@ -36,6 +36,7 @@ JET_FN void filter_tile(const Jet* x, const Jet* dy, real* parts, int N, GEOMETR
   constexpr int THREADS = BM * BJ / 16, AW = BM + PAD, BW = BJ + PAD;
   constexpr int ACROSS = BM < THREADS ? BM : THREADS, DOWN = BM / ACROSS;  // a thread gathers DOWN rows of the tile
   const int t = threadIdx.x, tj = t % (BJ / 4), tm = t / (BJ / 4);
+  // int: places in the filters, which are fewer than 2^30 numbers, or a tile beyond them
   const int depth = R * S * C, k0 = blockIdx.x * BM;
   const i64 size = (i64)(depth + 1) * O;
   const bool whole = O % 4 == 0 && ebm_aligned16(parts);
@@ -63,8 +64,8 @@ JET_FN void filter_tile(const Jet* x, const Jet* dy, real* parts, int N, GEOMETR
             }
           }
           pixel_of[t] = (n0 + n) * H * W;
-          y_of[t] = p * stride - top;
-          x_of[t] = q * stride - left;
+          y_of[t] = p * stride - top;   // int: on the image, or a filter away from it
+          x_of[t] = q * stride - left;  // int: as above
           q += STEP;
         }
         __syncthreads();  // the table is written, the last tile is read

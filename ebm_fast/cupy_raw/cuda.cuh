@@ -5,7 +5,8 @@
 //   shared memory     EBM_SHARED(T, name, n) and EBM_DYN_SHARED(T, name), never __shared__
 //   inline PTX        only inside a named wrapper (ebm_...), whose host model is in the verification kit's host.h
 //   blocks            never wait for one another, but for ebm_cluster_sync; reductions over blocks take two launches
-//   sizes and places  a size is an int, the place of an element an i64: N * D may pass 2^31
+//   sizes and places  a size is an int, the place of an element an i64: N * D may pass 2^31. A product of ints on the
+//                     way to a place says on its line, or the one above, why it fits:  // int: below C
 //   tails             every kernel guards them: no size needs to divide another
 //   headers           none: what is used beyond the language is a CUDA builtin that host.h knows, or defined here
 //   end of a file     EBM_EXPORT(kernel) for each kernel, which is extern "C" __global__ void; one that uses a

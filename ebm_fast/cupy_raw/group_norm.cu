@@ -53,8 +53,10 @@ struct Team {
 };
 
 JET_FN Team team(int lanes, int side, int width) {
+  // int: threads of a block, and channels of teams side by side
   const int span = lanes * side, skip = width * (side - 1);
   const int within = threadIdx.x % span, place = (threadIdx.x & skip) / width;
+  // int: as above
   return {(int)threadIdx.x / span * side + place, within / (width * side) * width + within % width, span, skip};
 }
 
@@ -121,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
   EBM_SHARED(real, shared, JET * WARPS * SIDE);
   const Groups groups = {N, L, C, G};
   EACH_GROUP(groups, lanes, side) {
-    THIS_GROUP(groups);
+    THIS_GROUP(groups);  // int: a channel, below C
     const Moments at_group = group_moments(x + offset, m, from, own, (real)numbers, eps, shared);
     for (Walk on = from; on.e < m; step(on)) {
       const i64 here = offset + on.at;
@@ -138,7 +140,7 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
   EBM_SHARED(real, shared, JET * WARPS * SIDE);
   const Groups groups = {N, L, C, G};
   EACH_GROUP(groups, lanes, side) {
-    THIS_GROUP(groups);
+    THIS_GROUP(groups);  // int: a channel, below C
     const Moments at_group = group_moments(x + offset, m, from, own, (real)numbers, eps, shared);
     if (own.lane == 0 && m > 0) {
       moments[2 * group] = at_group.mean;
@@ -154,7 +156,7 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
   EBM_SHARED(real, shared, JET * WARPS * SIDE);
   const Groups groups = {N, L, C, G};
   EACH_GROUP(groups, lanes, side) {
-    THIS_GROUP(groups);
+    THIS_GROUP(groups);  // int: a channel, below C
     Moments kept = {};
     if (moments == nullptr) {
       kept = group_moments(x + offset, m, from, own, (real)numbers, eps, shared);
@@ -191,6 +193,7 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
   const int rows = blockDim.x / columns, row = threadIdx.x / columns, width = C / G;
   for (int chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {
     const i64 n0 = (i64)chunk * samples, end = n0 + samples < N ? n0 + samples : N;
+    // int: a channel, or less than 2^21 channels beyond C, which is below 2^30
     for (int c0 = blockIdx.y * columns; c0 < C; c0 += gridDim.y * columns) {
       const int c = c0 + threadIdx.x % columns;
       real dgamma = (real)0, dbeta = (real)0;

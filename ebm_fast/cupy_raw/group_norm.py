@@ -21,6 +21,7 @@ from ebm_ref.contracts import check_array
 from ..checks import check_like, check_norm, check_same_dtype
 from .activation import activation_code
 from .device import blocks, current, launch
+from .limits import INT, check_fits
 from .source import kernel
 from .tree import CHUNK, MAX_Y, tree_sum
 
@@ -103,6 +104,8 @@ def group_norm_forward(x: Any, gamma: Any, beta: Any, groups: int, eps: float = 
     Wu & He 2018, eq. 1-7.
     """
     dev = current()
+    for name, a in (("x", x), ("gamma", gamma), ("beta", beta)):
+        check_fits(name, a, samples=INT, channels=INT)
     x, gamma, beta = dev.array("x", x), dev.array("gamma", gamma), dev.array("beta", beta)
     check_norm(x, gamma, groups, eps)
     check_array("beta", beta, shape=gamma.shape)
@@ -119,6 +122,8 @@ def group_norm_backward(x: Any, gamma: Any, dy: Any, groups: int, eps: float = 1
     x, dy: (N, ..., C); gamma: (C,); returns like x, (C,), (C,). Raises ShapeError, DTypeError, RangeError.
     """
     dev = current()
+    for name, a in (("x", x), ("gamma", gamma), ("dy", dy)):
+        check_fits(name, a, samples=INT, channels=INT)
     x, gamma, dy = dev.array("x", x), dev.array("gamma", gamma), dev.array("dy", dy)
     check_norm(x, gamma, groups, eps)
     check_like("dy", dy, x)

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import ShapeError, check_array, check_count
+from ebm_ref.contracts import ShapeError, check_array
 from ebm_ref.specs import SGLD, ULA, Box
 
 from ..checks import check_like
 from .device import blocks, current, launch
+from .limits import NUMBERS, SAMPLES, check_fits
 from .noise import key_words
 from .source import kernel
 
 FILE = "langevin.cu"
 THREADS = 256  # of a block, where one sample needs no more
 LANES = {np.dtype(np.float32): 1024, np.dtype(np.float64): 256}  # threads of a block at most, as the kernels are bound
-SIZE = 2**31 - THREADS  # samples at most: a thread's sample must have a block
 
 
 def langevin_step(
@@ -41,7 +41,7 @@ def langevin_step(
     Raises ShapeError, DTypeError, RangeError.
     """
     dev = current()
-    x, g, xi = (dev.array(name, a) for name, a in (("x", x), ("g", g), ("xi", xi)))
+    x, g, xi = (adopted(name, a) for name, a in (("x", x), ("g", g), ("xi", xi)))
     check_rows("x", x)
     check_like("g", g, x)
     check_like("xi", xi, x)
@@ -62,7 +62,7 @@ def langevin_jitter(x: Any, xi: Any, sigma: float, box: Box | None = None) -> An
     x, xi: (N, *shape) on the device, one dtype; returns a new array like x. Raises ShapeError, DTypeError, RangeError.
     """
     dev = current()
-    x, xi = dev.array("x", x), dev.array("xi", xi)
+    x, xi = adopted("x", x), adopted("xi", xi)
     check_rows("x", x)
     check_like("xi", xi, x)
     update = SGLD(0.0, sigma, box=box)  # checks the numbers
@@ -128,11 +128,16 @@ def update_launch(
 
 
 def check_rows(name: str, x: Any) -> None:
-    """Raise unless `x` is float32 or float64 with at least one axis, and no more samples than a launch can hold."""
+    """Raise unless `x` is float32 or float64 with at least one axis."""
     check_array(name, x)
     if x.ndim == 0:
         raise ShapeError(f"{name}: expected (N, *shape), found a number")
-    check_count(f"{name}'s samples", x.shape[0], low=0, high=SIZE)
+
+
+def adopted(name: str, x: Any) -> Any:
+    """`x` on the device. Raises RangeError where a launch cannot hold so much, DTypeError."""
+    check_fits(name, x, samples=SAMPLES, numbers=NUMBERS)
+    return current().array(name, x)
 
 
 def rows(x: Any) -> tuple[np.int64, np.int64]:

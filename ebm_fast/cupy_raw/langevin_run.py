@@ -25,6 +25,7 @@ from ..checks import WORD, check_address, check_like
 from .chain import chain_launch
 from .device import current
 from .langevin import begin_launch, check_rows, noise_first_launch, tick_launch, update_launch
+from .limits import ELEMENTS, INT, NUMBERS, SAMPLES, check_fits
 from .network import Network
 from .noise import chain_ids
 
@@ -56,6 +57,8 @@ def langevin_run(
     if not isinstance(update, (ULA, SGLD)):
         raise DTypeError(f"update: expected ULA or SGLD, found {type(update).__name__}")
     check_choice("path", path, PATHS)
+    samples = INT if isinstance(energy, Network) else SAMPLES
+    check_fits("x0", x0, samples=samples, elements=ELEMENTS, numbers=NUMBERS)
     x0 = dev.array("x0", x0)
     check_array("x0", x0, shape=(None, *energy.shape), finite=True)
     check_rows("x0", x0)

@@ -21,6 +21,7 @@ from ..checks import check_like, check_same_dtype, check_samples, check_theta
 from .blocks import Batch, Block, Conv, Pass, backward, dense
 from .device import current
 from .layers import jet_last, jet_seed
+from .limits import INT, PIXELS, check_fits
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,12 @@ class Network:
         workspace.run(theta, x, E, g)
 
     def adopt_theta(self, theta: Params, dtype: Any) -> Params:
-        """theta as arrays of the device. Raises unless it holds this network's parameters, in `dtype`."""
+        """theta as arrays of the device. Raises unless it holds this network's parameters, in `dtype`, and they fit."""
         if not isinstance(theta, dict):
             raise DTypeError(f"theta: expected a dict of arrays, found {type(theta).__name__}")
         dev = current()
+        for name, a in theta.items():
+            check_fits(f"theta[{name!r}]", a, numbers=INT)
         mine = {name: dev.array(f"theta[{name!r}]", a) for name, a in theta.items()}
         check_theta(mine, self.theta_shapes(), dtype)
         return mine
@@ -106,6 +109,7 @@ class Network:
         Raises ShapeError, DTypeError, NonFiniteError.
         """
         theta, x = self._adopt(theta, x)
+        check_fits("w", w, samples=INT)
         w = current().array("w", w)
         check_array("w", w, shape=(len(x),), finite=True)
         check_same_dtype("w", w, x)
@@ -141,6 +145,7 @@ class Network:
 
     def _adopt(self, theta: Params, x: Any) -> tuple[Params, Any]:
         """theta and x on the device, checked."""
+        check_fits("x", x, samples=INT, pixels=PIXELS)
         x = current().array("x", x)
         check_samples("x", x, self.shape)
         check_array("x", x, finite=True)
@@ -149,6 +154,7 @@ class Network:
     def _seeded(self, theta: Params, x: Any, v: Any) -> tuple[Params, Workspace]:
         """theta on the device, and a workspace of order 1 with x along v in it."""
         theta, x = self._adopt(theta, x)
+        check_fits("v", v, samples=INT, pixels=PIXELS)
         v = current().array("v", v)
         check_like("v", v, x)
         check_array("v", v, finite=True)

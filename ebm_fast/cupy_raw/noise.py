@@ -14,6 +14,8 @@ from ebm_ref.contracts import DTypeError, ShapeError, check_count
 
 from ..checks import check_address, check_chains, check_dtype
 from .device import GRID, blocks, current, launch
+from .limits import ELEMENTS, check_fits
+from .limits import THREADS as MOST
 from .source import kernel
 
 FILE = "noise.cu"
@@ -120,6 +122,7 @@ def chain_ids(chains: Any, N: int | None = None) -> Any:
 
 def word_array(name: str, bits: Any, shape: tuple[int, ...] | None = None) -> Any:
     """`bits` on the device; raises unless it is a uint32 array (of that shape)."""
+    check_fits(name, bits, numbers=MOST)
     bits = current().array(name, bits)
     if bits.dtype != np.uint32:
         raise DTypeError(f"{name}: expected a uint32 array, found {bits.dtype}")
@@ -139,7 +142,7 @@ def quad_grid(N: int, D: int) -> tuple[tuple[int, int], tuple[int, int]]:
 def fill(name: str, seed: int, stream: int, step: int, chains: Any, D: int, build: Any, dtype: Any) -> Any:
     """(N, D) numbers of `dtype` by the kernel `name`."""
     check_address(seed, stream, step)
-    check_count("D", D, low=0, high=2**34)
+    check_count("D", D, low=0, high=ELEMENTS)
     ids = chain_ids(chains)
     out = current().empty((ids.shape[0], int(D)), dtype)
     args = (out, ids, np.int64(ids.shape[0]), np.int64(D), *key_words(seed), np.uint32(step), np.uint32(stream))

@@ -16,7 +16,8 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -69,7 +70,20 @@ def cubin_path(file: str, defines: Defines, arch: str) -> Path:
 
 
 def build(file: str, text: str, headers: Mapping[str, str], defines: Defines, arch: str) -> bytes:
-    """`text` compiled, not cached; `headers` are found by the names that `#include "..."` says."""
+    """The cubin of `text`, not cached; `headers` are found by the names that `#include "..."` says."""
+    with compiled(file, text, headers, defines, arch) as (nvrtc, program):
+        return _result(nvrtc, program, "CUBIN")
+
+
+def ptx(file: str, text: str, headers: Mapping[str, str], defines: Defines, arch: str) -> str:
+    """The same as PTX, from which the cubin is made."""
+    with compiled(file, text, headers, defines, arch) as (nvrtc, program):
+        return _result(nvrtc, program, "PTX").rstrip(b"\0").decode()
+
+
+@contextmanager
+def compiled(file: str, text: str, headers: Mapping[str, str], defines: Defines, arch: str) -> Iterator[Any]:
+    """(NVRTC, a program that it has compiled). Raises CompileError."""
     nvrtc = load()
     names = [name for name in headers if name.endswith(".cuh")]
     title = f"ebm_fast/cupy_raw/{file}"  # what an error, a profiler and a sanitizer call this source
@@ -88,11 +102,16 @@ def build(file: str, text: str, headers: Mapping[str, str], defines: Defines, ar
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             what = f"{file} ({' '.join(f'{key}={value}' for key, value in defines)}) for {arch}"
             raise CompileError(f"{what}: {status.name}\n{_log(nvrtc, program)}")
-        cubin = bytes(_call(nvrtc, nvrtc.nvrtcGetCUBINSize, program))
-        _call(nvrtc, nvrtc.nvrtcGetCUBIN, program, cubin)
-        return cubin
+        yield nvrtc, program
     finally:
         nvrtc.nvrtcDestroyProgram(program)
+
+
+def _result(nvrtc: ModuleType, program: Any, kind: str) -> bytes:
+    """What the program became: CUBIN or PTX."""
+    made = bytes(_call(nvrtc, getattr(nvrtc, f"nvrtcGet{kind}Size"), program))
+    _call(nvrtc, getattr(nvrtc, f"nvrtcGet{kind}"), program, made)
+    return made
 
 
 @cache

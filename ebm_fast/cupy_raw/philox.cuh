@@ -37,5 +37,6 @@ static __device__ __forceinline__ Real4 philox_normals(Word4 r) {
   return n;
 }
 
-// (bits n) >> 32, in [0, n); n up to 2^32.
+// (bits n) >> 32, in [0, n).
+// int: n is at most 2^32
 static __device__ __forceinline__ i64 philox_index(u32 bits, u64 n) { return (i64)((u64)bits * n >> 32); }

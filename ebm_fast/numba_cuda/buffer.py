@@ -103,6 +103,7 @@ def buffer_draw(slots: Any, filled: int, bits: Any, u: Any, fresh: Any, rho: flo
     check_array("fresh", fresh, shape=(N, *slots.shape[1:]))
     check_same_dtype("fresh", fresh, slots, "slots")
     check_number("rho", rho, low=0.0, high=1.0)
+    check_count("filled", filled, low=0, high=2**32)  # bits times filled has 64 bits
     x0 = dev.empty(fresh.shape, slots.dtype)
     idx, restart = dev.empty((N,), np.int64), dev.empty((N,), np.bool_)
     launch(draw_choose, slots.dtype, N, int(filled), bits, u, np.float64(rho), idx, restart)

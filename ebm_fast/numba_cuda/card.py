@@ -73,8 +73,14 @@ class Card:
 
     def adopt(self, name: str, x: Any) -> Any:
         """DLPack first: it orders the two libraries' streams. Whatever the other library says is a DTypeError."""
-        if isinstance(x, self.cupy.ndarray):
-            return x
+        a = x if isinstance(x, self.cupy.ndarray) else self._shared(name, x)
+        here = self.cupy.cuda.runtime.getDevice()
+        if a.device.id != here:
+            raise DTypeError(f"{name}: expected an array on CUDA device {here}, found one on {a.device.id}")
+        return a
+
+    def _shared(self, name: str, x: Any) -> Any:
+        """The array of another library, its memory shared."""
         try:
             if hasattr(x, "__dlpack_device__"):
                 if x.__dlpack_device__()[0] in DLPACK_CUDA:

@@ -3,6 +3,7 @@
     check(fn, "langevin_step")         your function against the oracle: cases, budgets, laws
     check_energy(energy, grad_x, ...)  any callables on arrays: per-sample energies whose gradients are slopes
     run()                              every function x twin x dtype, as rows; `format_rows(rows)` prints them
+    mutants                            a package of its own: bugs found in the wild, and the checks that reject them
 
 Each case is drawn by Hypothesis (the extra [verify]) from a fixed seed, and a failure is shrunk to a minimal
 case before it is reported. Nothing is written to disk.

@@ -41,14 +41,16 @@ def host_device(
     seed: int = 0,
     sources: Mapping[str, str] | None = None,
     processors: int = PROCESSORS,
+    part: slice | None = None,
 ) -> Device:
     """A device on NumPy arrays that runs the kernels compiled for the CPU.
 
     build: fast, race or asan. order: of threads and blocks: forward, reverse, random (seed), or rotate through the
     three, launch by launch. sources: CUDA files beside the backend's own. processors: of the card that launchers plan
-    for. Raises RangeError.
+    for. part: the blocks of each launch that run, so that the last block of a grid too large for a CPU can be looked
+    at alone: slice(-1, None). Raises RangeError.
     """
-    return HostDevice(build, order, seed, sources or {}, processors=processors)
+    return HostDevice(build, order, seed, sources or {}, processors=processors, part=part or slice(None))
 
 
 def set_build(name: str) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -40,6 +41,8 @@ class _Launch(ctypes.Structure):
         ("report_size", ctypes.c_ulonglong),
         ("seconds", ctypes.c_double),
         ("lint", ctypes.c_int),
+        ("first", ctypes.c_ulonglong),
+        ("end", ctypes.c_ulonglong),
     ]
 
 
@@ -58,6 +61,7 @@ class HostDevice:
     processors: int = PROCESSORS
     in_turn: Sequence[int] = ()  # processors of the calls that follow each other, where they change
     lint: Lint | None = None  # race build: where to add what warps ask of memory
+    part: slice = field(default_factory=lambda: slice(None))  # the blocks of each launch that run, x fastest
     number: int = 0  # of the next launch, for its order
     calls: int = -1
     total: int = 0
@@ -135,6 +139,7 @@ class HostDevice:
         how.array = (ctypes.c_size_t * max(1, len(arrays)))(*arrays)
         how.report, how.report_size = ctypes.cast(report, ctypes.c_char_p), len(report)
         how.seconds, how.lint = self.seconds, self.lint is not None
+        how.first, how.end = _range(self.part, prod(grid))
         with _lock:
             failed = made.entry(ctypes.byref(how), pointers)
             if self.lint is not None and not failed:
@@ -147,6 +152,14 @@ class HostDevice:
         for place, x in enumerate(args):
             if isinstance(x, np.ndarray):
                 check_margins(kernel, place, x)
+
+
+def _range(part: slice, blocks: int) -> tuple[int, int]:
+    """(first, end) of the blocks that run. Raises RangeError where they do not follow one another."""
+    first, end, step = part.indices(blocks)
+    if step != 1:
+        raise RangeError(f"part: expected blocks that follow one another, found a step of {step}")
+    return first, max(first, end)
 
 
 def launched() -> dict[tuple[str, str], int]:

@@ -185,7 +185,7 @@ int launch(const Launch* asked, Body kernel, void** args, const char* name, int 
   }
   gang.assign(many, Block{});
   race_begin();
-  const uint64_t gangs = total / many;
+  const uint64_t first = asked->first / many, gangs = (asked->end + many - 1) / many - first;
   std::vector<uint64_t> turn;
   if (asked->order == 2) {
     turn.resize(gangs);
@@ -194,7 +194,7 @@ int launch(const Launch* asked, Body kernel, void** args, const char* name, int 
   }
   Watchdog watchdog(asked->seconds);
   for (uint64_t i = 0; i < gangs && !failed; ++i) {
-    run_gang((asked->order == 0 ? i : asked->order == 1 ? gangs - 1 - i : turn[i]) * many, many);
+    run_gang((first + (asked->order == 0 ? i : asked->order == 1 ? gangs - 1 - i : turn[i])) * many, many);
     for (Block& b : gang) free_shared(b);
   }
   race_end();

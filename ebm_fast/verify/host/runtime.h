@@ -39,6 +39,7 @@ struct Launch {  // filled in by host_build.py
   unsigned long long report_size;
   double seconds;  // limit of one launch
   int lint;        // race build: also count sectors and bank passes
+  unsigned long long first, end;  // the blocks that run, of all that the grid has
 };
 
 using Body = void (*)(void** args);
