@@ -8,7 +8,7 @@ import pytest
 
 from ebm_fast.cupy_raw import nvrtc, source
 from ebm_fast.cupy_raw.device import launch
-from ebm_fast.verify import access, budgets, host_build, sass
+from ebm_fast.verify import access, budgets, host_build, offsets, sass
 from ebm_ref.contracts import BackendError, MissingExtraError
 
 FLOAT = source.build_defines("float32", 0)
@@ -254,6 +254,8 @@ def test_budgets__main_writes_what_it_measured(tmp_path, monkeypatch, capsys):
     (tmp_path / "budgets.json").write_text('{"nvrtc": "13.0", "code": {}, "access": {}}')
     monkeypatch.setattr(budgets, "files", lambda package: tmp_path)
     monkeypatch.setattr(budgets, "measure", lambda: (dict(figures), []))
+    narrow = []
+    monkeypatch.setattr(offsets, "problems", lambda: list(narrow))
     monkeypatch.setattr(access, "measure", lambda: asked)
     monkeypatch.setattr(access, "problems", lambda found, written: ["accesses differ"] * (found != written))
     monkeypatch.setattr(nvrtc, "version", lambda: "13.0")
@@ -271,6 +273,9 @@ def test_budgets__main_writes_what_it_measured(tmp_path, monkeypatch, capsys):
     asked["one"] = {"sectors": 4.0, "sectors_ideal": 4.0, "passes": 1.0, "passes_ideal": 1.0}
     assert budgets.main([]) == 1 and "accesses differ" in capsys.readouterr().out
     assert budgets.main(["--update"]) == 0 and json.loads((tmp_path / "budgets.json").read_text())["access"] == asked
+    narrow.append("one.cu:1: one computes a place in 32 bits")
+    assert budgets.main([]) == 1 and "a place in 32 bits" in capsys.readouterr().out
+    narrow.clear()
     monkeypatch.setattr(budgets, "measure", lambda: ({}, ["noise.cu does not compile"]))
     before = (tmp_path / "budgets.json").read_text()
     assert budgets.main(["--update"]) == 1 and (tmp_path / "budgets.json").read_text() == before

@@ -6,7 +6,8 @@
 Two kinds of rule. RULES hold whatever the file says: no stack, no spills, no fp64 in a float build, no atomics (so
 that a result is the same on every run). Figures are held to the file: the ones in CEILINGS may not grow, the ones in
 FLOORS may not shrink. Figures depend on the compiler, so they are compared under the NVRTC version that wrote the
-file, and RULES under any. The section "access" of the file holds what access.py counts on the host build.
+file, and RULES under any. The section "access" of the file holds what access.py counts on the host build. And no kernel
+may compute a place in memory in 32 bits (offsets.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 from ebm_fast.cupy_raw import nvrtc, source
 from ebm_fast.cupy_raw.nvrtc import ARCHS, CompileError, Defines
 
-from . import access
+from . import access, offsets
 from .sass import Figures, figures
 
 CEILINGS = ("registers", "stack", "local", "spills", "shared", "instructions", "fp64", "atomics", "loads", "stores")
@@ -157,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(measured), access.table(asked), sep="\n\n")
     if update and not problems:
         write(measured, asked, Path(str(files(__package__) / "budgets.json")))
-    problems += check(measured, asked)
+    problems += check(measured, asked) + offsets.problems()
     done = f"{len(measured)} kernels in all builds within their budgets (NVRTC {nvrtc.version()})"
     print("", *problems or [done], sep="\n")
     return int(bool(problems))

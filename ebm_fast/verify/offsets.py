@@ -1,18 +1,20 @@
-"""No place in memory is computed in 32 bits: a proof over the PTX of every kernel, compiled without a card.
+"""No place in memory is computed in 32 bits: a check over the PTX of every kernel, compiled without a card.
 
-    problems()        products in 32 bits that reach an address and whose line in the source does not say why they fit
-    products(ptx)     the same of one listing, as (kernel, file, line, instruction)
+    problems()        what makes 32 bits of a longer number on the way to an address, and does not say why it fits
+    products(ptx)     all that does, in one listing
 
-What is proven: from the address of every access to global memory, and from every integer that goes through shared
-memory, all that it is made of is walked back through the kernel, which is one function by then. Where 32 bits are
-widened to 64 on that way, the 32-bit number may be a sum of sizes, but no product (mul, mad or shl) that could pass
-2^31. Bounds that the instructions themselves say are used (a thread's index is below 1,024, a remainder below its
-divisor); sizes that a launcher passes count as 2^31 - 1. A product that is below 2^31 for a reason that no instruction
-says has that reason on its line in the source:
+From the address of every access to global memory, and from every integer that goes through shared memory, all that it
+is made of is walked back through the kernel, which is one function by then. No product (mul, mad, shl) of 32 bits on
+that way may pass 2^31, and no number of 64 bits may be cut to its low half. Bounds that the instructions say are used:
+a thread's index is below 1,024, a remainder below its divisor; sizes that a launcher passes count as 2^31 - 1. What
+fits for a reason that no instruction says has that reason in the source, on its line or the one above:
 
     const int from = (tap * C + c) * O + r;  // int: packed parameters, below 2^30
 
-What a launcher must refuse for such reasons to hold is limits.py of the backend.
+Such lines are taken at their word, and so is a whole file that says so (the chain's, whose places lie in shared memory
+and among its parameters); limits.py of the backend refuses the sizes for which they would not hold. Numbers count as 0
+or more, and a sum of two sizes as an int, which limits.py sees to. Lines are those that the compiler names: where it
+has moved an instruction to a line that gives a reason, the check is blind, so tests also run every kernel beyond 2^31.
 """
 
 from __future__ import annotations
@@ -34,13 +36,12 @@ UNKNOWN = 2**63  # the bound of 64 bits of which nothing is known
 WORKERS = 2
 SPECIAL = {"tid": 1023, "ntid": 1024, "laneid": 31, "warpid": 31, "ctaid.y": 65535, "ctaid.z": 65535}
 SPECIAL |= {"nctaid.y": 65535, "nctaid.z": 65535}
-WIDENS = ("cvt.s64.s32", "cvt.u64.u32", "cvt.s64.u32", "cvt.u64.s32", "mul.wide", "mad.wide")
 REGISTER = re.compile(r"%(?:rd|rs|r)\d+")  # integers: what a place is made of, and not what decides about it
 LINE = re.compile(r"(?:@!?%p\d+\s+)?([a-z][\w.:]*)\s+(.*?);")
 
 
 class Product(NamedTuple):
-    """A product in 32 bits that reaches an address."""
+    """A product of 32 bits, or a cut to them, on the way to an address."""
 
     kernel: str
     file: str

@@ -52,7 +52,7 @@ def chain_column(value: Array, x: Array) -> Array:
 def chain_norm(g: Array) -> Array:
     """2-norm of each sample, (N,), by its largest element, so that no square overflows or vanishes."""
     size = np.abs(chain_rows(g))  # (N, D)
-    top = np.max(size, axis=1)  # (N,)
+    top = np.max(size, axis=1) if size.shape[1] else np.sum(size, axis=1)  # (N,); a sample without elements: 0
     unit = np.where(np.isfinite(top) & (top > 0), top, 1)
     norm: Array = top * np.sqrt(np.sum((size / unit[:, None]) ** 2, axis=1))
     return norm
