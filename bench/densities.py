@@ -63,7 +63,7 @@ def divergence(log_p: Array, log_q: Array) -> float:
 
 
 def parts_of(name: str) -> Array:
-    """The part of the plane that each cell belongs to, (CELLS^2,): the nearest mode, ring or square; one part if none."""
+    """The part that each cell of the grid belongs to, (CELLS^2,): the nearest mode, ring or square; else one part."""
     points, _ = density_grid()
     if name == "rings":
         return np.abs(np.hypot(*points.T)[:, None] - RING_RADII).argmin(axis=1)
