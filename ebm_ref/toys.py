@@ -8,7 +8,7 @@
     eight_gaussians   (1/8) sum_k N(2.5 (cos k pi/4, sin k pi/4), 0.2^2 I)
     checkerboard      uniform on the 8 squares [i, i+1) x [j, j+1), times 1.5, i + j even, i, j = -2 .. 1
     rings             angle uniform, radius R_k + 0.1 xi, R = 1, 2, 3:  p(x) = sum_k (phi_k(r) + phi_k(-r)) / (3 2 pi r)
-    spiral_mixture    (1/40) sum_k N(0.3 a_k (cos a_k, sin a_k), 0.2^2 I), a_k = 3 pi sqrt((k + 1/2) / 40): one long valley
+    spiral_mixture    (1/40) sum_k N(0.3 a_k (cos a_k, sin a_k), 0.2^2 I), a_k = 3 pi sqrt((k + 1/2) / 40): a valley
     banana            x = (0.7 z_1, 0.4 z_2 + (z_1^2 - 1) / 8), z normal: a shear, which keeps area
     pinwheel          5 radial normals, twisted by an angle that depends on the radius; a twist keeps area
     two_moons, two_spirals, swiss_roll    curves with normal noise; no closed form
