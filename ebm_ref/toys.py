@@ -8,6 +8,7 @@
     eight_gaussians   (1/8) sum_k N(2.5 (cos k pi/4, sin k pi/4), 0.2^2 I)
     checkerboard      uniform on the 8 squares [i, i+1) x [j, j+1), times 1.5, i + j even, i, j = -2 .. 1
     rings             angle uniform, radius R_k + 0.1 xi, R = 1, 2, 3:  p(x) = sum_k (phi_k(r) + phi_k(-r)) / (3 2 pi r)
+    spiral_mixture    (1/40) sum_k N(0.3 a_k (cos a_k, sin a_k), 0.2^2 I), a_k = 3 pi sqrt((k + 1/2) / 40): a valley
     banana            x = (0.7 z_1, 0.4 z_2 + (z_1^2 - 1) / 8), z normal: a shear, which keeps area
     pinwheel          5 radial normals, twisted by an angle that depends on the radius; a twist keeps area
     two_moons, two_spirals, swiss_roll    curves with normal noise; no closed form
@@ -37,6 +38,9 @@ MIXTURE_STDS = np.array([0.5, 0.3, 0.4])
 MIXTURE_WEIGHTS = np.array([0.5, 0.2, 0.3])
 EIGHT_MEANS = 2.5 * np.stack([np.cos(np.arange(8) * pi / 4), np.sin(np.arange(8) * pi / 4)], axis=1)
 EIGHT_STDS, EIGHT_WEIGHTS = np.full(8, 0.2), np.full(8, 0.125)
+SPIRAL_ANGLES = 3 * pi * np.sqrt((np.arange(40) + 0.5) / 40)
+SPIRAL_MEANS = 0.3 * SPIRAL_ANGLES[:, None] * np.stack([np.cos(SPIRAL_ANGLES), np.sin(SPIRAL_ANGLES)], axis=1)
+SPIRAL_STDS, SPIRAL_WEIGHTS = np.full(40, 0.2), np.full(40, 1 / 40)
 SQUARES = np.array([(i, j) for i in range(-2, 2) for j in range(-2, 2) if (i + j) % 2 == 0])  # (8, 2)
 SQUARE = 1.5
 RING_RADII, RING_STD = np.array([1.0, 2.0, 3.0]), 0.1
@@ -111,6 +115,14 @@ def _eight_gaussians(u: Array, xi: Array) -> Array:
 
 def _eight_gaussians_log_density(x: Array) -> Array:
     return _mixture_log_density(x, EIGHT_MEANS, EIGHT_STDS, EIGHT_WEIGHTS)
+
+
+def _spiral_mixture(u: Array, xi: Array) -> Array:
+    return _mixture_sample((u, xi), SPIRAL_MEANS, SPIRAL_STDS, SPIRAL_WEIGHTS)
+
+
+def _spiral_mixture_log_density(x: Array) -> Array:
+    return _mixture_log_density(x, SPIRAL_MEANS, SPIRAL_STDS, SPIRAL_WEIGHTS)
 
 
 def _banana(u: Array, xi: Array) -> Array:
@@ -224,6 +236,7 @@ TOYS: dict[str, Callable[[Array, Array], Array]] = {
     "eight_gaussians": _eight_gaussians,
     "checkerboard": _checkerboard,
     "rings": _rings,
+    "spiral_mixture": _spiral_mixture,
     "banana": _banana,
     "pinwheel": _pinwheel,
     "two_moons": _two_moons,
@@ -236,6 +249,7 @@ DENSITIES: dict[str, Callable[[Array], Array]] = {
     "eight_gaussians": _eight_gaussians_log_density,
     "checkerboard": _checkerboard_log_density,
     "rings": _rings_log_density,
+    "spiral_mixture": _spiral_mixture_log_density,
     "banana": _banana_log_density,
     "pinwheel": _pinwheel_log_density,
 }
