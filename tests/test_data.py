@@ -11,7 +11,7 @@ import pytest
 from ebm_fast.app import data as data_module
 from ebm_fast.app.config import DataConfig
 from ebm_fast.app.data import data_load
-from ebm_fast.app.evaluate import classes, fidelity, principal_components
+from ebm_fast.app.fidelity import classes, fidelity, principal_components
 from ebm_fast.app.ood_sets import FACES, LETTERS, letter_images, ood_sets
 from ebm_fast.app.png import grid_pixels, plane_pixels, png_bytes
 from ebm_fast.extras import require

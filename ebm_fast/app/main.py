@@ -21,6 +21,8 @@ from ebm_fast.extras import require
 from ebm_ref.contracts import ConfigError, EbmError, check_count
 from ebm_ref.methods import METHODS
 
+from .annealing import CHAINS, TEMPERATURES, Annealing
+from .classifying import EPS, Attacking
 from .config import SECTIONS, file_tables, merge, preset_names, preset_tables, section_keys, set_tables
 from .doctor import doctor, doctor_text
 from .others import verify_others
@@ -83,6 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     again = add_verb(verbs, "eval", "recompute a run's summary and pictures")
     again.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/digits-pcd")
+
+    again.add_argument("--ais", action="store_true", help="slow: log Z, likelihood and bits per dimension by annealing")
+    again.add_argument("--chains", type=int, metavar="N", help=f"of --ais, in either direction ({CHAINS})")
+    again.add_argument("--temperatures", type=int, metavar="K", help=f"of --ais, from base to model ({TEMPERATURES})")
+    again.add_argument("--pgd", action="store_true", help="accuracy of a classifier under attack")
+    again.add_argument("--eps", type=float, help=f"of --pgd, the l_inf radius, pixels in [-1, 1] ({EPS})")
 
     check = add_verb(verbs, "verify", "check every twin against the oracle")
     check.add_argument("--twin", nargs="+", metavar="NAME", help="backends to check; default all that can run here")
@@ -176,7 +184,13 @@ def run_sample(options: argparse.Namespace) -> int:
 
 
 def run_eval(options: argparse.Namespace) -> int:
-    show(options, {"run": str(options.run), **evaluate_again(options.run)}, summary_text)
+    for flag, of in (("chains", "ais"), ("temperatures", "ais"), ("eps", "pgd")):
+        if getattr(options, flag) is not None and not getattr(options, of):
+            raise ConfigError(f"--{flag}: expected --{of} beside it")
+    given = {name: getattr(options, name) for name in ("chains", "temperatures") if getattr(options, name) is not None}
+    annealing = Annealing(**given) if options.ais else None
+    attacking = Attacking(EPS if options.eps is None else options.eps) if options.pgd else None
+    show(options, {"run": str(options.run), **evaluate_again(options.run, annealing, attacking)}, summary_text)
     return 0
 
 

@@ -12,8 +12,11 @@ from ebm_ref.contracts import Array, flat_size
 from ebm_ref.train import TrainState
 
 from . import plots, report
+from .annealing import Annealing, annealing_figures
 from .arrays import npy_read
-from .evaluate import SAMPLES, Model, choose_chains, evaluate
+from .classifying import Attacking, attacked
+from .evaluate import SAMPLES, choose_chains, evaluate
+from .model import Model
 from .placement import to_host
 from .png import grid_pixels, plane_pixels, png_bytes
 from .run import Run, run_chains, uniform_start
@@ -44,11 +47,22 @@ def snapshots_read(folder: Path, step: int) -> list[tuple[int, Array]]:
     return [(at, npy_read(path)) for at, path in found if at <= step]
 
 
-def results_write(folder: Path, run: Run, state: TrainState, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Evaluate the state, write summary.json and the pictures; the summary."""
+def results_write(
+    folder: Path,
+    run: Run,
+    state: TrainState,
+    records: list[dict[str, Any]],
+    annealing: Annealing | None = None,
+    attacking: Attacking | None = None,
+) -> dict[str, Any]:
+    """Evaluate the state, write summary.json and the pictures; the summary. annealing, attacking: where asked for."""
     model = run.model(state)
     chains, origin = model_chains(run, state, model)
     figures, energies = evaluate(model, run.data, chains, run.seed, run.config.train.box)
+    if annealing is not None:
+        figures |= annealing_figures(run, model, chains, annealing)
+    if attacking is not None:
+        figures |= attacked(model, run.data, attacking, run.seed)
     rollbacks = [text for r in records for text in r.get("rollback", [])]
     summary = {
         "preset": run.config.preset,

@@ -20,7 +20,8 @@ from .checkpoint import checkpoint_load
 from .config import RunConfig, Tables, config_read, resolve, section_read
 from .data import SHAPES, Dataset, data_load, file_sha256
 from .energies import choose_backend, energy_extras, judged, make_energy
-from .evaluate import Model, with_error
+from .figures import with_error
+from .model import Model
 from .ood_sets import ood_names, ood_sets_of
 from .placement import device_of, to_backend, to_host
 from .runfolder import CONFIG, check_existing

@@ -9,7 +9,9 @@ import numpy as np
 
 from ebm_ref.contracts import Array, RangeError, Stream, check_choice, check_count
 
+from .annealing import Annealing, temperature
 from .arrays import npz_bytes
+from .classifying import Attacking, check_attacked
 from .png import png_bytes
 from .results import chain_pixels, results_write
 from .run import Run, run_chains, run_open, uniform_start
@@ -59,8 +61,17 @@ def buffer_start(run: Run, buffer: Any, n: int, seed: int) -> Array:
     return buffer.slots[(bits.astype(np.uint64) * np.uint64(buffer.filled)) >> np.uint64(32)]
 
 
-def evaluate_again(folder: Path) -> dict[str, Any]:
-    """Recompute summary.json and the pictures from the last good checkpoint; the summary."""
+def evaluate_again(
+    folder: Path, annealing: Annealing | None = None, attacking: Attacking | None = None
+) -> dict[str, Any]:
+    """Recompute summary.json and the pictures from the last good checkpoint; the summary.
+
+    annealing, attacking: slow figures, if asked for. What does not apply to the run is said before any work.
+    """
     run, state = run_open(folder)
+    if annealing is not None:
+        temperature(run)
+    if attacking is not None:
+        check_attacked(run.model(state), run.data)
     with lock_folder(folder):
-        return results_write(folder, run, state, metrics_upto(folder, state.step)[0])
+        return results_write(folder, run, state, metrics_upto(folder, state.step)[0], annealing, attacking)

@@ -19,6 +19,7 @@ from .features import (
 from .fidelity import precision_recall
 from .gap import energy_gap, energy_gap_ema
 from .log_z import Quadrature, log_z_enumeration, log_z_quadrature
+from .mirrored import MirroredBase, MirroredEnergy, fold
 from .ood import aupr, aupr_in, aupr_out, auroc, auroc_estimate, fpr_at_tpr
 from .probe import Probe, probe_accuracy, probe_logistic, probe_logits, probe_ridge
 from .refined import RefinedClassifier
@@ -46,6 +47,8 @@ __all__ = [
     "GaussianBase",
     "HMCTransition",
     "MALATransition",
+    "MirroredBase",
+    "MirroredEnergy",
     "NormalBase",
     "Probe",
     "Quadrature",
@@ -78,6 +81,7 @@ __all__ = [
     "estimate_mean",
     "feature_load",
     "feature_unit_norm",
+    "fold",
     "fpr_at_tpr",
     "frechet_feature",
     "frechet_gaussian",

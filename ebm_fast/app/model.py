@@ -1,0 +1,44 @@
+"""A trained energy as the verbs judge it, and the samples that are chosen for that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ebm_ref.contracts import Array, Energy, Params, Stream
+
+from .placement import to_backend, to_host
+
+CHUNK = 256  # samples whose energies are computed at once
+
+
+@dataclass(frozen=True)
+class Model:
+    """An energy with its parameters and the backend that computes it."""
+
+    backend: ModuleType
+    energy: Energy
+    theta: Params
+
+    def energies(self, x: Array) -> Array:
+        """E(x), (N,) float64, in chunks; x and what comes back are NumPy's, theta the backend's."""
+        chunks = (to_backend(self.backend, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK))
+        parts = [to_host(self.backend, self.energy.energy(self.theta, chunk)) for chunk in chunks]
+        return np.concatenate(parts).astype(np.float64)
+
+    def logits(self, x: Array) -> Array:
+        """F(x), (N, C) float64, of a classifier."""
+        chunks = (to_backend(self.backend, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK))
+        energy: Any = self.energy
+        return np.concatenate([to_host(self.backend, energy.logits(self.theta, chunk)) for chunk in chunks]).astype(
+            np.float64
+        )
+
+
+def choose(backend: ModuleType, samples: Array, count: int, seed: int, purpose: int) -> Array:
+    """`count` of the samples, without repeats and by address; all of them where there are fewer."""
+    order = to_host(backend, backend.noise_permutation(seed, Stream.EVALUATION, purpose, len(samples)))
+    return samples[order[:count]]
