@@ -164,7 +164,8 @@ def _buffer(job: Job, state: TrainState) -> Buffer:
 
 CHAIN = ("K", "eta", "sigma", "clip", "clip_norm", "order", "box")
 OPTIMISER = ("optimizer", "lr", "beta1", "beta2", "max_grad_norm", "ema_decay", "warmup", "schedule", "steps")
-READ_BY_ALL = ("method", "batch", *CHAIN, *OPTIMISER)
+REGULARISERS = ("gp", "gp_target", "spectral_norm")
+READ_BY_ALL = ("method", "batch", *CHAIN, *REGULARISERS, *OPTIMISER)
 BUFFERED = ("alpha", "sigma_data", "rho", "M", "policy", "start")
 RUN = ("noise_normal", "langevin_run")
 BUFFER = ("noise_bits", "noise_uniform", *RUN, "buffer_draw", "buffer_push")

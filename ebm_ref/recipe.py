@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .contracts import Buffer, RangeError, check_choice, check_count, check_number
+from .contracts import Buffer, DTypeError, RangeError, check_choice, check_count, check_number
 from .methods import METHODS, READ_BY_ALL
 from .objectives import ICDTerms, JEMTerms, denoising_ladder
 from .optim import SCHEDULES
@@ -67,6 +67,9 @@ class Recipe:
     kappa_ent: float = 0.3  # icd: weight of the log distance to the nearest of the references
     references: int = 100  # icd: buffer samples to be near to
     depth: int = 1  # icd: steps of the chain that are differentiated, K for all
+    gp: float = 0.0  # weight of the gradient penalty mean (|grad_x E(x)| - gp_target)^2 of the batch's data
+    gp_target: float = 0.0  # with gp: 0 flattens the energy at the data, 1 gives it slopes of one there
+    spectral_norm: bool = False  # the energy is evaluated at w / |W u| for each weight w; u moves once a step
     optimizer: str = "adam"
     lr: float = 1e-4
     beta1: float = 0.0  # adam: decay of the first moment; sgd: momentum
@@ -88,6 +91,9 @@ class Recipe:
         for name in ("batch", "K", "M", "steps", "levels", "projections", "nu", "cells", "inner"):
             check_count(name, getattr(self, name), low=1)
         check_count("warmup", self.warmup, low=0)
+        check_number("gp", self.gp, low=0.0)
+        if not isinstance(self.spectral_norm, bool):
+            raise DTypeError(f"spectral_norm: expected True or False, found {self.spectral_norm!r}")
         if self.steps * self.chain_moves > 2**32:
             raise RangeError(
                 f"steps: expected steps * K <= 2^32, the chain steps that have addresses, found {self.steps}"
@@ -132,6 +138,12 @@ class Recipe:
             raise RangeError(f"K_max: expected it where balance is steps and nowhere else, found {self.K_max}")
         if self.K_max is not None:
             check_count("K_max", self.K_max, low=self.K)
+        if isinstance(self.gp_target, bool) or self.gp_target not in (0, 1):
+            raise RangeError(f"gp_target: expected 0 or 1, found {self.gp_target!r}")
+        if self.gp_target and not self.gp:
+            raise RangeError(f"gp_target: read where gp > 0 alone, found {self.gp_target}; set gp")
+        if self.gp and self.levels > 1:
+            raise RangeError(f"gp: penalises an energy of x alone; several levels have E(x, sigma), found {self.gp}")
         if self.levels == 1 and self.level_high != type(self).level_high:
             raise RangeError(f"level_high: a single level does not read it, found {self.level_high}; set levels")
 
