@@ -282,6 +282,15 @@ from .optim import (
     sgd_init,
     sgd_step,
 )
+from .regularise import (
+    acting_theta,
+    check_spectral,
+    penalised,
+    spectral_iterate,
+    spectral_names,
+    spectral_pull,
+    spectral_start,
+)
 from .samplers import (
     HMC_TARGET,
     MALA_TARGET,
