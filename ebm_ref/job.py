@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from .contracts import Array, Buffer, DataError, Params, RangeError, ShapeError, check_labels, flat_size
+from .contracts import Array, Buffer, DataError, Params, RangeError, ShapeError, Stream, check_labels, flat_size
 from .methods import METHODS
+from .noise import noise_permutation
 from .objectives import GaussianNoise, UniformNoise, gaussian_noise_fit, nce_start, quadrature_grid
 from .recipe import Recipe
 from .samplers import ClassGaussians, buffer_start, class_buffer_start, class_gaussians
 
-LAST_STEP = 2**32 - 1  # training steps end before it: its draws of CONTRAST_NOISE are those that log_z starts from
+LAST_STEP = 2**32 - 1  # training ends before it: here CONTRAST_NOISE starts log_z, LABELLED_INDEX says who is labelled
 LOG_Z = "log_z"
 
 
@@ -31,8 +32,8 @@ LOG_Z = "log_z"
 class Job:
     """What a run holds fixed; made by train_job.
 
-    labels: (n,) NumPy integers   noise: what nce tells data from   points, w: the grid of ml
-    start: where chains restart, a name or Gaussians.
+    labels: (n,) NumPy integers   labelled: (n_lab,) integers, the data whose labels are used
+    noise: what nce tells data from   points, w: the grid of ml   start: where chains restart, a name or Gaussians.
     """
 
     backend: ModuleType
@@ -41,6 +42,7 @@ class Job:
     data: Array
     seed: int
     labels: Array | None = None
+    labelled: Array | None = None
     noise: GaussianNoise | UniformNoise | None = None
     points: Array | None = None
     w: Array | None = None
@@ -62,15 +64,22 @@ def train_job(
         if not hasattr(energy, "logits"):
             raise ShapeError(f"energy: method {recipe.method} needs a ClassifierEnergy, found {type(energy).__name__}")
         check_labels("labels", labels, energy.classes, data.shape[0])
-        job["labels"] = labels
+        labelled = _labelled(recipe, seed, data.shape[0])
+        job |= {"labels": labels, "labelled": labelled}
         if recipe.start == "class_gaussians":
-            job["start"] = class_gaussians(data, labels, energy.classes)
+            job["start"] = class_gaussians(data[labelled], labels[labelled], energy.classes, recipe.ridge)
     if "noise" in method.reads:
         if recipe.noise == "gaussian":
             job["noise"] = gaussian_noise_fit(data, recipe.noise_floor)
         else:
             assert recipe.box is not None  # the recipe has refused it
             job["noise"] = UniformNoise(tuple(energy.shape), recipe.box)
+    if recipe.augment_shift or recipe.augment_flip:
+        shape = tuple(energy.shape)
+        if len(shape) != 3 or recipe.augment_shift >= min(shape[:2]):
+            name = "augment_shift" if recipe.augment_shift else "augment_flip"
+            found = f"{shape} and a shift of {recipe.augment_shift}"
+            raise ShapeError(f"{name}: expected images (H, W, C) larger than the shift, found {found}")
     if "cells" in method.reads:
         if tuple(energy.shape) not in ((1,), (2,)):
             raise RangeError(
@@ -81,6 +90,15 @@ def train_job(
         points, w = quadrature_grid(recipe.box, recipe.cells, flat_size(energy.shape), data.dtype)
         job |= {"points": np.asarray(points, like=data), "w": np.asarray(w, like=data)}
     return Job(backend, energy, recipe, data, seed, **job)
+
+
+def _labelled(recipe: Recipe, seed: int, n: int) -> Array:
+    """The data whose labels are used, in increasing order: all, or the first `labelled` of a permutation."""
+    if recipe.labelled is None:
+        return np.arange(n)
+    if recipe.labelled > n:
+        raise DataError(f"labelled: expected at most the {n} data, found {recipe.labelled}")
+    return np.sort(noise_permutation(seed, Stream.LABELLED_INDEX, LAST_STEP, n)[: recipe.labelled])
 
 
 def method_theta(job: Job, theta: Params) -> Params:

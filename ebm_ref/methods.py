@@ -17,8 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .contracts import (
     Array,
     Buffer,
@@ -120,8 +118,8 @@ def _jem(job: Job, state: TrainState, x: Array) -> Result:
     x_lab = y = None
     if r.w_yx or r.w_xy:
         n = job.data.shape[0]
-        assert job.labels is not None
-        _, idx = jem_batch(n, np.arange(n), r.batch, job.seed, state.step)
+        assert job.labels is not None and job.labelled is not None
+        _, idx = jem_batch(n, job.labelled, r.batch, job.seed, state.step)
         x_lab, y = job.data[idx], job.labels[idx]  # (batch, *shape), (batch,)
     return jem_step(
         job.backend,
@@ -143,7 +141,8 @@ def _jem(job: Job, state: TrainState, x: Array) -> Result:
         r.conditional,
         r.inner,
         r.balance,
-        K_max=r.K_max,
+        r.delta,
+        r.K_max,
     )
 
 
@@ -164,12 +163,14 @@ def _buffer(job: Job, state: TrainState) -> Buffer:
 
 CHAIN = ("K", "eta", "sigma", "clip", "clip_norm", "order", "box")
 OPTIMISER = ("optimizer", "lr", "beta1", "beta2", "max_grad_norm", "ema_decay", "warmup", "schedule", "steps")
-READ_BY_ALL = ("method", "batch", *CHAIN, *OPTIMISER)
+REGULARISERS = ("gp", "gp_target", "spectral_norm")
+READ_BY_ALL = ("method", "batch", *CHAIN, *REGULARISERS, *OPTIMISER)
 BUFFERED = ("alpha", "sigma_data", "rho", "M", "policy", "start")
 RUN = ("noise_normal", "langevin_run")
 BUFFER = ("noise_bits", "noise_uniform", *RUN, "buffer_draw", "buffer_push")
 GAP = ("gap", "energy_pos", "energy_neg")
-JEM = ("w_x", "w_yx", "w_xy", "w_mi", "conditional", "inner", "balance", "K_max")
+JEM = ("w_x", "w_yx", "w_xy", "w_mi", "conditional", "inner", "balance", "K_max", "delta", "labelled", "ridge")
+ICD = ("kappa_opt", "kappa_ent", "references", "depth", "augment_shift", "augment_flip", "augment_sigma")
 JEM_RECORDS = (*GAP, "loss_x", "loss_yx", "loss_xy", "mutual_information", "accuracy", "ratio")
 
 METHODS = {
@@ -215,7 +216,7 @@ METHODS = {
         _icd,
         "persistent chains, and theta sees where they end",
         (*BUFFER, "langevin_step", "langevin_jitter"),
-        (*BUFFERED, "kappa_opt", "kappa_ent", "references", "depth"),
+        (*BUFFERED, *ICD),
         (*GAP, "loss_contrastive", "loss_opt", "loss_ent"),
         level=2,
         buffer=True,

@@ -15,10 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .contracts import Buffer, RangeError, check_choice, check_count, check_number
+from .contracts import Buffer, DTypeError, RangeError, check_choice, check_count, check_number
 from .methods import METHODS, READ_BY_ALL
 from .objectives import ICDTerms, JEMTerms, denoising_ladder
 from .optim import SCHEDULES
+from .samplers import Augmentation
 from .specs import SGLD, Box
 
 STARTS = ("uniform", "data_noise", "class_gaussians")
@@ -63,10 +64,19 @@ class Recipe:
     inner: int = 1  # jem: moves along each gradient of a chain
     balance: str | None = None  # jem: weight or steps; how negatives that lag behind are balanced
     K_max: int | None = None  # jem: chain steps at most, with balance = steps
+    delta: float = 0.0  # jem: energy by which negatives may lag behind, with balance = steps
+    labelled: int | None = None  # jem: data whose classes are used, drawn from all by address; None = all of them
+    ridge: float = 1e-4  # jem: variance added in every direction to the Gaussians of start = class_gaussians
     kappa_opt: float = 1.0  # icd: weight of the frozen energy where a chain ends
     kappa_ent: float = 0.3  # icd: weight of the log distance to the nearest of the references
     references: int = 100  # icd: buffer samples to be near to
     depth: int = 1  # icd: steps of the chain that are differentiated, K for all
+    augment_shift: int = 0  # icd: rows and columns at most by which an image from the buffer is moved
+    augment_flip: bool = False  # icd: half of the images from the buffer are turned around
+    augment_sigma: float = 0.0  # icd: noise added to what comes from the buffer
+    gp: float = 0.0  # weight of the gradient penalty mean (|grad_x E(x)| - gp_target)^2 of the batch's data
+    gp_target: float = 0.0  # with gp: 0 flattens the energy at the data, 1 gives it slopes of one there
+    spectral_norm: bool = False  # the energy is evaluated at w / |W u| for each weight w; u moves once a step
     optimizer: str = "adam"
     lr: float = 1e-4
     beta1: float = 0.0  # adam: decay of the first moment; sgd: momentum
@@ -88,6 +98,10 @@ class Recipe:
         for name in ("batch", "K", "M", "steps", "levels", "projections", "nu", "cells", "inner"):
             check_count(name, getattr(self, name), low=1)
         check_count("warmup", self.warmup, low=0)
+        check_number("gp", self.gp, low=0.0)
+        for name in ("spectral_norm", "augment_flip"):
+            if not isinstance(getattr(self, name), bool):
+                raise DTypeError(f"{name}: expected True or False, found {getattr(self, name)!r}")
         if self.steps * self.chain_moves > 2**32:
             raise RangeError(
                 f"steps: expected steps * K <= 2^32, the chain steps that have addresses, found {self.steps}"
@@ -132,6 +146,22 @@ class Recipe:
             raise RangeError(f"K_max: expected it where balance is steps and nowhere else, found {self.K_max}")
         if self.K_max is not None:
             check_count("K_max", self.K_max, low=self.K)
+        check_number("delta", self.delta, low=float("-inf"))
+        if self.delta and self.balance != "steps":
+            raise RangeError(f"delta: read where balance is steps alone, found {self.delta}")
+        check_number("ridge", self.ridge, low=0.0, open_low=True)
+        if self.ridge != type(self).ridge and self.start != "class_gaussians":
+            raise RangeError(f"ridge: read where start is class_gaussians alone, found {self.ridge}")
+        if self.labelled is not None:
+            check_count("labelled", self.labelled, low=1)
+            if not (self.w_yx or self.w_xy or self.start == "class_gaussians"):
+                raise RangeError(f"labelled: w_yx, w_xy or class_gaussians would read it, found {self.labelled}")
+        if isinstance(self.gp_target, bool) or self.gp_target not in (0, 1):
+            raise RangeError(f"gp_target: expected 0 or 1, found {self.gp_target!r}")
+        if self.gp_target and not self.gp:
+            raise RangeError(f"gp_target: read where gp > 0 alone, found {self.gp_target}; set gp")
+        if self.gp and self.levels > 1:
+            raise RangeError(f"gp: penalises an energy of x alone; several levels have E(x, sigma), found {self.gp}")
         if self.levels == 1 and self.level_high != type(self).level_high:
             raise RangeError(f"level_high: a single level does not read it, found {self.level_high}; set levels")
 
@@ -157,7 +187,16 @@ class Recipe:
 
     def icd_terms(self) -> ICDTerms:
         """The weights of icd's loss."""
-        return ICDTerms(self.alpha, self.kappa_opt, self.kappa_ent, self.references, depth=self.depth)
+        moves = {name: getattr(self, f"augment_{name}") for name in ("shift", "flip", "sigma")}
+        augmentation = Augmentation(**moves)  # checks them
+        return ICDTerms(
+            self.alpha,
+            self.kappa_opt,
+            self.kappa_ent,
+            self.references,
+            depth=self.depth,
+            augmentation=augmentation if any(moves.values()) else None,
+        )
 
     def sigmas(self) -> tuple[float, ...]:
         """The noise levels of dsm, from high to low."""

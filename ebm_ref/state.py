@@ -1,12 +1,13 @@
 """What training carries from step to step, and the same as a flat dict of arrays, for a file.
 
-state_arrays        theta/NAME, ema/NAME, optimizer/NAME, buffer/slots, buffer/filled, buffer/ptr, buffer/policy, step
+state_arrays        theta/NAME, ema/NAME, optimizer/NAME, spectral/NAME, buffer/slots, buffer/filled, buffer/ptr,
+                    buffer/policy, step
 state_from_arrays   its inverse, to the bit
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class TrainState:
     theta, ema: parameters and their average   optimizer: flat dict of arrays   buffer: None where the method has none
     theta holds log_z (1,) beside the energy's own parameters where the method is nce.
     step: training steps done, and the number of the next one.
+    spectral: u (O,) of each weight (..., O) that is normalised, empty without spectral_norm. Then the energy's weights
+    are those of acting_theta(state), theta holds what the optimiser moves, and ema averages the weights that act.
     """
 
     theta: Params
@@ -27,6 +30,7 @@ class TrainState:
     optimizer: dict[str, Array]
     buffer: Buffer | None
     step: int = 0
+    spectral: Params = field(default_factory=dict)
 
 
 def state_arrays(state: TrainState) -> dict[str, Array]:
@@ -37,6 +41,7 @@ def state_arrays(state: TrainState) -> dict[str, Array]:
     arrays = {f"theta/{name}": y for name, y in state.theta.items()}
     arrays |= {f"ema/{name}": y for name, y in state.ema.items()}
     arrays |= {f"optimizer/{name}": y for name, y in state.optimizer.items()}
+    arrays |= {f"spectral/{name}": u for name, u in state.spectral.items()}
     counters = {"step": state.step}
     if state.buffer is not None:
         arrays["buffer/slots"] = state.buffer.slots
@@ -47,7 +52,8 @@ def state_arrays(state: TrainState) -> dict[str, Array]:
 
 def state_from_arrays(arrays: dict[str, Array]) -> TrainState:
     """The inverse of state_arrays; copies. Raises CheckpointError when names or counters are not a state's."""
-    parts: dict[str, dict[str, Array]] = {"theta": {}, "ema": {}, "optimizer": {}, "buffer": {}, "step": {}}
+    names = ("theta", "ema", "optimizer", "spectral", "buffer", "step")
+    parts: dict[str, dict[str, Array]] = {name: {} for name in names}
     for full, y in arrays.items():
         part, _, name = full.partition("/")
         if part not in parts or bool(name) == (part == "step"):
@@ -72,7 +78,7 @@ def state_from_arrays(arrays: dict[str, Array]) -> TrainState:
         raise CheckpointError(f"state: missing array buffer/{error.args[0]}") from error
     except EbmError as error:
         raise CheckpointError(f"state: {error}") from error
-    return TrainState(parts["theta"], parts["ema"], parts["optimizer"], buffer, step)
+    return TrainState(parts["theta"], parts["ema"], parts["optimizer"], buffer, step, parts["spectral"])
 
 
 def _counter(part: dict[str, Array], name: str) -> int:

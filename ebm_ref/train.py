@@ -3,6 +3,7 @@
     train_start    theta (theta_init), ema = theta, optimiser at rest, buffer at its start (where the method has one)
     train_step     x = batch(step);  loss, grads = METHODS[method].step(x);  grads = clip_global_norm(grads)
                    theta = adam | sgd (theta, grads, lr(step));  ema = decay ema + (1 - decay) theta
+                   gp, spectral_norm: what they change of loss, grads and ema is in regularise.py
     train          steps state.step ... until - 1
     state_arrays   the whole state as a flat dict of arrays; state_from_arrays is its inverse (state.py)
 
@@ -20,6 +21,7 @@ Level: that of the method (methods.py). Twins: none; it takes the backend.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from math import isfinite
 from types import ModuleType
@@ -52,6 +54,7 @@ from .methods import METHODS
 from .noise import noise_permutation
 from .optim import adam_init, adam_step, clip_global_norm, ema_init, ema_step, schedule_value, sgd_init, sgd_step
 from .recipe import Recipe
+from .regularise import acting_theta, check_spectral, penalised, spectral_iterate, spectral_pull, spectral_start
 from .state import TrainState, state_arrays, state_from_arrays
 
 __all__ = [
@@ -96,9 +99,11 @@ def train_start(
     theta = {name: np.asarray(y, like=data) for name, y in theta.items()}
     _check_theta(energy, theta, data)
     job = train_job(backend, energy, recipe, data, seed, labels)
-    theta = method_theta(job, theta)
+    spectral = spectral_start(recipe, theta, seed)
+    acting = method_theta(job, acting_theta(theta, spectral))  # with log_z, where the method has one
+    theta = acting | theta
     optimizer = adam_init(theta) if recipe.optimizer == "adam" else sgd_init(theta)
-    return TrainState(theta, ema_init(theta), optimizer, method_buffer(job))
+    return TrainState(theta, ema_init(acting), optimizer, method_buffer(job), spectral=spectral)
 
 
 def check_method(backend: ModuleType, energy: Energy, recipe: Recipe) -> None:
@@ -115,6 +120,8 @@ def check_method(backend: ModuleType, energy: Energy, recipe: Recipe) -> None:
         )
     if method.level > 1:
         check_derivatives(f"method {recipe.method}", energy, *DERIVATIVES[method.level])
+    if recipe.gp:
+        check_derivatives("gp", energy, *DERIVATIVES[2])
 
 
 def train_step(
@@ -137,8 +144,11 @@ def train_step(
     x = data[_batch(recipe, seed, state.step, data.shape[0])]  # (batch, *shape)
     job = train_job(backend, energy, recipe, data, seed, labels) if job is None else job
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is raised below, with its numbers
-        loss, grads, info = method.step(job, state, x)
-    record = {"loss": float(loss)} | {name: float(info[name]) for name in method.records if name in info}
+        acting = acting_theta(state.theta, state.spectral)
+        loss, grads, info = method.step(job, replace(state, theta=acting), x)
+        loss, grads, extra = penalised(energy, recipe, acting, x, loss, grads)
+        grads = spectral_pull(state.theta, state.spectral, grads)
+    record = {"loss": float(loss)} | {name: float(info[name]) for name in method.records if name in info} | extra
     chain = info.get("chain")
     if chain is not None:
         record["nonfinite"] = float(chain.nonfinite)
@@ -160,11 +170,14 @@ def train_step(
             theta, optimizer = adam_step(state.theta, grads, state.optimizer, lr, recipe.beta1, recipe.beta2)
         else:
             theta, optimizer = sgd_step(state.theta, grads, state.optimizer, lr, recipe.beta1)
-    bad = [name for arrays in (theta, optimizer) for name, y in arrays.items() if not bool(np.isfinite(y).all())]
+        spectral = spectral_iterate(theta, state.spectral)
+        acting = acting_theta(theta, spectral)
+    made = (theta, optimizer, {name: acting[name] for name in spectral})
+    bad = dict.fromkeys(name for arrays in made for name, y in arrays.items() if not bool(np.isfinite(y).all()))
     if bad:
         raise NonFiniteError(_story(f"finite parameters, not {', '.join(bad)}", state.step, record))
-    ema = ema_step(state.ema, theta, recipe.ema_decay)
-    return TrainState(theta, ema, optimizer, state.buffer, state.step + 1), record
+    ema = ema_step(state.ema, acting, recipe.ema_decay)
+    return TrainState(theta, ema, optimizer, state.buffer, state.step + 1, spectral), record
 
 
 def train(
@@ -194,7 +207,7 @@ def train(
         buffer = state.buffer
         if buffer is not None:
             buffer = Buffer(buffer.slots.copy(), buffer.filled, buffer.ptr, buffer.policy)
-        state = TrainState(state.theta, state.ema, state.optimizer, buffer, state.step)
+        state = replace(state, buffer=buffer)
     steps = range(state.step, recipe.steps if until is None else until)
     job = train_job(backend, energy, recipe, data, seed, labels) if len(steps) else None
     for _ in steps:
@@ -266,6 +279,7 @@ def _check_state(energy: Energy, recipe: Recipe, state: TrainState, data: Array)
             raise ShapeError(
                 f"optimizer: expected the arrays of {recipe.optimizer}, found {', '.join(state.optimizer)}"
             )
+        check_spectral(recipe, state.theta, state.spectral)
         if (state.buffer is None) == METHODS[recipe.method].buffer:
             raise ShapeError(f"buffer: method {recipe.method} found {'none' if state.buffer is None else 'one'}")
         if state.buffer is not None:

@@ -16,7 +16,10 @@ from ebm_fast.verify.host_device import HostDevice
 from ebm_ref.contracts import DTypeError
 
 # what this project asks of a device array: NumPy's functions that CuPy has, and the ufuncs, under the same names
-FUNCTIONS = ("argsort", "asarray", "clip", "copy", "count_nonzero", "mean", "sort", "sum", "zeros", "zeros_like")
+FUNCTIONS = (
+    "argsort", "asarray", "clip", "copy", "count_nonzero", "mean", "ones_like", "sort", "sum", "where", "zeros",
+    "zeros_like",
+)  # fmt: skip
 UFUNCS = (
     "add", "subtract", "multiply", "true_divide", "divide", "power", "square", "sqrt", "negative", "isfinite",
     "right_shift", "less", "greater",

@@ -20,6 +20,7 @@ LEVELS |= {
     "methods": 4,
     "job": 4,
     "recipe": 4,
+    "regularise": 4,
     "state": 4,
     "train": 5,
     "": 6,

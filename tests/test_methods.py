@@ -39,7 +39,9 @@ RECIPES = {
     "icd": replace(CHAINS.using("icd"), references=5, depth=2),
     "jem": replace(CHAINS.using("jem"), w_mi=0.1),
     "jem, conditional": replace(CHAINS.using("jem"), conditional=True, w_xy=0.5, start="class_gaussians"),
-    "jem, balanced": replace(CHAINS.using("jem"), balance="steps", K_max=6, inner=2),
+    "jem, balanced": replace(CHAINS.using("jem"), balance="steps", K_max=6, inner=2, delta=-0.1),
+    "jem, few labels": replace(CHAINS.using("jem"), labelled=11, start="class_gaussians", ridge=0.1),
+    "icd, augmented": replace(CHAINS.using("icd"), references=5, augment_sigma=0.1),
 }
 
 
@@ -107,13 +109,18 @@ OTHER = {
     "kappa_ent": 0.5,
     "references": 3,
     "depth": 2,
+    "labelled": 9,
+    "augment_shift": 1,
+    "augment_flip": True,
+    "augment_sigma": 0.1,
 }
+NEEDS = {"level_high": "levels", "K_max": "balance", "delta": "balance", "ridge": "start"}  # read beside these alone
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_recipe__refuses_what_its_method_does_not_read(method):
     recipe = CHAINS.using(method)
-    assert set(OTHER) == {n for m in METHODS.values() for n in m.reads} - {"level_high", "K_max"}
+    assert set(OTHER) == {n for m in METHODS.values() for n in m.reads} - set(NEEDS)
     for name, value in OTHER.items():
         if name in METHODS[method].reads:
             assert getattr(replace(recipe, **{name: value}), name) == value
@@ -145,6 +152,15 @@ def test_recipe__using_keeps_what_the_other_method_reads():
         ("pcd", {"box": None}),
         ("jem", {"balance": "steps"}),
         ("jem", {"K_max": 9}),
+        ("jem", {"delta": 0.5}),
+        ("jem", {"delta": 0.5, "balance": "weight"}),
+        ("jem", {"delta": float("nan"), "balance": "steps", "K_max": 9}),
+        ("jem", {"ridge": 0.1}),
+        ("jem", {"ridge": 0.0, "start": "class_gaussians"}),
+        ("jem", {"labelled": 0}),
+        ("jem", {"labelled": 9, "w_yx": 0.0}),
+        ("icd", {"augment_shift": -1}),
+        ("icd", {"augment_sigma": -0.1}),
         ("jem", {"balance": "steps", "K_max": 2}),
         ("jem", {"balance": "luck"}),
         ("jem", {"w_x": -1.0}),
@@ -197,6 +213,9 @@ def test_train__of_every_method_never_uses_an_address_twice(recipe, monkeypatch)
     addresses = np.concatenate(used)
     shared = (Stream.DATA_INDEX,) if recipe.method == "jem" else ()  # train and jem_batch read the same permutation
     addresses = addresses[~np.isin(addresses[:, 3], shared)]
+    again = (addresses[:, 3] == Stream.LABELLED_INDEX) & (addresses[:, 2] == LAST_STEP)  # the start and the run ask who
+    again |= (addresses[:, 3] == Stream.AUGMENTATION) & (addresses[:, 0] == 0)  # xi begins behind the moves' block
+    addresses = addresses[~again]
     assert np.unique(addresses, axis=0).shape == addresses.shape
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import ebm_ref
 
-FILES = ("jet", "noise", "optim", "diagnostics", "toys", "methods", "recipe", "job", "state", "train")
+FILES = ("jet", "noise", "optim", "diagnostics", "toys", "methods", "recipe", "regularise", "job", "state", "train")
 ROOMS = ("layers", "energies", "samplers", "objectives")
 
 

@@ -42,6 +42,7 @@ RECIPES = {
     "cd": replace(PCD.using("cd"), max_grad_norm=0.1),
     "fifo": replace(PCD, policy="fifo", optimizer="sgd", beta1=0.5, order="noise_first"),
     "reservoir": replace(PCD, policy="reservoir", start="data_noise", clip=0.5, clip_norm=1.0),
+    "regularised": replace(PCD, gp=0.1, gp_target=1.0, spectral_norm=True),
 }
 
 

@@ -44,8 +44,11 @@ def what_lacks(module: ModuleType, kind: str, recipe: Recipe) -> str:
     missing = [name for name in needed if not hasattr(module, name)]
     if missing:
         return f"has no {', '.join(missing)}"
-    derivatives = [name for name in DERIVATIVES[method.level] if not hasattr(getattr(module, kind), name)]
-    return f"has no {kind}.{', '.join(derivatives)}, which method {recipe.method} needs" if derivatives else ""
+    penalised = recipe.gp > 0 and method.level < 2
+    level, needs = (2, "gp") if penalised else (method.level, f"method {recipe.method}")
+    wanted = getattr(module, "ClassifierEnergy" if method.labels else kind)
+    derivatives = [name for name in DERIVATIVES[level] if not hasattr(wanted, name)]
+    return f"has no {wanted.__name__}.{', '.join(derivatives)}, which {needs} needs" if derivatives else ""
 
 
 def make_energy(module: ModuleType, kind: str, spec: NetworkSpec, recipe: Recipe, data: Dataset) -> Any:

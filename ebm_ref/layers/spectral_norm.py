@@ -53,8 +53,8 @@ def spectral_norm_iterate(theta: Params, state: Params, iterations: int = 1) -> 
     for name, u in state.items():
         W = _matrix(name, theta[name])  # (fan_in, O)
         for _ in range(iterations):
-            u = np.transpose(W) @ _unit(W @ u)  # (O,)
-            u = _unit(u)
+            v = _unit(_times(W, u))  # (fan_in,)
+            u = _unit(np.sum(W * v[:, None], axis=0))  # (O,)
         after[name] = u
     return after
 
@@ -64,7 +64,7 @@ def spectral_norm_forward(w: Array, u: Array) -> Array:
 
     w: (..., O)   u: (O,), of length 1   returns y like w. Raises ShapeError, DTypeError.
     """
-    Wu = _matrix("w", w, u) @ u  # (fan_in,)
+    Wu = _times(_matrix("w", w, u), u)  # (fan_in,)
     y: Array = w / np.sqrt(np.sum(Wu * Wu))
     return y
 
@@ -75,7 +75,7 @@ def spectral_norm_backward(w: Array, u: Array, dy: Array) -> Array:
     w, dy: (..., O)   u: (O,)   returns dw like w. Raises ShapeError, DTypeError.
     """
     check_array("dy", dy, shape=w.shape)
-    Wu = _matrix("w", w, u) @ u  # (fan_in,)
+    Wu = _times(_matrix("w", w, u), u)  # (fan_in,)
     s = np.sqrt(np.sum(Wu * Wu))  # ()
     slope = (Wu / s)[:, None] * u  # (fan_in, O) ds/dW
     dw: Array = dy / s - (np.sum(dy * w) / (s * s)) * slope.reshape(w.shape)
@@ -100,6 +100,12 @@ def _matrix(name: str, w: Array, u: Array | None = None) -> Array:
     if u is not None:
         check_array("u", u, shape=(w.shape[-1],))
     return w.reshape((prod(w.shape[:-1]), w.shape[-1]))  # (fan_in, O)
+
+
+def _times(W: Array, u: Array) -> Array:
+    """W u, (fan_in,): a sum, for a product of matrices asks a card for cuBLAS, and a host for its threads' order."""
+    Wu: Array = np.sum(W * u, axis=1)
+    return Wu
 
 
 def _unit(v: Array) -> Array:
