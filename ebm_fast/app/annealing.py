@@ -110,18 +110,7 @@ def relaxed(
     assert isinstance(move.h, tuple)
     last, rule = adaptation_start(move.h[-1]), RobbinsMonro(HMC_TARGET)
     model_itself, start = TemperedEnergy(energy, base, 1.0), to_backend(model.backend, x)
-    args = (
-        model.backend,
-        model_itself,
-        model.theta,
-        start,
-        RELAX,
-        LEAPFROGS,
-        rule,
-        last,
-        pilot_seed(seed),
-        PILOT * BURN,
-    )
+    args = (model.backend, model_itself, model.theta, start, RELAX, LEAPFROGS, rule, last, pilot_seed(seed))
     moved: Array = hmc_adapt(*args, PILOT * BURN)[0]
     return moved
 
