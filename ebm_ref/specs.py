@@ -6,6 +6,7 @@ parameter names by construction. Reference and twins may both import this file.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import sqrt
 from typing import ClassVar
@@ -29,14 +30,14 @@ PADDINGS = ("SAME", "VALID")
 
 
 @dataclass(frozen=True)
-class NetworkSpec:
+class NetworkSpec(ABC):
     """What every neural energy has: the sample shape and one activation."""
 
     shape: tuple[int, ...]
 
+    @abstractmethod
     def theta_shapes(self) -> Shapes:
         """Names and shapes of the parameters, in their flat order."""
-        raise NotImplementedError
 
     def require_smooth(self, what: str) -> None:
         """Raise `SmoothnessError` when `what` needs second derivatives that the network lacks."""
