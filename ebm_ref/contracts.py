@@ -50,6 +50,7 @@ class Stream(IntEnum):
     ANNEALING = 22
     ATTACK = 23
     DEQUANTISE = 24
+    SMOOTHING = 25
 
 
 # ---------------------------------------------------------------------------------------- errors

@@ -165,6 +165,7 @@ CHAIN = ("K", "eta", "sigma", "clip", "clip_norm", "order", "box")
 OPTIMISER = ("optimizer", "lr", "beta1", "beta2", "max_grad_norm", "ema_decay", "warmup", "schedule", "steps")
 REGULARISERS = ("gp", "gp_target", "spectral_norm")
 READ_BY_ALL = ("method", "batch", *CHAIN, *REGULARISERS, *OPTIMISER)
+SMOOTHING = ("smoothing", "smoothing_until")
 BUFFERED = ("alpha", "sigma_data", "rho", "M", "policy", "start")
 RUN = ("noise_normal", "langevin_run")
 BUFFER = ("noise_bits", "noise_uniform", *RUN, "buffer_draw", "buffer_push")
@@ -174,15 +175,15 @@ ICD = ("kappa_opt", "kappa_ent", "references", "depth", "augment_shift", "augmen
 JEM_RECORDS = (*GAP, "loss_x", "loss_yx", "loss_xy", "mutual_information", "accuracy", "ratio")
 
 METHODS = {
-    "cd": Method(_cd, "chains from the data", RUN, ("alpha", "sigma_data"), GAP),
-    "pcd": Method(_pcd, "persistent chains", BUFFER, BUFFERED, GAP, buffer=True),
-    "ml": Method(_ml, "exact maximum likelihood on a grid", (), ("cells",), (*GAP, "log_z")),
-    "hsm": Method(_hsm, "exact score matching", (), (), ("square", "trace"), level=3),
+    "cd": Method(_cd, "chains from the data", RUN, ("alpha", "sigma_data", *SMOOTHING), GAP),
+    "pcd": Method(_pcd, "persistent chains", BUFFER, (*BUFFERED, *SMOOTHING), GAP, buffer=True),
+    "ml": Method(_ml, "exact maximum likelihood on a grid", (), ("cells", *SMOOTHING), (*GAP, "log_z")),
+    "hsm": Method(_hsm, "exact score matching", (), SMOOTHING, ("square", "trace"), level=3),
     "ssm": Method(
         _ssm,
         "sliced score matching",
         ("noise_bits", "noise_normal"),
-        ("projections", "directions", "variance_reduced"),
+        ("projections", "directions", "variance_reduced", *SMOOTHING),
         ("square", "trace"),
         level=3,
     ),

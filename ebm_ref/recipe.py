@@ -17,7 +17,7 @@ from typing import Any
 
 from .contracts import Buffer, DTypeError, RangeError, check_choice, check_count, check_number
 from .methods import METHODS, READ_BY_ALL
-from .objectives import ICDTerms, JEMTerms, denoising_ladder
+from .objectives import ICDTerms, JEMTerms, denoising_ladder, smoothing_level
 from .optim import SCHEDULES
 from .samplers import Augmentation
 from .specs import SGLD, Box
@@ -76,6 +76,8 @@ class Recipe:
     augment_sigma: float = 0.0  # icd: noise added to what comes from the buffer
     gp: float = 0.0  # weight of the gradient penalty mean (|grad_x E(x)| - gp_target)^2 of the batch's data
     gp_target: float = 0.0  # with gp: 0 flattens the energy at the data, 1 gives it slopes of one there
+    smoothing: float = 0.0  # noise added to data at the first step, which falls to none in a straight line
+    smoothing_until: float = 0.85  # with smoothing: the part of the steps that has such noise
     spectral_norm: bool = False  # the energy is evaluated at w / |W u| for each weight w; u moves once a step
     optimizer: str = "adam"
     lr: float = 1e-4
@@ -120,6 +122,7 @@ class Recipe:
         self.update()  # checks eta, sigma, the clips, box and order
         self.terms(), self.icd_terms()  # check the weights
         self.sigmas()  # checks the ladder
+        smoothing_level(0, self.steps, self.smoothing, self.smoothing_until)  # checks both
 
     def _check_method(self) -> None:
         """What the method does not read, and what it cannot do without."""
@@ -160,6 +163,8 @@ class Recipe:
             raise RangeError(f"gp_target: expected 0 or 1, found {self.gp_target!r}")
         if self.gp_target and not self.gp:
             raise RangeError(f"gp_target: read where gp > 0 alone, found {self.gp_target}; set gp")
+        if self.smoothing_until != type(self).smoothing_until and not self.smoothing:
+            raise RangeError(f"smoothing_until: read where smoothing > 0 alone, found {self.smoothing_until}")
         if self.gp and self.levels > 1:
             raise RangeError(f"gp: penalises an energy of x alone; several levels have E(x, sigma), found {self.gp}")
         if self.levels == 1 and self.level_high != type(self).level_high:

@@ -1,8 +1,9 @@
 """Training: theta follows the contrastive gradient, and every step is a pure function of (seed, step).
 
     train_start    theta (theta_init), ema = theta, optimiser at rest, buffer at its start (where the method has one)
-    train_step     x = batch(step);  loss, grads = METHODS[method].step(x);  grads = clip_global_norm(grads)
-                   theta = adam | sgd (theta, grads, lr(step));  ema = decay ema + (1 - decay) theta
+    train_step     x = smooth_data(batch(step));  loss, grads = METHODS[method].step(x)
+                   grads = clip_global_norm(grads);  theta = adam | sgd (theta, grads, lr(step))
+                   ema = decay ema + (1 - decay) theta
                    gp, spectral_norm: what they change of loss, grads and ema is in regularise.py
     train          steps state.step ... until - 1
     state_arrays   the whole state as a flat dict of arrays; state_from_arrays is its inverse (state.py)
@@ -52,6 +53,7 @@ from .energies import theta_check, theta_init
 from .job import LOG_Z, Job, energy_theta, method_buffer, method_theta, train_job
 from .methods import METHODS
 from .noise import noise_permutation
+from .objectives import smooth_data, smoothing_level
 from .optim import adam_init, adam_step, clip_global_norm, ema_init, ema_step, schedule_value, sgd_init, sgd_step
 from .recipe import Recipe
 from .regularise import acting_theta, check_spectral, penalised, spectral_iterate, spectral_pull, spectral_start
@@ -112,7 +114,8 @@ def check_method(backend: ModuleType, energy: Energy, recipe: Recipe) -> None:
     Raises BackendError, SmoothnessError (a network that is only piecewise smooth).
     """
     method = METHODS[recipe.method]
-    missing = [name for name in method.needs if not hasattr(backend, name)]
+    needs = (*method.needs, *(("noise_normal",) if recipe.smoothing else ()))
+    missing = [name for name in needs if not hasattr(backend, name)]
     if missing:
         raise BackendError(
             f"backend {getattr(backend, '__name__', backend)}: lacks {', '.join(missing)}, which method "
@@ -145,7 +148,9 @@ def train_step(
     job = train_job(backend, energy, recipe, data, seed, labels) if job is None else job
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is raised below, with its numbers
         acting = acting_theta(state.theta, state.spectral)
-        loss, grads, info = method.step(job, replace(state, theta=acting), x)
+        level = smoothing_level(state.step, recipe.steps, recipe.smoothing, recipe.smoothing_until)
+        x_t = smooth_data(backend, x, level, seed, state.step, recipe.box)
+        loss, grads, info = method.step(job, replace(state, theta=acting), x_t)
         loss, grads, extra = penalised(energy, recipe, acting, x, loss, grads)
         grads = spectral_pull(state.theta, state.spectral, grads)
     record = {"loss": float(loss)} | {name: float(info[name]) for name in method.records if name in info} | extra

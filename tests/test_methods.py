@@ -41,6 +41,8 @@ RECIPES = {
     "jem, conditional": replace(CHAINS.using("jem"), conditional=True, w_xy=0.5, start="class_gaussians"),
     "jem, balanced": replace(CHAINS.using("jem"), balance="steps", K_max=6, inner=2, delta=-0.1),
     "jem, few labels": replace(CHAINS.using("jem"), labelled=11, start="class_gaussians", ridge=0.1),
+    "hsm, smoothed": replace(PLAIN, smoothing=0.5, smoothing_until=0.2),
+    "pcd, smoothed": replace(CHAINS, smoothing=0.5, smoothing_until=0.2),
     "icd, augmented": replace(CHAINS.using("icd"), references=5, augment_sigma=0.1),
 }
 
@@ -113,8 +115,15 @@ OTHER = {
     "augment_shift": 1,
     "augment_flip": True,
     "augment_sigma": 0.1,
+    "smoothing": 0.5,
 }
-NEEDS = {"level_high": "levels", "K_max": "balance", "delta": "balance", "ridge": "start"}  # read beside these alone
+NEEDS = {  # read beside these alone
+    "level_high": "levels",
+    "K_max": "balance",
+    "delta": "balance",
+    "ridge": "start",
+    "smoothing_until": "smoothing",
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -166,6 +175,10 @@ def test_recipe__using_keeps_what_the_other_method_reads():
         ("jem", {"w_x": -1.0}),
         ("icd", {"kappa_ent": -1.0}),
         ("ssm", {"directions": "north"}),
+        ("hsm", {"smoothing": -0.1}),
+        ("hsm", {"smoothing": 0.5, "smoothing_until": 0.0}),
+        ("hsm", {"smoothing": 0.5, "smoothing_until": 1.5}),
+        ("hsm", {"smoothing_until": 0.5}),
         ("nce", {"nu": 0}),
     ],
     ids=str,
@@ -329,3 +342,25 @@ def test_train_step__makes_its_job_where_it_is_given_none():
     a, b = train_step(ebm_ref, MLP, recipe, state, DATA, 5), train_step(ebm_ref, MLP, recipe, state, DATA, 5, job)
     assert a[1] == b[1]
     assert_same(flat(a[0]), flat(b[0]))
+
+
+@pytest.mark.parametrize("method", ["ml", "hsm", "ssm", "cd", "pcd"])
+def test_train__learns_what_the_smoothed_data_are_and_ends_at_the_data(method, monkeypatch):
+    """At step t the method is given box(x + s_t xi) at addresses of its own; past `smoothing_until` x itself."""
+    seen, step = [], METHODS[method].step
+
+    def spy(job, state, x):
+        seen.append(x)
+        return step(job, state, x)
+
+    monkeypatch.setitem(METHODS, method, replace(METHODS[method], step=spy))
+    recipe = replace(CHAINS.using(method), smoothing=2.0, smoothing_until=0.25, cells=CHAINS.cells)  # five steps of 20
+    trained(recipe, until=7)
+    smoothed, seen[:] = list(seen), []
+    trained(replace(recipe, smoothing=0.0, smoothing_until=Recipe.smoothing_until), until=7)
+    for t, (x_t, x) in enumerate(zip(smoothed, seen, strict=True)):
+        level = 2.0 * max(0.0, 1 - t / 5)
+        assert ebm_ref.smoothing_level(t, 20, 2.0, 0.25) == pytest.approx(level)
+        xi = ebm_ref.noise_normal(5, Stream.SMOOTHING, t, np.arange(8), 2, np.float32)
+        assert np.allclose(x_t, np.clip(x + level * xi, -4.0, 4.0), atol=1e-6)
+        assert np.array_equal(x_t, x) == (t >= 5)

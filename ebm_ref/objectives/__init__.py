@@ -72,6 +72,7 @@ from .score_matching import (
     score_matching_sliced,
     ssm_step,
 )
+from .smoothing import smooth_data, smoothing_level
 
 __all__ = [
     "ContrastNoise",
@@ -117,5 +118,7 @@ __all__ = [
     "ranking_nce_step",
     "score_matching",
     "score_matching_sliced",
+    "smooth_data",
+    "smoothing_level",
     "ssm_step",
 ]

@@ -73,7 +73,7 @@ def data_noise(
     check_samples("x", x, energy)
     check_number("sigma_data", sigma_data, low=0.0)
     check_box(box)
-    return _noised(backend, x, sigma_data, Stream.DATA_NOISE, seed, step, box)
+    return noised(backend, x, sigma_data, Stream.DATA_NOISE, seed, step, box)
 
 
 def restarts(
@@ -85,7 +85,7 @@ def restarts(
     """
     check_choice("start", start, ("uniform", "data_noise"))
     if start == "data_noise":
-        return _noised(backend, x, sigma_data, Stream.BUFFER_FRESH, seed, step, box)
+        return noised(backend, x, sigma_data, Stream.BUFFER_FRESH, seed, step, box)
     if box is None:
         raise RangeError("box: uniform restarts need (low, high), found None; give a box or start from data_noise")
     low, high, D = float(box[0]), float(box[1]), flat_size(x.shape[1:])
@@ -94,9 +94,8 @@ def restarts(
     return fresh
 
 
-def _noised(
-    backend: ModuleType, x: Array, sigma: float, stream: Stream, seed: int, step: int, box: Box | None
-) -> Array:
+def noised(backend: ModuleType, x: Array, sigma: float, stream: Stream, seed: int, step: int, box: Box | None) -> Array:
+    """box(x + sigma xi), xi at (seed, stream, step, n, element). x: (N, *shape), returns like x."""
     xi = backend.noise_normal(seed, stream, step, np.arange(x.shape[0]), flat_size(x.shape[1:]), x.dtype)  # (N, D)
     x = x + float(sigma) * xi.reshape(x.shape)  # (N, *shape)
     return x if box is None else np.clip(x, float(box[0]), float(box[1]))
