@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from derivatives import check_theta_gradient, random_theta
 from duck import Duck
 from gaussian import Bowl, bowl_theta
 
 from ebm_ref import noise, samplers
 from ebm_ref.contracts import Buffer, DTypeError, NonFiniteError, RangeError, ShapeError, Stream
+from ebm_ref.energies import ConvEnergy, MLPEnergy
 from ebm_ref.noise import noise_index, noise_normal, noise_uniform
 from ebm_ref.objectives import cd_step, contrastive, pcd_step
 from ebm_ref.samplers import buffer_start, langevin_run
@@ -65,6 +67,17 @@ def test_contrastive__is_the_derivative(alpha):
             near[name][d] += sign * h
             losses.append(contrastive(energy, near, x_pos, x_neg, alpha)[0])
         assert np.isclose(grads[name][d], (losses[0] - losses[1]) / (2 * h), rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("energy", [MLPEnergy((3,), (5,)), ConvEnergy((6, 5, 2), channels=(4, 4), strides=(2, 1))])
+def test_contrastive__of_a_network_is_the_derivative(energy, alpha):
+    rng = np.random.default_rng(3)
+    theta = random_theta(energy, rng)
+    x_pos, x_neg = normals(1, 6, *energy.shape), 1.5 * normals(2, 4, *energy.shape)
+    grads = contrastive(energy, theta, x_pos, x_neg, alpha)[1]
+    assert set(grads) == set(theta)
+    check_theta_gradient(lambda t: contrastive(energy, t, x_pos, x_neg, alpha)[0], grads, theta, rng, 1e-8)
 
 
 def test_contrastive__ignores_a_constant_without_the_regulariser():
