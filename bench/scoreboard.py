@@ -43,7 +43,7 @@ BUDGET: dict[str, Any] = {
 }
 EPS = 0.004  # of ULA: eta = eps / 2, sigma = sqrt(eps)
 SLOW = {"lr": 2e-3}  # what the noisier gradients of chains and of curvatures stand
-SMOOTH = {"smoothing": 1.5}  # so that modes and rings are told apart only once their weights are known
+SMOOTH = {"smoothing": 0.6, "smoothing_until": 0.7}  # so that modes and rings part once their weights are known
 CHAIN = {**SLOW, "K": 30, "eta": EPS / 2, "sigma": sqrt(EPS), "alpha": 0.0, "sigma_data": 0.0}  # calibrated ULA
 PCD = {"start": "data_noise", "rho": 0.02, "M": 8192}
 
@@ -69,9 +69,8 @@ ENTRIES = (
     Entry("ssm_vr", "ssm", SLOW),
     Entry("hsm", "hsm", SLOW),
     Entry("ssm", "ssm", {**SLOW, "variance_reduced": False}),
-    Entry("pcd_smoothed", "pcd", {**CHAIN, **PCD, **SMOOTH, "K": 60, "eta": EPS, "sigma": sqrt(2 * EPS)}, bar=0.05),
-    Entry("ssm_vr_smoothed", "ssm", {**SLOW, **SMOOTH}),
-    Entry("hsm_smoothed", "hsm", SMOOTH | {"lr": 1e-2}),
+    Entry("pcd_smoothed", "pcd", {**CHAIN, **PCD, "K": 60, "eta": 1e-3, "sigma": sqrt(2e-3), **SMOOTH}, bar=0.05),
+    Entry("hsm_smoothed", "hsm", SMOOTH),
     Entry("torchebm_dsm", "dsm", {"level": 0.3}),
     Entry("torchebm_cd", "cd", CHAIN, bar=0.05),
 )
