@@ -100,6 +100,12 @@ def instruction(function: Any) -> Any:
     return dispatcher
 
 
+@inner
+def tile_width(A):
+    """Samples of a tile: A holds four words of the noise's address, then a chain id for each sample."""
+    return A.shape[0] - 4
+
+
 def instruction_signature(dtype: Any) -> Any:
     """row, T: int64; W, S, G: numbers of `dtype`; A: uint64; all flat and contiguous."""
     number = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")

@@ -28,7 +28,7 @@ def conv2d_program(
     H, W, C = image
     R, S, _, O = filters
     P, Q, links = conv_links(H, W, R, S, stride, padding)
-    program = Program(dtype, params=back)
+    program = Program(dtype, params=back, registers=1 + (H * W == 1))
     conv = program.linear("w", "b", links, C, O)
     x = program.value(H * W, C)
     program.emit(m.LOAD, x.at, 0, x.rows)

@@ -48,6 +48,32 @@ def conv_links(H: int, W: int, R: int, S: int, stride: int, padding: str) -> tup
     return P, Q, Links(H * W, P * Q, R * S, pairs)
 
 
+def units_of(links: Links, key: int, registers: int, C_in: int, C_out: int) -> list[list[int]]:
+    """The units of `gather`, for the pixels of column `key` (0 input, 2 output): dst, dst, then (src, src, tap) each.
+
+    Numbers of registers: pixel p, channel 0, register j is (p C) registers + j. With one register a pixel joins the
+    next one that has the same taps.
+    """
+    other = 2 - key
+    taps: dict[int, list[tuple[int, int]]] = {p: [] for p in range((links.pixels_in, 0, links.pixels_out)[key])}
+    for pair in links.pairs.tolist():
+        taps[pair[key]].append((pair[1], pair[other] * C_in * registers))
+    units, waiting = [], {}
+    for p, pairs in taps.items():
+        pairs.sort()
+        at, same = p * C_out * registers, tuple(t for t, _ in pairs)
+        if registers == 2:
+            units.append([at, at + 1, *(i for t, q in pairs for i in (q, q + 1, t))])
+        elif same in waiting:
+            unit, first = waiting.pop(same)
+            unit[1] = at
+            unit[2:] = [i for (t, q), (_, r) in zip(first, pairs, strict=True) for i in (q, r, t)]
+        else:
+            units.append([at, -1, *(i for t, q in pairs for i in (q, -1, t))])
+            waiting[same] = units[-1], pairs
+    return units
+
+
 DENSE = Links(1, 1, 1, np.zeros((1, 3), np.int64))
 
 
@@ -58,7 +84,7 @@ class Linear:
     links: Links
     C: int
     O: int
-    tables: tuple[int, int, int]  # by output pixel, by input pixel, by tap
+    tables: tuple[tuple[int, int], ...]  # address and length: units of the output, units of the input, taps
     weights: tuple[int, int]  # packed forwards, packed backwards
     bias: int
     grads: tuple[int, int]  # of the weights, of the bias

@@ -10,7 +10,7 @@ Routines that end in 1 carry the tangent: the coefficient of s in a series in s 
 
 from __future__ import annotations
 
-from .build import instruction
+from .build import instruction, tile_width
 from .lanes import vcount, vfma, vlike, vload, vmax, vsplat, vsqrt, vstore
 
 EPS_AT = 0  # where W holds eps
@@ -21,19 +21,19 @@ STEP = 4  # pixels whose sums stay in registers: short sums, and rows that the f
 def mean_rows(row, T, W, S, G, A):
     """mean[g] <- sum over pixels and the group's channels of z, over their number."""
     _, z, mean, pixels, C, groups, _, _, _, _, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    for i in range(0, groups * width, half):
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
+    for i in range(0, groups * width, lanes):
         vstore(S, mean + i, vlike(vload(S, mean + i), 0.0))
     for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(0, width, half):
+            for l in range(0, width, lanes):
                 sum = vlike(vload(S, mean + l), 0.0)
                 for p in range(start, min(pixels, start + STEP)):
                     for c in range(g * size, (g + 1) * size):
                         sum = sum + vload(S, z + (p * C + c) * width + l)
                 vstore(S, mean + g * width + l, vload(S, mean + g * width + l) + sum)
-    for i in range(0, groups * width, half):
+    for i in range(0, groups * width, lanes):
         vstore(S, mean + i, vload(S, mean + i) / (pixels * size))
 
 
@@ -45,14 +45,14 @@ def rate_rows(row, T, W, S, G, A):
     rounding noise for 1 / sqrt(eps) to blow up.
     """
     _, z, mean, rate, rest, pixels, C, groups, _, _, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    for i in range(0, groups * width, half):
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
+    for i in range(0, groups * width, lanes):
         vstore(S, rate + i, vlike(vload(S, mean + i), 0.0))
         vstore(S, rest + i, vlike(vload(S, mean + i), 0.0))
     for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(0, width, half):
+            for l in range(0, width, lanes):
                 centre = vload(S, mean + g * width + l)
                 square = vlike(centre, 0.0)
                 sum = square
@@ -63,7 +63,7 @@ def rate_rows(row, T, W, S, G, A):
                 vstore(S, rest + g * width + l, vload(S, rest + g * width + l) + sum)
                 vstore(S, rate + g * width + l, vload(S, rate + g * width + l) + square)
     count = pixels * size
-    for i in range(0, groups * width, half):
+    for i in range(0, groups * width, lanes):
         shift = vload(S, rest + i) / count
         var = vmax(0.0, vload(S, rate + i) / count - shift * shift)
         vstore(S, mean + i, vload(S, mean + i) + shift)
@@ -74,17 +74,19 @@ def rate_rows(row, T, W, S, G, A):
 def normalise(row, T, W, S, G, A):
     """z <- (z - mean) rate, y <- gamma z + beta."""
     _, z, y, mean, rate, gamma, beta, pixels, C, groups, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    for p in range(pixels):
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
+    for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(0, width, half):
+            for l in range(0, width, lanes):
                 centre, scale = vload(S, mean + g * width + l), vload(S, rate + g * width + l)
                 for c in range(g * size, (g + 1) * size):
-                    at = (p * C + c) * width + l
-                    v = (vload(S, z + at) - centre) * scale
-                    vstore(S, z + at, v)
-                    vstore(S, y + at, vfma(v, vsplat(W, gamma + c), vsplat(W, beta + c)))
+                    a, b = vsplat(W, gamma + c), vsplat(W, beta + c)
+                    for p in range(start, min(pixels, start + STEP)):
+                        at = (p * C + c) * width + l
+                        v = (vload(S, z + at) - centre) * scale
+                        vstore(S, z + at, v)
+                        vstore(S, y + at, vfma(v, a, b))
 
 
 @instruction
@@ -94,12 +96,12 @@ def normalise1(row, T, W, S, G, A):
     z1 <- r (c - z m), y1 <- gamma z1, r1 <- -r m (= the tangent of r, over r).
     """
     _, z, r, z1, y1, r1, gamma, pixels, C, groups, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     row = C * width
     count = pixels * size
     for g in range(groups):
-        for l in range(0, width, half):
+        for l in range(0, width, lanes):
             base = g * size * width + l
             first = vload(S, z1 + base)
             mean = vlike(first, 0.0)
@@ -128,11 +130,11 @@ def normalise1(row, T, W, S, G, A):
 def back_start(row, T, W, S, G, A):
     """first[g] <- gamma dy of the group's first element; the two sums <- 0."""
     _, dy, first, m1, m2, gamma, C, groups, _, _, _, _ = row
-    half = vcount(S)
-    size = C // groups
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     for g in range(groups):
-        for l in range(2 * g * half, 2 * (g + 1) * half, half):
-            value = vload(S, dy + 2 * g * (size - 1) * half + l) * vsplat(W, gamma + g * size)
+        for l in range(g * width, (g + 1) * width, lanes):
+            value = vload(S, dy + g * (size - 1) * width + l) * vsplat(W, gamma + g * size)
             vstore(S, first + l, value)
             vstore(S, m1 + l, vlike(value, 0.0))
             vstore(S, m2 + l, vlike(value, 0.0))
@@ -145,11 +147,11 @@ def back_rows(row, T, W, S, G, A):
     g is stored as rounded: in a group of equal values g - mean(g) is then exactly 0.
     """
     _, dy, z, first, m1, m2, gamma, pixels, C, groups, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(g * width, (g + 1) * width, half):
+            for l in range(g * width, (g + 1) * width, lanes):
                 zero = vload(S, first + l)
                 s1, s2 = vlike(zero, 0.0), vlike(zero, 0.0)
                 for p in range(start, min(pixels, start + STEP)):
@@ -166,19 +168,20 @@ def back_rows(row, T, W, S, G, A):
 def normalise_back(row, T, W, S, G, A):
     """dy <- rate (g - mean(g) - z mean(g z)), with g in dy and the sums of `back_rows` in first, m1, m2."""
     _, dy, z, first, m1, m2, rate, pixels, C, groups, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     count = pixels * size
-    for i in range(0, groups * width, half):
+    for i in range(0, groups * width, lanes):
         vstore(S, m1 + i, vload(S, first + i) + vload(S, m1 + i) / count)
         vstore(S, m2 + i, vload(S, m2 + i) / count)
-    for p in range(pixels):
+    for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(g * width, (g + 1) * width, half):
+            for l in range(g * width, (g + 1) * width, lanes):
                 n1, n2, scale = vload(S, m1 + l), vload(S, m2 + l), vload(S, rate + l)
-                for c in range(size):
-                    at = (p * C + g * (size - 1) + c) * width + l
-                    vstore(S, dy + at, (vload(S, dy + at) - n1 - vload(S, z + at) * n2) * scale)
+                for p in range(start, min(pixels, start + STEP)):
+                    for c in range(size):
+                        at = (p * C + g * (size - 1) + c) * width + l
+                        vstore(S, dy + at, (vload(S, dy + at) - n1 - vload(S, z + at) * n2) * scale)
 
 
 @instruction
@@ -188,12 +191,12 @@ def normalise_back1(row, T, W, S, G, A):
     dy <- u = r (g - m1 - z m2), dy1 <- r1 u + r (g1 - n1 - z1 m2 - z n2).
     """
     _, dy, dy1, z, z1, r, r1, gamma, pixels, C, groups, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     row = C * width
     count = pixels * size
     for g in range(groups):
-        for l in range(0, width, half):
+        for l in range(0, width, lanes):
             base = g * size * width + l
             first = vload(S, dy + base) * vsplat(W, gamma + g * size)
             first1 = vload(S, dy1 + base) * vsplat(W, gamma + g * size)

@@ -21,7 +21,7 @@ from . import gather, normalise, tile
 from . import machine as m
 from .gather import pack_weights, packed_size
 from .lanes import lane_count
-from .links import Linear, Links, Norm, Value
+from .links import Linear, Links, Norm, Value, units_of
 from .normalise import EPS_AT
 from .threads import aligned, parallel, scratch
 
@@ -40,6 +40,7 @@ class Program:
     dtype: Any
     tangent: bool = False
     params: bool = False
+    registers: int = 2  # that hold the samples of a tile
     width: int = 0
     code: list[tuple[Any, ...]] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
@@ -56,8 +57,13 @@ class Program:
     temp: int = 0
 
     def __post_init__(self) -> None:
-        self.width = 2 * lane_count(self.dtype)
+        self.width = self.registers * lane_count(self.dtype)
         self.temp = self.rows(1)
+
+    @property
+    def block(self) -> int:
+        """Outputs that `weight_grad` sums at once: two registers."""
+        return 2 * lane_count(self.dtype)
 
     # ------------------------------------------------------------------------------ layout
 
@@ -80,15 +86,13 @@ class Program:
         """End the part that runs once; then the part that is repeated; the rest runs once again."""
         self.ends.append(len(self.code))
 
-    def table(self, links: Links, key: int, pixels: int, others: tuple[int, int]) -> int:
-        """Append the pairs grouped by column `key`: starts, then columns `others` of each; return the address."""
-        pairs = links.pairs[np.argsort(links.pairs[:, key], kind="stable")]
+    def table(self, groups: list[list[int]]) -> tuple[int, int]:
+        """Append where each group starts and ends, then the groups; return the address and how many they are."""
         at = self.table_size
-        starts = np.searchsorted(pairs[:, key], np.arange(pixels + 1))
-        table = np.concatenate([at + pixels + 1 + 2 * starts, pairs[:, others].ravel()])
-        self.tables.append(table)
-        self.table_size += table.size
-        return at
+        starts = at + len(groups) + 1 + np.cumsum([0, *map(len, groups)])
+        self.tables.append(np.concatenate([starts, *groups]).astype(np.int64))
+        self.table_size += self.tables[-1].size
+        return at, len(groups)
 
     def pack(self, name: str, size: int, shape: tuple[int, int, int] | None = None, transposed: bool = False) -> int:
         """Room for parameter `name` in W, as it is or packed for `gather`; return the address."""
@@ -103,7 +107,7 @@ class Program:
             return -1
         at = self.grads_size
         self.grads[name] = (at, padded, kept)
-        self.grads_size += -(-int(np.prod(padded)) // self.width) * self.width
+        self.grads_size += -(-int(np.prod(padded)) // self.block) * self.block
         return at
 
     def vector(self, name: str, size: int) -> tuple[int, int]:
@@ -115,24 +119,25 @@ class Program:
     def linear(self, w: str, b: str, links: Links, C: int, O: int) -> Linear:
         """Declare y[p, o] = b[o] + sum over links of p, sum_c w[t, c, o] x[q, c]."""
         shape = (links.taps, C, O)
+        by_tap = [links.pairs[links.pairs[:, 1] == t][:, (0, 2)].ravel().tolist() for t in range(links.taps)]
         tables = (
-            self.table(links, 2, links.pixels_out, (0, 1)),
-            self.table(links, 0, links.pixels_in, (2, 1)),
-            self.table(links, 1, links.taps, (0, 2)),
+            self.table(units_of(links, 2, self.registers, C, O)),
+            self.table(units_of(links, 0, self.registers, O, C)),
+            self.table(by_tap),
         )
         weights = (
             self.pack(w, packed_size(*shape), shape, False),
             self.pack(w, packed_size(links.taps, O, C), shape, True),
         )
         bias, bias_grad = self.vector(b, O)
-        padded = (links.taps, -(-C // 8) * 8, -(-O // self.width) * self.width)
+        padded = (links.taps, -(-C // 8) * 8, -(-O // self.block) * self.block)
         return Linear(links, C, O, tables, weights, bias, (self.grad(w, padded, shape), bias_grad))
 
     def apply(self, map: Linear, x: Value, y: Value | None = None) -> Value:
         """y = map(x), or y += map(x)."""
         add = y is not None
         out = y if y is not None else self.value(map.links.pixels_out, map.O)
-        sizes = (map.tables[0], map.links.pixels_out, map.links.taps, map.C, map.O, int(add))
+        sizes = (*map.tables[0], map.links.taps, map.C, map.O, int(add))
         self.emit(gather.gather, out.at, x.at, map.weights[0], map.bias, *sizes)
         if self.tangent:
             self.emit(gather.gather, out.at1, x.at1, map.weights[0], -1, *sizes)
@@ -140,7 +145,7 @@ class Program:
 
     def apply_back(self, map: Linear, dy: Value, dx: Value, add: bool = False) -> None:
         """dx = map'(dy), or dx += map'(dy)."""
-        sizes = (map.tables[1], map.links.pixels_in, map.links.taps, map.O, map.C, int(add))
+        sizes = (*map.tables[1], map.links.taps, map.O, map.C, int(add))
         self.emit(gather.gather, dx.at, dy.at, map.weights[1], -1, *sizes)
         if self.tangent:
             self.emit(gather.gather, dx.at1, dy.at1, map.weights[1], -1, *sizes)
@@ -150,9 +155,9 @@ class Program:
         if not self.params:
             return
         self.turn_x = max(self.turn_x, map.links.pixels_in * (-(-map.C // 8) * 8))
-        self.turn_dy = max(self.turn_dy, map.links.pixels_out * (-(-map.O // self.width) * self.width))
+        self.turn_dy = max(self.turn_dy, map.links.pixels_out * (-(-map.O // self.block) * self.block))
         planes = [(x.at1, dy.at), (x.at, dy.at1)] if self.tangent else [(x.at, dy.at)]
-        sizes = (map.tables[2], map.links.taps, map.C, map.O, map.links.pixels_in, map.links.pixels_out)
+        sizes = (*map.tables[2], map.C, map.O, map.links.pixels_in, map.links.pixels_out)
         for a, b in planes:
             self.turned.append(len(self.code))
             self.emit(gather.weight_grad, a, b, map.grads[0], *sizes, 0, 0)
@@ -285,6 +290,8 @@ class Program:
         strands = min(STRANDS, tiles) if self.params else min(tiles, threads)
         G = [aligned(self.grads_size, self.dtype) for _ in range(strands if self.params else 0)]
         words, ends = np.array(address, np.uint64), np.array(self.ends)
+        if len(chains):
+            chains = np.concatenate([chains, np.zeros(-len(chains) % self.width, np.uint64)])  # whole tiles
 
         def task(part: int, parts: int) -> None:
             S = scratch(self.scratch_size, self.dtype)
@@ -292,7 +299,25 @@ class Program:
                 if self.params:
                     G[i][:] = 0
                 grads, stride = (G[i], strands) if self.params else (W, parts)
-                m.run_tiles(self.P, ends, K, self.T, W, S, grads, words, chains, in0, in1, in2, out, records, i, stride)
+                m.run_tiles(
+                    self.P,
+                    ends,
+                    K,
+                    self.width,
+                    self.T,
+                    W,
+                    S,
+                    grads,
+                    words,
+                    chains,
+                    in0,
+                    in1,
+                    in2,
+                    out,
+                    records,
+                    i,
+                    stride,
+                )
 
         parallel(task, strands)
         return G
