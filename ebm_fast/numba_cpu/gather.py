@@ -141,8 +141,27 @@ def dot4_one(acc, S, s, step, W, w, count):
 
 
 @inner
-def dot1(acc, S, s, step, W, w, count):
-    """`dot8_one` for one output; even and odd terms are summed apart to keep the multipliers busy."""
+def dot1(acc, S, s, r, step, W, w, count):
+    """`dot8` for one output; even and odd terms are summed apart to keep the multipliers busy."""
+    a, b = acc
+    c, d = vlike(a, 0.0), vlike(a, 0.0)
+    for _ in range(count // 2):
+        v = vsplat(W, w)
+        a, b = vfma(v, vload(S, s), a), vfma(v, vload(S, r), b)
+        v = vsplat(W, w + 1)
+        c, d = vfma(v, vload(S, s + step), c), vfma(v, vload(S, r + step), d)
+        s += 2 * step
+        r += 2 * step
+        w += 2
+    if count % 2:
+        v = vsplat(W, w)
+        a, b = vfma(v, vload(S, s), a), vfma(v, vload(S, r), b)
+    return a + c, b + d
+
+
+@inner
+def dot1_one(acc, S, s, step, W, w, count):
+    """`dot1` of one register."""
     other = vlike(acc, 0.0)
     for _ in range(count // 2):
         acc = vfma(vsplat(W, w), vload(S, s), acc)
@@ -162,7 +181,7 @@ def gather(row, T, W, S, G, A):
     """dst[p, o] = (dst[p, o] if add else 0) + W[bias + o] + sum over pairs of p, sum_c W[t, c, o] src[q, c].
 
     T[tab + u] .. T[tab + u + 1]: where unit u lies in T: two registers of dst, the second -1 where there is none, then
-    (register of src, that of the second, t) of each tap. bias < 0: none. Reads, but does not keep, up to 3 rows past dst.
+    (register of src, that of the second, t) of each tap. bias < 0: none. Reads, but does not keep, 3 rows past dst.
     """
     _, dst, src, wts, bias, tab, units, taps, C, O, add, _ = row
     width, lanes = tile_width(A), vcount(S)
@@ -205,15 +224,18 @@ def gather(row, T, W, S, G, A):
             store4(S, at, width, four, O - o)
             w, o, at, to = w + taps * C * 4, o + 4, at + 4 * width, to + 4 * width
         if O - o == 1:
-            a = vload(S, at)
-            for t in range(first, last, 3):
-                a = dot1(a, S, src + T[t] * lanes, width, W, w + T[t + 2] * C, C)
-            vstore(S, at, a)
             if two:
-                a = vload(S, to)
+                pair = (vload(S, at), vload(S, to))
                 for t in range(first, last, 3):
-                    a = dot1(a, S, src + T[t + 1] * lanes, width, W, w + T[t + 2] * C, C)
-                vstore(S, to, a)
+                    s, r = src + T[t] * lanes, src + T[t + 1] * lanes
+                    pair = dot1(pair, S, s, r, width, W, w + T[t + 2] * C, C)
+                vstore(S, at, pair[0])
+                vstore(S, to, pair[1])
+            else:
+                a = vload(S, at)
+                for t in range(first, last, 3):
+                    a = dot1_one(a, S, src + T[t] * lanes, width, W, w + T[t + 2] * C, C)
+                vstore(S, at, a)
 
 
 @inner

@@ -10,7 +10,7 @@ Routines that end in 1 carry the tangent: the coefficient of s in a series in s 
 
 from __future__ import annotations
 
-from .build import instruction, tile_width
+from .build import inner, instruction, tile_width
 from .lanes import vcount, vfma, vlike, vload, vmax, vsplat, vsqrt, vstore
 
 EPS_AT = 0  # where W holds eps
@@ -81,12 +81,21 @@ def normalise(row, T, W, S, G, A):
             for l in range(0, width, lanes):
                 centre, scale = vload(S, mean + g * width + l), vload(S, rate + g * width + l)
                 for c in range(g * size, (g + 1) * size):
-                    a, b = vsplat(W, gamma + c), vsplat(W, beta + c)
-                    for p in range(start, min(pixels, start + STEP)):
-                        at = (p * C + c) * width + l
-                        v = (vload(S, z + at) - centre) * scale
-                        vstore(S, z + at, v)
-                        vstore(S, y + at, vfma(v, a, b))
+                    at, by = (start * C + c) * width + l, (centre, scale, vsplat(W, gamma + c), vsplat(W, beta + c))
+                    if start + STEP <= pixels:
+                        normal_piece(S, z + at, y + at, C * width, STEP, by)
+                    else:
+                        normal_piece(S, z + at, y + at, C * width, pixels - start, by)
+
+
+@inner
+def normal_piece(S, z, y, step, count, by):
+    """`normalise` of one channel of `count` pixels."""
+    centre, scale, a, b = by
+    for k in range(0, count * step, step):
+        v = (vload(S, z + k) - centre) * scale
+        vstore(S, z + k, v)
+        vstore(S, y + k, vfma(v, a, b))
 
 
 @instruction
@@ -128,13 +137,17 @@ def normalise1(row, T, W, S, G, A):
 
 @instruction
 def back_start(row, T, W, S, G, A):
-    """first[g] <- gamma dy of the group's first element; the two sums <- 0."""
-    _, dy, first, m1, m2, gamma, C, groups, _, _, _, _ = row
+    """first[g] <- gamma dy (dy dh where dh >= 0) of the group's first element; the two sums <- 0."""
+    _, dy, first, m1, m2, gamma, C, groups, dh, _, _, _ = row
     lanes = vcount(S)
     width, size = tile_width(A), C // groups
     for g in range(groups):
         for l in range(g * width, (g + 1) * width, lanes):
-            value = vload(S, dy + g * (size - 1) * width + l) * vsplat(W, gamma + g * size)
+            at = g * (size - 1) * width + l
+            value = vload(S, dy + at)
+            if dh >= 0:
+                value = value * vload(S, dh + at)
+            value = value * vsplat(W, gamma + g * size)
             vstore(S, first + l, value)
             vstore(S, m1 + l, vlike(value, 0.0))
             vstore(S, m2 + l, vlike(value, 0.0))
@@ -142,26 +155,42 @@ def back_start(row, T, W, S, G, A):
 
 @instruction
 def back_rows(row, T, W, S, G, A):
-    """dy <- g = gamma dy, m1 += sum (g - first), m2 += sum g z.
+    """dy <- g = gamma dy (gamma dy dh where dh >= 0), m1 += sum (g - first), m2 += sum g z.
 
     g is stored as rounded: in a group of equal values g - mean(g) is then exactly 0.
     """
-    _, dy, z, first, m1, m2, gamma, pixels, C, groups, _, _ = row
+    _, dy, z, first, m1, m2, gamma, pixels, C, groups, dh, _ = row
     lanes = vcount(S)
     width, size = tile_width(A), C // groups
     for start in range(0, pixels, STEP):
         for g in range(groups):
             for l in range(g * width, (g + 1) * width, lanes):
-                zero = vload(S, first + l)
-                s1, s2 = vlike(zero, 0.0), vlike(zero, 0.0)
-                for p in range(start, min(pixels, start + STEP)):
-                    for c in range(size):
-                        at = (p * C + g * (size - 1) + c) * width + l
-                        v = vload(S, dy + at) * vsplat(W, gamma + g * size + c)
-                        vstore(S, dy + at, v)
-                        s1, s2 = s1 + (v - zero), vfma(v, vload(S, z + at), s2)
-                vstore(S, m1 + l, vload(S, m1 + l) + s1)
-                vstore(S, m2 + l, vload(S, m2 + l) + s2)
+                zero, s1, s2 = vload(S, first + l), vload(S, m1 + l), vload(S, m2 + l)
+                for c in range(size):
+                    at = (start * C + g * (size - 1) + c) * width + l
+                    a, sums = vsplat(W, gamma + g * size + c), (s1, s2)
+                    where = (dy + at, dh + at if dh >= 0 else -1, z + at)
+                    if start + STEP <= pixels:
+                        s1, s2 = back_piece(sums, S, where, C * width, STEP, a, zero)
+                    else:
+                        s1, s2 = back_piece(sums, S, where, C * width, pixels - start, a, zero)
+                vstore(S, m1 + l, s1)
+                vstore(S, m2 + l, s2)
+
+
+@inner
+def back_piece(sums, S, where, step, count, a, zero):
+    """`back_rows` of one channel of `count` pixels."""
+    s1, s2 = sums
+    dy, dh, z = where
+    for k in range(count):
+        v = vload(S, dy + k * step)
+        if dh >= 0:
+            v = v * vload(S, dh + k * step)
+        v = v * a
+        vstore(S, dy + k * step, v)
+        s1, s2 = s1 + (v - zero), vfma(v, vload(S, z + k * step), s2)
+    return s1, s2
 
 
 @instruction
@@ -177,11 +206,20 @@ def normalise_back(row, T, W, S, G, A):
     for start in range(0, pixels, STEP):
         for g in range(groups):
             for l in range(g * width, (g + 1) * width, lanes):
-                n1, n2, scale = vload(S, m1 + l), vload(S, m2 + l), vload(S, rate + l)
-                for p in range(start, min(pixels, start + STEP)):
-                    for c in range(size):
-                        at = (p * C + g * (size - 1) + c) * width + l
-                        vstore(S, dy + at, (vload(S, dy + at) - n1 - vload(S, z + at) * n2) * scale)
+                n1, n2, scale = vload(S, m1 + l), -vload(S, m2 + l), vload(S, rate + l)
+                for c in range(size):
+                    at = (start * C + g * (size - 1) + c) * width + l
+                    if start + STEP <= pixels:
+                        finish_piece(S, dy + at, z + at, C * width, STEP, scale, n1, n2)
+                    else:
+                        finish_piece(S, dy + at, z + at, C * width, pixels - start, scale, n1, n2)
+
+
+@inner
+def finish_piece(S, dy, z, step, count, scale, n1, n2):
+    """dy <- (dy - n1 + n2 z) scale of one channel of `count` pixels."""
+    for k in range(0, count * step, step):
+        vstore(S, dy + k, vfma(vload(S, z + k), n2, vload(S, dy + k) - n1) * scale)
 
 
 @instruction

@@ -205,15 +205,9 @@ class Program:
             self.emit(normalise.normalise_back1, *planes, norm.gamma, z.pixels, *sizes)
             return
         first, m1, m2 = (self.rows(norm.groups) for _ in range(3))
-        if dh is not None and not self.params:
-            self.emit(tile.multiply_rows, dy.at, dy.at, dh.at, z.C, 0)
-        self.emit(normalise.back_start, dy.at, first, m1, m2, norm.gamma, *sizes)
-        for i, (pixels, at, rows) in enumerate(self.chunks(z)):
-            if dh is not None and not self.params:
-                skip = 0 if i else z.C  # pixel 0 is done
-                start = at + skip * self.width
-                self.emit(tile.multiply_rows, dy.at + start, dy.at + start, dh.at + start, rows - skip, 0)
-            self.emit(normalise.back_rows, dy.at + at, z.at + at, first, m1, m2, norm.gamma, pixels, *sizes)
+        other = -1 if dh is None or self.params else dh.at
+        self.emit(normalise.back_start, dy.at, first, m1, m2, norm.gamma, *sizes, other)
+        self.emit(normalise.back_rows, dy.at, z.at, first, m1, m2, norm.gamma, z.pixels, *sizes, other)
         self.emit(normalise.normalise_back, dy.at, z.at, first, m1, m2, rate.at, z.pixels, *sizes)
 
     def activate(self, y: Value, kind: str) -> Value:
