@@ -40,8 +40,11 @@ def packed_size(taps: int, C: int, O: int) -> int:
 
 
 @kernel
-def pack_weights(w, W, at, transposed):
-    """W[at:] = w (taps, C, O), or its (taps, O, C) transpose, block after block: [block][tap][in][out]."""
+def pack_weights(w, sums, W, at, transposed):
+    """W[at:] = w (taps, C, O), or its (taps, O, C) transpose, block after block: [block][tap][in][out].
+
+    sums (n, 2): further taps, the sums of two.
+    """
     taps, size_in, size_out = w.shape
     if transposed:
         size_in, size_out = size_out, size_in
@@ -49,14 +52,17 @@ def pack_weights(w, W, at, transposed):
     while o < size_out:
         rest = size_out - o
         block = BLOCK if rest >= BLOCK else (1 if rest == 1 else 4)
-        for t in range(taps):
+        for t in range(taps + sums.shape[0]):
+            one, two = (t, -1) if t < taps else (sums[t - taps, 0], sums[t - taps, 1])
             for c in range(size_in):
                 for j in range(block):
                     k = o + j
+                    value = W.dtype.type(0)
                     if k < size_out:
-                        W[at] = w[t, k, c] if transposed else w[t, c, k]
-                    else:
-                        W[at] = 0
+                        value = w[one, k, c] if transposed else w[one, c, k]
+                        if two >= 0:
+                            value += w[two, k, c] if transposed else w[two, c, k]
+                    W[at] = value
                     at += 1
         o += block
 
@@ -105,6 +111,48 @@ def dot8_one(acc, S, s, step, W, w, count):
         s += step
         w += 8
     return a0, a1, a2, a3, a4, a5, a6, a7
+
+
+@inner
+def split8(acc, S, s, r, o, step, W, w, v, count):
+    """acc[j] += sum_k W[w + 8 k + j] (s_k - o_k), acc[8 + j] += sum_k W[v + 8 k + j] (r_k - o_k), s_k at s + k step."""
+    a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7 = acc
+    for _ in range(count):
+        both = vload(S, o)
+        x, y = vload(S, s) - both, vload(S, r) - both
+        a0, b0 = vfma(vsplat(W, w), x, a0), vfma(vsplat(W, v), y, b0)
+        a1, b1 = vfma(vsplat(W, w + 1), x, a1), vfma(vsplat(W, v + 1), y, b1)
+        a2, b2 = vfma(vsplat(W, w + 2), x, a2), vfma(vsplat(W, v + 2), y, b2)
+        a3, b3 = vfma(vsplat(W, w + 3), x, a3), vfma(vsplat(W, v + 3), y, b3)
+        a4, b4 = vfma(vsplat(W, w + 4), x, a4), vfma(vsplat(W, v + 4), y, b4)
+        a5, b5 = vfma(vsplat(W, w + 5), x, a5), vfma(vsplat(W, v + 5), y, b5)
+        a6, b6 = vfma(vsplat(W, w + 6), x, a6), vfma(vsplat(W, v + 6), y, b6)
+        a7, b7 = vfma(vsplat(W, w + 7), x, a7), vfma(vsplat(W, v + 7), y, b7)
+        s += step
+        r += step
+        o += step
+        w += 8
+        v += 8
+    return a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7
+
+
+@inner
+def split4(acc, S, s, r, o, step, W, w, v, count):
+    """`split8` for four outputs."""
+    a0, a1, a2, a3, b0, b1, b2, b3 = acc
+    for _ in range(count):
+        both = vload(S, o)
+        x, y = vload(S, s) - both, vload(S, r) - both
+        a0, b0 = vfma(vsplat(W, w), x, a0), vfma(vsplat(W, v), y, b0)
+        a1, b1 = vfma(vsplat(W, w + 1), x, a1), vfma(vsplat(W, v + 1), y, b1)
+        a2, b2 = vfma(vsplat(W, w + 2), x, a2), vfma(vsplat(W, v + 2), y, b2)
+        a3, b3 = vfma(vsplat(W, w + 3), x, a3), vfma(vsplat(W, v + 3), y, b3)
+        s += step
+        r += step
+        o += step
+        w += 4
+        v += 4
+    return a0, a1, a2, a3, b0, b1, b2, b3
 
 
 @inner
@@ -186,9 +234,10 @@ def gather(row, T, W, S, G, A):
     _, dst, src, wts, bias, tab, units, taps, C, O, add, _ = row
     width, lanes = tile_width(A), vcount(S)
     for u in range(units):
-        first, last = T[tab + u] + 2, T[tab + u + 1]
-        at, to = dst + T[first - 2] * lanes, dst + T[first - 1] * lanes
-        two = T[first - 1] >= 0
+        first, last = T[tab + u] + 3, T[tab + u + 1]
+        at, to = dst + T[first - 3] * lanes, dst + T[first - 2] * lanes
+        two, shared = T[first - 2] >= 0, last
+        last = T[first - 1]
         if bias >= 0 or not add:
             start_rows(S, at, width, W, bias, O, add != 0)
             if two:
@@ -200,6 +249,20 @@ def gather(row, T, W, S, G, A):
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     acc = dot8(acc, S, s, r, width, W, w + T[t + 2] * C * 8, 8, C)
+                for t in range(last, shared, 6):
+                    s, r, o2 = src + T[t] * lanes, src + T[t + 1] * lanes, src + T[t + 2] * lanes
+                    acc = split8(acc, S, s, r, o2, width, W, w + T[t + 3] * C * 8, w + T[t + 4] * C * 8, C)
+                if shared > last:
+                    zero = vlike(acc[0], 0.0)
+                    one = (zero, zero, zero, zero, zero, zero, zero, zero)
+                    for t in range(last, shared, 6):
+                        one = dot8_one(one, S, src + T[t + 2] * lanes, width, W, w + T[t + 5] * C * 8, C)
+                    acc = (
+                        add4(acc[:4], one[:4])
+                        + add4(acc[4:8], one[4:])
+                        + add4(acc[8:12], one[:4])
+                        + add4(acc[12:], one[4:])
+                    )
                 store8(S, at, to, width, acc)
             else:
                 (a0, a1, a2, a3), (a4, a5, a6, a7) = load4(S, at, width), load4(S, at + 4 * width, width)
@@ -216,6 +279,15 @@ def gather(row, T, W, S, G, A):
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     both = dot4(both, S, s, r, width, W, w + T[t + 2] * C * 4, C)
+                for t in range(last, shared, 6):
+                    s, r, o2 = src + T[t] * lanes, src + T[t + 1] * lanes, src + T[t + 2] * lanes
+                    both = split4(both, S, s, r, o2, width, W, w + T[t + 3] * C * 4, w + T[t + 4] * C * 4, C)
+                if shared > last:
+                    zero = vlike(both[0], 0.0)
+                    sum = (zero, zero, zero, zero)
+                    for t in range(last, shared, 6):
+                        sum = dot4_one(sum, S, src + T[t + 2] * lanes, width, W, w + T[t + 5] * C * 4, C)
+                    both = add4(both[:4], sum) + add4(both[4:], sum)
                 four = both[:4]
                 store4(S, to, width, both[4:], O - o)
             else:
@@ -245,6 +317,12 @@ def start_rows(S, at, width, W, bias, O, add):
         z = at + o * width
         value = vsplat(W, bias + o) if bias >= 0 else vlike(vload(S, z), 0.0)
         vstore(S, z, value + vload(S, z) if add else value)
+
+
+@inner
+def add4(a, b):
+    """Element by element."""
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
 
 
 @inner

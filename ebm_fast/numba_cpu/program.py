@@ -19,9 +19,9 @@ from ebm_ref.specs import ACTIVATIONS
 
 from . import gather, normalise, tile
 from . import machine as m
-from .gather import pack_weights, packed_size
+from .gather import BLOCK, pack_weights, packed_size
 from .lanes import lane_count
-from .links import Linear, Links, Norm, Value, units_of
+from .links import Linear, Links, Norm, Unit, Value, units_of
 from .normalise import EPS_AT
 from .threads import aligned, parallel, scratch
 
@@ -47,7 +47,7 @@ class Program:
     tables: list[np.ndarray] = field(default_factory=list)
     table_size: int = 0
     scratch_size: int = 0
-    packed: list[tuple[str, int, tuple[int, int, int] | None, bool]] = field(default_factory=list)
+    packed: list[tuple[str, int, tuple[int, int, int] | None, bool, np.ndarray]] = field(default_factory=list)
     packed_size: int = 1  # eps
     grads: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     grads_size: int = 0
@@ -94,10 +94,26 @@ class Program:
         self.table_size += self.tables[-1].size
         return at, len(groups)
 
-    def pack(self, name: str, size: int, shape: tuple[int, int, int] | None = None, transposed: bool = False) -> int:
+    def units(self, units: list[Unit]) -> tuple[int, int]:
+        """Append the units of a map: dst, dst, where what is shared starts, then all numbers; return as `table`."""
+        at, groups = self.table_size + len(units) + 1, []
+        for unit in units:
+            shared = at + 3 * (1 + len(unit.pairs))
+            groups.append([unit.at, unit.to, shared, *(i for row in (*unit.pairs, *unit.shared) for i in row)])
+            at += len(groups[-1])
+        return self.table(groups)
+
+    def pack(
+        self,
+        name: str,
+        size: int,
+        shape: tuple[int, int, int] | None = None,
+        transposed: bool = False,
+        sums: tuple[tuple[int, int], ...] = (),
+    ) -> int:
         """Room for parameter `name` in W, as it is or packed for `gather`; return the address."""
         at = self.packed_size
-        self.packed.append((name, at, shape, transposed))
+        self.packed.append((name, at, shape, transposed, np.array(sums, np.int64).reshape(-1, 2)))
         self.packed_size += size
         return at
 
@@ -120,35 +136,38 @@ class Program:
         """Declare y[p, o] = b[o] + sum over links of p, sum_c w[t, c, o] x[q, c]."""
         shape = (links.taps, C, O)
         by_tap = [links.pairs[links.pairs[:, 1] == t][:, (0, 2)].ravel().tolist() for t in range(links.taps)]
-        tables = (
-            self.table(units_of(links, 2, self.registers, C, O)),
-            self.table(units_of(links, 0, self.registers, O, C)),
-            self.table(by_tap),
-        )
-        weights = (
-            self.pack(w, packed_size(*shape), shape, False),
-            self.pack(w, packed_size(links.taps, O, C), shape, True),
-        )
+        tables, weights = [], []
+        for key, size_in, size_out in ((2, C, O), (0, O, C)):
+            sums: dict[tuple[int, int], int] | None = {} if size_out % BLOCK == 0 else None
+            units = units_of(links, key, self.registers, size_in, size_out, sums)
+            tables.append(self.units(units))
+            extra = tuple(sums or ())
+            size = packed_size(links.taps + len(extra), size_in, size_out)
+            weights.append((self.pack(w, size, shape, key == 0, extra), links.taps + len(extra)))
         bias, bias_grad = self.vector(b, O)
         padded = (links.taps, -(-C // 8) * 8, -(-O // self.block) * self.block)
-        return Linear(links, C, O, tables, weights, bias, (self.grad(w, padded, shape), bias_grad))
+        return Linear(
+            links, C, O, (*tables, self.table(by_tap)), tuple(weights), bias, (self.grad(w, padded, shape), bias_grad)
+        )
 
     def apply(self, map: Linear, x: Value, y: Value | None = None) -> Value:
         """y = map(x), or y += map(x)."""
         add = y is not None
         out = y if y is not None else self.value(map.links.pixels_out, map.O)
-        sizes = (*map.tables[0], map.links.taps, map.C, map.O, int(add))
-        self.emit(gather.gather, out.at, x.at, map.weights[0], map.bias, *sizes)
+        wts, taps = map.weights[0]
+        sizes = (*map.tables[0], taps, map.C, map.O, int(add))
+        self.emit(gather.gather, out.at, x.at, wts, map.bias, *sizes)
         if self.tangent:
-            self.emit(gather.gather, out.at1, x.at1, map.weights[0], -1, *sizes)
+            self.emit(gather.gather, out.at1, x.at1, wts, -1, *sizes)
         return out
 
     def apply_back(self, map: Linear, dy: Value, dx: Value, add: bool = False) -> None:
         """dx = map'(dy), or dx += map'(dy)."""
-        sizes = (*map.tables[1], map.links.taps, map.O, map.C, int(add))
-        self.emit(gather.gather, dx.at, dy.at, map.weights[1], -1, *sizes)
+        wts, taps = map.weights[1]
+        sizes = (*map.tables[1], taps, map.O, map.C, int(add))
+        self.emit(gather.gather, dx.at, dy.at, wts, -1, *sizes)
         if self.tangent:
-            self.emit(gather.gather, dx.at1, dy.at1, map.weights[1], -1, *sizes)
+            self.emit(gather.gather, dx.at1, dy.at1, wts, -1, *sizes)
 
     def apply_params(self, map: Linear, x: Value, dy: Value) -> None:
         """Add the gradients of the map's weights and bias (their tangents, if the program has tangents)."""
@@ -257,11 +276,11 @@ class Program:
         """W: eps of the normalisations, then the parameters, packed."""
         W = aligned(self.packed_size, self.dtype)
         W[EPS_AT] = eps
-        for name, at, shape, transposed in self.packed:
+        for name, at, shape, transposed, sums in self.packed:
             if shape is None:
                 W[at : at + theta[name].size] = theta[name]
             else:
-                pack_weights(np.ascontiguousarray(theta[name]).reshape(shape), W, at, transposed)
+                pack_weights(np.ascontiguousarray(theta[name]).reshape(shape), sums, W, at, transposed)
         return W
 
     def run(
