@@ -6,6 +6,7 @@ lanes. +, -, *, / and unary - work between two Lanes, or Lanes and a number (cas
 type); per-element formulas written for numbers therefore compile for Lanes as they stand.
 
     vload(a, i)  vstore(a, i, x)      x = a[i : i + count] of a flat array; no bounds or wraparound checks
+    vstore4(a, i, x, y, z, w)         a[i + 4 l : i + 4 l + 4] = lane l of x, y, z, w
     vsplat(a, i)                      every lane = a[i]
     vcount(a)                         lanes of a register of a's elements
     vlike(x, number)                  every lane = number
@@ -176,6 +177,12 @@ def constant(vector: Any, value: int) -> Any:
     return ir.Constant(vector, [value] * vector.count)
 
 
+def join_lanes(builder: Any, x: Any, y: Any, order: Any) -> Any:
+    """The vector of the lanes `order` of x and y, those of y counted on from x's."""
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), list(order))
+    return builder.shuffle_vector(x, y, mask)
+
+
 def emit_pow2(builder: Any, lanes: Any) -> Any:
     """Write the integer x + bias into the exponent bits."""
     bits, fraction = (32, 23) if isinstance(lanes[0].type.element, ir.FloatType) else (64, 52)
@@ -213,6 +220,19 @@ if JIT:
             return context.get_dummy_value()
 
         return signature(types.void, array, index, value), codegen
+
+    @intrinsic
+    def vstore4(typingctx, array, index, x, y, z, w):
+        def codegen(context, builder, sig, args):
+            count = args[2].type.count
+            place = element_pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+            halves = [join_lanes(builder, *args[k : k + 2], range(2 * count)) for k in (2, 4)]
+            turned = join_lanes(builder, *halves, [k * count + l for l in range(count) for k in range(4)])
+            pointer = builder.bitcast(place, turned.type.as_pointer())
+            builder.store(turned, pointer, align=sig.args[0].dtype.bitwidth // 8)
+            return context.get_dummy_value()
+
+        return signature(types.void, array, index, x, y, z, w), codegen
 
     @intrinsic
     def vsplat(typingctx, array, index):
@@ -304,6 +324,9 @@ else:
 
     def vstore(array, index, value):
         array[index : index + lane_count(array.dtype)] = value
+
+    def vstore4(array, index, *rows):
+        array.reshape(-1)[index : index + 4 * len(rows[0])] = np.stack(rows, axis=1).ravel()
 
     def vsplat(array, index):
         return np.full(lane_count(array.dtype), array[index])
