@@ -1,6 +1,6 @@
 """One Langevin step of one tile of chains: the instructions under `langevin`.
 
-Element d of chain l of a tile lies at [d width + l], width being two registers. In W, from `p`: eta, sigma,
+Element d of chain l of a tile lies at [d width + l], width the samples of a tile. In W, from `p`: eta, sigma,
 clip, clip_norm, low, high; infinity switches a bound off. In A: the two key words, stream, step, then the
 chain ids of the tile. `bad` is a row that becomes NaN in the lanes where something was not finite.
 """
@@ -25,11 +25,10 @@ def noise_tile(row, T, W, S, G, A):
     width = tile_width(A)
     words = np.empty((4, width), np.uint64)
     blocks = np.empty(width, np.uint64)
-    raw = np.empty(4 * width, S.dtype)
     for block in range((D + 3) // 4):
         blocks[:] = np.uint64(block)
         philox_row(blocks, A[4:], A[3], A[2], A[0], A[1], words)
-        normal_row(words, raw, S, at + 4 * block * width, width)
+        normal_row(words, S, at + 4 * block * width)
 
 
 @instruction

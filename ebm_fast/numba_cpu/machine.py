@@ -54,12 +54,12 @@ INSTRUCTIONS = (
 )
 
 
-def table_of(code: list[tuple[Any, ...]], dtype: Any) -> np.ndarray:
+def table_of(code: list[tuple[Any, ...]], dtype: Any, half: bool) -> np.ndarray:
     """The program as int64 rows, instructions replaced by their addresses."""
     places = {}
     for what, *_ in code:
         if not isinstance(what, int) and what not in places:
-            places[what] = address(what, dtype) if JIT else INSTRUCTIONS.index(what)
+            places[what] = address(what, dtype, half) if JIT else INSTRUCTIONS.index(what)
     rows = [(what if isinstance(what, int) else places[what], *operands) for what, *operands in code]
     return np.array([row + (0,) * (COLUMNS - len(row)) for row in rows], np.int64).reshape(-1, COLUMNS)
 

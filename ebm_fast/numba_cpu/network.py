@@ -18,13 +18,14 @@ from . import machine as m
 from .lanes import lane_count
 from .links import Value
 from .program import Program
+from .threads import thread_count
 
 
 @lru_cache(maxsize=256)
-def program(network: Any, dtype: np.dtype, purpose: str, registers: int) -> Program:
+def program(network: Any, dtype: np.dtype, purpose: str, width: int) -> Program:
     """The program of one method: "energy", "grad_x", "params"; with a tangent "hvp", "along"."""
     tangent = purpose in ("hvp", "along")
-    P = Program(dtype, tangent, params=purpose in ("params", "along"), registers=registers)
+    P = Program(dtype, tangent, params=purpose in ("params", "along"), width=width)
     D = flat_size(network.shape)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, D)
@@ -40,9 +41,9 @@ def program(network: Any, dtype: np.dtype, purpose: str, registers: int) -> Prog
 
 
 @lru_cache(maxsize=256)
-def chain_program(network: Any, dtype: np.dtype, noise_first: bool, registers: int) -> Program:
+def chain_program(network: Any, dtype: np.dtype, noise_first: bool, width: int) -> Program:
     """K Langevin steps of a tile: records 0 energy and 1 |g| of each step, 2 whether the chain is alive."""
-    P = Program(dtype, registers=registers)
+    P = Program(dtype, width=width)
     D = flat_size(network.shape)
     state, x, xi = P.rows(D), network.input(P), P.rows(4 * -(-D // 4))
     bad, alive, norm, p = P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
@@ -74,9 +75,15 @@ class Network:
         """What the programs are made for and kept by: this network, unless it holds data."""
         return self
 
-    def registers(self, x: Array) -> int:
-        """Registers that hold the samples of a tile. Pixels of an image share weights, so one keeps the tile small."""
-        return 1 if self.image or len(x) <= lane_count(x.dtype) else 2
+    def tile_width(self, x: Array) -> int:
+        """Samples of a tile, of which results do not depend: one register of images, whose pixels share the weights;
+
+        two registers of vectors; half a register where the threads need no more for all samples.
+        """
+        lanes = lane_count(x.dtype)
+        if len(x) <= thread_count() * lanes // 2:
+            return lanes // 2
+        return lanes if self.image or len(x) <= lanes else 2 * lanes
 
     def extra(self, x: Array) -> tuple[Array, ...]:
         """Inputs (N, .) beyond x and v, for the samples x; raises where they do not fit."""
@@ -100,7 +107,7 @@ class Network:
     def _run(self, purpose: str, theta: Params, x: Array, v: Array | None = None, w: Array | None = None) -> Any:
         """E (N,), second output (N, D), parameter gradients of one program."""
         network = self.planned()
-        P = program(network, x.dtype, purpose, network.registers(x))
+        P = program(network, x.dtype, purpose, network.tile_width(x))
         X = flat(x, self.shape)
         inputs = (X, *(() if v is None else (flat(v, self.shape),)), *self.extra(x))
         records = np.ones((2, 1, len(X)), x.dtype)
@@ -116,7 +123,7 @@ class Network:
         """K Langevin steps of checked arguments, all in one program (`langevin_run` calls this)."""
         self.check_theta(theta, x0)
         network = self.planned()
-        P = chain_program(network, x0.dtype, noise_first, network.registers(x0))
+        P = chain_program(network, x0.dtype, noise_first, network.tile_width(x0))
         X = flat(x0, self.shape)
         out = np.empty_like(X)
         records = np.empty((3, max(K, 1), len(X)), x0.dtype)

@@ -42,34 +42,34 @@ def philox_row(c0, c1, step, stream, k0, k1, words):
 
 
 @inner
-def four_normals(words, raw, l):
-    """Registers of the four normals of the counters l, l + 1, ...; raw: (4, .) scratch that holds `words` as floats."""
+def as_floats(words, out, start):
+    """out[start + j size + l] = words[j, l], size the counters of `words`."""
     size = words.shape[1]
-    first, second = vload(raw, l), vload(raw, 2 * size + l)
-    one = box_muller(vfma(first, 2.0**-32, vlike(first, 2.0**-33)), vload(raw, size + l) * 2.0**-31)
-    two = box_muller(vfma(second, 2.0**-32, vlike(second, 2.0**-33)), vload(raw, 3 * size + l) * 2.0**-31)
+    for j in range(4):
+        for l in range(size):
+            out[start + j * size + l] = words[j, l]
+
+
+@inner
+def four_normals(raw, at, size):
+    """Registers of the four normals of the counters whose words `as_floats` has put at `at`, `at` + size, ..."""
+    first, second = vload(raw, at), vload(raw, at + 2 * size)
+    one = box_muller(vfma(first, 2.0**-32, vlike(first, 2.0**-33)), vload(raw, at + size) * 2.0**-31)
+    two = box_muller(vfma(second, 2.0**-32, vlike(second, 2.0**-33)), vload(raw, at + 3 * size) * 2.0**-31)
     return one[0], one[1], two[0], two[1]
 
 
 @inner
-def as_floats(words, raw):
-    """raw[j size + l] = words[j, l]."""
+def normal_row(words, out, start):
+    """Four rows of normals from four rows of words: out[start + j size + l] = normal j of counter l."""
+    as_floats(words, out, start)
     size = words.shape[1]
-    for j in range(4):
-        for l in range(size):
-            raw[j * size + l] = words[j, l]
-
-
-@inner
-def normal_row(words, raw, out, start, step):
-    """Four rows of normals from four rows of words: out[start + j step + l] = normal j of counter l."""
-    as_floats(words, raw)
-    for l in range(0, words.shape[1], vcount(raw)):
-        a, b, c, d = four_normals(words, raw, l)
-        vstore(out, start + l, a)
-        vstore(out, start + step + l, b)
-        vstore(out, start + 2 * step + l, c)
-        vstore(out, start + 3 * step + l, d)
+    for l in range(start, start + size, vcount(out)):
+        a, b, c, d = four_normals(out, l, size)
+        vstore(out, l, a)
+        vstore(out, l + size, b)
+        vstore(out, l + 2 * size, c)
+        vstore(out, l + 3 * size, d)
 
 
 @kernel
@@ -96,7 +96,6 @@ def normal_rows(k0, k1, stream, step, chains, out, part, parts):
     words = np.empty((4, ROW), np.uint64)
     c0 = np.empty(ROW, np.uint64)
     c1 = np.empty(ROW, np.uint64)
-    raw = np.empty(4 * ROW, out.dtype)
     row = np.empty(4 * ROW, out.dtype)
     for n in range(part, N, parts):
         c1[:] = chains[n]
@@ -105,12 +104,12 @@ def normal_rows(k0, k1, stream, step, chains, out, part, parts):
                 c0[l] = start // 4 + l
             philox_row(c0, c1, step, stream, k0, k1, words)
             if start + 4 * ROW <= D:
-                as_floats(words, raw)
-                for l in range(0, ROW, vcount(raw)):
-                    w, x, y, z = four_normals(words, raw, l)
+                as_floats(words, row, 0)
+                for l in range(0, ROW, vcount(row)):
+                    w, x, y, z = four_normals(row, l, ROW)
                     vstore4(out, n * D + start + 4 * l, w, x, y, z)
             else:
-                normal_row(words, raw, row, 0, ROW)
+                normal_row(words, row, 0)
                 for d in range(start, D):
                     out[n, d] = row[(d - start) % 4 * ROW + (d - start) // 4]
 

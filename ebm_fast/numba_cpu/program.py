@@ -20,7 +20,7 @@ from ebm_ref.specs import ACTIVATIONS
 from . import gather, normalise, tile
 from . import machine as m
 from .gather import BLOCK, pack_weights, packed_size
-from .lanes import lane_count
+from .lanes import HalfArray, lane_count
 from .links import Linear, Links, Norm, Unit, Value, units_of
 from .normalise import EPS_AT
 from .threads import aligned, parallel, scratch
@@ -40,8 +40,7 @@ class Program:
     dtype: Any
     tangent: bool = False
     params: bool = False
-    registers: int = 2  # that hold the samples of a tile
-    width: int = 0
+    width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one
     code: list[tuple[Any, ...]] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     tables: list[np.ndarray] = field(default_factory=list)
@@ -57,13 +56,15 @@ class Program:
     temp: int = 0
 
     def __post_init__(self) -> None:
-        self.width = self.registers * lane_count(self.dtype)
+        self.width = self.width or 2 * lane_count(self.dtype)
+        self.half = self.width < lane_count(self.dtype)
+        self.lanes = lane_count(self.dtype, self.half)
         self.temp = self.rows(1)
 
     @property
     def block(self) -> int:
         """Outputs that `weight_grad` sums at once: two registers."""
-        return 2 * lane_count(self.dtype)
+        return 2 * self.lanes
 
     # ------------------------------------------------------------------------------ layout
 
@@ -139,7 +140,7 @@ class Program:
         tables, weights = [], []
         for key, size_in, size_out in ((2, C, O), (0, O, C)):
             sums: dict[tuple[int, int], int] | None = {} if size_out % BLOCK == 0 else None
-            units = units_of(links, key, self.registers, size_in, size_out, sums)
+            units = units_of(links, key, self.width // self.lanes, size_in, size_out, sums)
             tables.append(self.units(units))
             extra = tuple(sums or ())
             size = packed_size(links.taps + len(extra), size_in, size_out)
@@ -268,7 +269,7 @@ class Program:
         for i in self.turned:
             self.code[i] = (*self.code[i][:-2], x, dy)
         self.rows(SLACK)
-        self.P = m.table_of(self.code, self.dtype)
+        self.P = m.table_of(self.code, self.dtype, self.half)
         self.ends = [*self.ends, len(self.code), len(self.code)][:2]
         self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
 
@@ -281,7 +282,7 @@ class Program:
                 W[at : at + theta[name].size] = theta[name]
             else:
                 pack_weights(np.ascontiguousarray(theta[name]).reshape(shape), sums, W, at, transposed)
-        return W
+        return W.view(HalfArray) if self.half else W
 
     def run(
         self,
@@ -301,13 +302,14 @@ class Program:
         in0, in1, in2 = (*inputs, inputs[0], inputs[0])[:3]
         tiles = -(-len(in0) // self.width)
         strands = min(STRANDS, tiles) if self.params else min(tiles, threads)
-        G = [aligned(self.grads_size, self.dtype) for _ in range(strands if self.params else 0)]
+        kind = HalfArray if self.half else np.ndarray
+        G = [aligned(self.grads_size, self.dtype).view(kind) for _ in range(strands if self.params else 0)]
         words, ends = np.array(address, np.uint64), np.array(self.ends)
         if len(chains):
             chains = np.concatenate([chains, np.zeros(-len(chains) % self.width, np.uint64)])  # whole tiles
 
         def task(part: int, parts: int) -> None:
-            S = scratch(self.scratch_size, self.dtype)
+            S = scratch(self.scratch_size, self.dtype).view(kind)
             for i in range(part, strands, parts) if self.params else (part,):
                 if self.params:
                     G[i][:] = 0
