@@ -188,21 +188,21 @@ def test_sources_digest__sees_every_file(tmp_path):
     assert {*build.SOURCES} >= {*room.glob("*.py"), room.parent / "scalar.py"}
 
 
-WITHOUT_COMPILER = """
+AGAINST_THE_ORACLE = """
 import numpy as np
 from ebm_fast import numba_cpu as fast
 import ebm_ref as ref
 from ebm_ref.specs import SGLD
-make = dict(shape=(3, 3, 2), channels=(5,), strides=(2,), activation="gelu")
+make = dict(shape=(7, 6, 2), channels=(5, 8), strides=(2, 1), activation="gelu")  # blocks of 8, 4 and 1
 update = SGLD(0.1, 0.1, clip=0.5, box=(-1.0, 1.0), order="noise_first")
 N = np.arange(3)
-x, v = (ref.noise_normal(seed, 0, 0, N, 18).reshape(3, 3, 3, 2) for seed in (1, 2))
+x, v = (ref.noise_normal(seed, 0, 0, N, 84).reshape(3, 7, 6, 2) for seed in (1, 2))
 worst = 0.0
 results = []
 for room in (ref, fast):
     energy = room.ConvEnergy(**make)
     shapes = energy.theta_shapes()
-    theta = {k: ref.noise_normal(i, 1, 0, N[:1], 200)[0, : np.prod(shapes[k])] for i, k in enumerate(shapes)}
+    theta = {k: ref.noise_normal(i, 1, 0, N[:1], 400)[0, : np.prod(shapes[k])] for i, k in enumerate(shapes)}
     theta = {k: theta[k].reshape(shapes[k]) for k in shapes}
     chain, info = room.langevin_run(energy, theta, x, 2, update, seed=3)
     along = energy.grad_theta_along(theta, x, v)
@@ -212,7 +212,37 @@ print(max(float(np.abs(a - b).max()) for a, b in zip(*results, strict=True)) < 1
 
 
 def test_numba_cpu__is_right_without_the_compiler():
-    assert output(start(WITHOUT_COMPILER, NUMBA_DISABLE_JIT="1")) == "True"
+    assert output(start(AGAINST_THE_ORACLE, NUMBA_DISABLE_JIT="1")) == "True"
+
+
+@pytest.mark.parametrize("size", ["16", "32"])
+@pytest.mark.skipif(not build.JIT, reason="without the compiler there are no registers")
+def test_numba_cpu__is_right_in_narrower_registers(size):
+    assert output(start(AGAINST_THE_ORACLE, EBM_VECTOR_BYTES=size)) == "True"
+
+
+@pytest.mark.parametrize("size", ["8", "128", "wide"])
+def test_vector_bytes__refuses_what_the_machine_does_not_have(size, monkeypatch):
+    monkeypatch.setenv("EBM_VECTOR_BYTES", size)
+    with pytest.raises(RangeError, match="EBM_VECTOR_BYTES: expected one of 16"):
+        build.vector_bytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_energies__are_the_same_in_half_registers_one_and_two(dtype, monkeypatch):
+    """Tiles of few samples are narrower; the width follows N and the threads, and no result follows the width."""
+    monkeypatch.setenv("EBM_NUM_THREADS", "1")
+    mlp = numba_cpu.MLPEnergy(shape=(3,), hidden=(20, 9), layer_norm=True)
+    for energy in (ENERGY, mlp):
+        theta, x = parameters(energy, dtype), numbers(3, (40, *energy.shape), dtype)
+        whole, wide = energy.energy_and_grad_x(theta, x), energy.hvp(theta, x, x[::-1])
+        widths = set()
+        for n in (1, 2, 8, 9, 16, 17):
+            widths.add(energy.tile_width(x[:n]))
+            E, g = energy.energy_and_grad_x(theta, x[:n])
+            assert np.array_equal(E, whole[0][:n]) and np.array_equal(g, whole[1][:n])
+            assert np.array_equal(energy.hvp(theta, x[:n], x[::-1][:n]), wide[:n])
+        assert len(widths) == (2 if energy is ENERGY else 3)
 
 
 # --------------------------------------------------------------------------------- the front door

@@ -25,6 +25,7 @@ from .annealing import CHAINS, TEMPERATURES, Annealing
 from .classifying import EPS, Attacking
 from .config import SECTIONS, file_tables, merge, preset_names, preset_tables, section_keys, set_tables
 from .doctor import doctor, doctor_text
+from .doctor_plan import network_plan
 from .others import verify_others
 from .report import cell
 from .sampling import STARTS, evaluate_again, sample
@@ -112,7 +113,8 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--against", metavar="MODULE:FUNCTION", help="check this function instead, on NumPy arrays")
     check.add_argument("--as", dest="name", metavar="NAME", help="the function of ours it answers to; default its name")
 
-    add_verb(verbs, "doctor", "say what is installed, what can run, and what to install")
+    ill = add_verb(verbs, "doctor", "say what is installed, what can run, and what to install")
+    ill.add_argument("--plan", metavar="PRESET", choices=preset_names(), help="instead: how numba_cpu runs its network")
     return parser
 
 
@@ -195,7 +197,10 @@ def run_eval(options: argparse.Namespace) -> int:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    show(options, doctor(), doctor_text)
+    if options.plan is None:
+        show(options, doctor(), doctor_text)
+    else:
+        show(options, *network_plan(options.plan))
     return 0
 
 

@@ -15,6 +15,7 @@ holds, so two processes that save different variants at once cannot mix them up.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,24 @@ import numpy as np
 from numba.core import caching, cgutils, types
 from numba.extending import intrinsic
 
-FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # never nnan, ninf: chains stop on non-finite numbers
+from ebm_ref.contracts import check_choice
+
+FASTMATH = {"contract", "nsz"}  # sums keep their order and divisions are exact, whatever the width; NaN is kept
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
 NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # never called from Python: quicker to compile
 JIT = not numba.config.DISABLE_JIT
 
 
 def vector_bytes() -> int:
-    """Bytes of one vector register of this machine: 64 (AVX-512), 32 (AVX2), else 16."""
+    """Bytes of one vector register: 64 (AVX-512), 32 (AVX2), else 16, or fewer where EBM_VECTOR_BYTES says so."""
     features = llvm.get_host_cpu_features()
+    widest = 32 if features.get("avx2") else 16
     if features.get("avx512f") and features.get("avx512dq"):
-        return 64
-    return 32 if features.get("avx2") else 16
+        widest = 64
+    wanted = os.environ.get("EBM_VECTOR_BYTES", "") or str(widest)
+    choices = [str(size) for size in (16, 32, 64) if size <= widest]
+    check_choice("EBM_VECTOR_BYTES", wanted, choices)
+    return int(wanted)
 
 
 VECTOR_BYTES = vector_bytes()
@@ -70,7 +77,8 @@ class KernelCache(caching.FunctionCache):
 
     def __init__(self, py_func: Any) -> None:
         super().__init__(py_func)
-        self._cache_file = KernelIndex(self._cache_path, self._impl.filename_base, DIGEST)
+        base = f"{self._impl.filename_base}.{VECTOR_BYTES}"  # each width keeps its own
+        self._cache_file = KernelIndex(self._cache_path, base, DIGEST)
 
 
 def kernel(function: Any) -> Any:
@@ -100,16 +108,22 @@ def instruction(function: Any) -> Any:
     return dispatcher
 
 
-def instruction_signature(dtype: Any) -> Any:
-    """row, T: int64; W, S, G: numbers of `dtype`; A: uint64; all flat and contiguous."""
-    number = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+@inner
+def tile_width(A):
+    """Samples of a tile: A holds four words of the noise's address, then a chain id for each sample."""
+    return A.shape[0] - 4
+
+
+def instruction_signature(dtype: Any, half: bool) -> Any:
+    """row, T: int64; W, S, G: numbers of `dtype`, in half registers or not; A: uint64; all flat and contiguous."""
+    number = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C", aligned=not half)
     index = types.Array(types.int64, 1, "C")
     return types.void(index, index, number, number, number, types.Array(types.uint64, 1, "C"))
 
 
-def address(dispatcher: Any, dtype: Any) -> int:
+def address(dispatcher: Any, dtype: Any, half: bool) -> int:
     """Where the machine code of an instruction lies; compiles it, or takes it from the cache."""
-    signature = instruction_signature(dtype)
+    signature = instruction_signature(dtype, half)
     dispatcher.compile(signature)
     compiled = dispatcher.overloads[signature.args]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)

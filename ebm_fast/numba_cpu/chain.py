@@ -1,6 +1,6 @@
 """One Langevin step of one tile of chains: the instructions under `langevin`.
 
-Element d of chain l of a tile lies at [d width + l], width being two registers. In W, from `p`: eta, sigma,
+Element d of chain l of a tile lies at [d width + l], width the samples of a tile. In W, from `p`: eta, sigma,
 clip, clip_norm, low, high; infinity switches a bound off. In A: the two key words, stream, step, then the
 chain ids of the tile. `bad` is a row that becomes NaN in the lanes where something was not finite.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import scalar
-from .build import inner, instruction
+from .build import inner, instruction, tile_width
 from .lanes import vabs, vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere
 from .noise import normal_row, philox_row
 
@@ -22,21 +22,20 @@ langevin_move = inner(scalar.langevin_move)
 def noise_tile(row, T, W, S, G, A):
     """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile."""
     _, at, D, _, _, _, _, _, _, _, _, _ = row
-    width = 2 * vcount(S)
+    width = tile_width(A)
     words = np.empty((4, width), np.uint64)
     blocks = np.empty(width, np.uint64)
-    raw = np.empty(4 * width, S.dtype)
     for block in range((D + 3) // 4):
         blocks[:] = np.uint64(block)
         philox_row(blocks, A[4:], A[3], A[2], A[0], A[1], words)
-        normal_row(words, raw, S, at + 4 * block * width, width)
+        normal_row(words, S, at + 4 * block * width)
 
 
 @instruction
 def jitter_tile(row, T, W, S, G, A):
     """y = box(x + sigma xi) in the chains that are alive, x in the others; bad where box(...) is not finite."""
     _, x, xi, y, D, p, bad, alive, _, _, _, _ = row
-    width = 2 * vcount(S)
+    width = tile_width(A)
     sigma, low, high = W[p + SIGMA], W[p + LOW], W[p + HIGH]
     for l in range(0, width, vcount(S)):
         wrong, live = vload(S, bad + l), vload(S, alive + l)
@@ -65,7 +64,7 @@ def move_tile(row, T, W, S, G, A):
     bad where E, g or box(...) is not finite.
     """
     _, x, g, xi, y, D, p, bad, norm, E, _, _ = row
-    width = 2 * vcount(S)
+    width = tile_width(A)
     eta, sigma, clip, clip_norm = W[p + ETA], W[p + SIGMA], W[p + CLIP], W[p + CLIP_NORM]
     low, high = W[p + LOW], W[p + HIGH]
     for l in range(0, width, vcount(S)):
@@ -100,7 +99,7 @@ def move_tile(row, T, W, S, G, A):
 def keep_tile(row, T, W, S, G, A):
     """x = y in the chains that are alive and not bad; a bad one stops for good."""
     _, x, y, D, alive, bad, _, _, _, _, _, _ = row
-    width = 2 * vcount(S)
+    width = tile_width(A)
     for l in range(width):
         if S[bad + l] != 0:  # NaN
             S[alive + l] = 0

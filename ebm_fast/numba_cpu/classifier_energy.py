@@ -59,9 +59,9 @@ class LogitsNet(Topped):
 
 
 @lru_cache(maxsize=64)
-def logits_program(network: LogitsNet, dtype: np.dtype, purpose: str) -> Program:
+def logits_program(network: LogitsNet, dtype: np.dtype, purpose: str, width: int) -> Program:
     """The program of "logits", or of the gradient in "x" or "params" of the logits against an extra input."""
-    P = Program(dtype, params=purpose == "params")
+    P = Program(dtype, params=purpose == "params", width=width)
     D = flat_size(network.shape)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, D)
@@ -93,7 +93,7 @@ class ClassifierEnergy(Topped):
     def logits(self, theta: Params, x: Array) -> Array:
         """F(x_n). x: (N, *shape); returns (N, C). Raises ShapeError, DTypeError, NonFiniteError."""
         self._check(theta, x)
-        P = logits_program(LogitsNet(self.trunk, self.classes), x.dtype, "logits")
+        P = logits_program(LogitsNet(self.trunk, self.classes), x.dtype, "logits", self.tile_width(x))
         F = np.empty((x.shape[0], self.classes), x.dtype)
         P.run(P.weights(theta), (flat(x, self.shape),), F, NO_RECORDS[x.dtype])
         return F
@@ -122,7 +122,7 @@ class ClassifierEnergy(Topped):
         self._check(theta, x)
         check_array("dy", dy, shape=(x.shape[0], self.classes), finite=True)
         check_same_dtype("dy", dy, x)
-        program = logits_program(LogitsNet(self.trunk, self.classes), x.dtype, purpose)
+        program = logits_program(LogitsNet(self.trunk, self.classes), x.dtype, purpose, self.tile_width(x))
         return program, (flat(x, self.shape), np.ascontiguousarray(dy))
 
 

@@ -6,6 +6,7 @@ lanes. +, -, *, / and unary - work between two Lanes, or Lanes and a number (cas
 type); per-element formulas written for numbers therefore compile for Lanes as they stand.
 
     vload(a, i)  vstore(a, i, x)      x = a[i : i + count] of a flat array; no bounds or wraparound checks
+    vstore4(a, i, x, y, z, w)         a[i + 4 l : i + 4 l + 4] = lane l of x, y, z, w
     vsplat(a, i)                      every lane = a[i]
     vcount(a)                         lanes of a register of a's elements
     vlike(x, number)                  every lane = number
@@ -13,6 +14,8 @@ type); per-element formulas written for numbers therefore compile for Lanes as t
     vwhere(x, y, z)                   y where x > 0, else z; vmax, vmin give y where x or y is NaN
     vpow2(x) = 2^x for integral x     vsplit(x) -> m in [1/sqrt2, sqrt2), e with x = m 2^e  (float32, x normal)
     vlibm(name, x)                    the C library's `name`, lane by lane
+
+A `HalfArray` is read in half registers: tiles of few samples, at half the cost.
 
 With NUMBA_DISABLE_JIT=1 the same names act on NumPy slices of `count` elements.
 """
@@ -28,22 +31,34 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, register_model
+from numba.extending import intrinsic, lower_builtin, register_model, typeof_impl
+from numba.np.numpy_support import from_dtype
 
 from .build import JIT, VECTOR_BYTES
 
 
-def lane_count(dtype: Any) -> int:
-    """Lanes of one register."""
-    return VECTOR_BYTES // np.dtype(dtype).itemsize
+def lane_count(dtype: Any, half: bool = False) -> int:
+    """Lanes of one register, or of half of one."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize // (2 if half else 1)
+
+
+class HalfArray(np.ndarray):
+    """Numbers that kernels read in half registers; a view of any flat array. In Numba's types: not aligned."""
+
+    __numba_array_subtype_dispatch__ = True
+
+
+@typeof_impl.register(HalfArray)
+def typeof_half(array: HalfArray, context: Any) -> types.Array:
+    return types.Array(from_dtype(array.dtype), 1, "C", aligned=False)
 
 
 class Lanes(types.Type):
-    """One vector register of `element` (float32 or float64)."""
+    """One vector register of `element` (float32 or float64), or half of one."""
 
-    def __init__(self, element: types.Float) -> None:
+    def __init__(self, element: types.Float, half: bool = False) -> None:
         self.element = element
-        self.count = VECTOR_BYTES * 8 // element.bitwidth
+        self.count = VECTOR_BYTES * 8 // element.bitwidth // (2 if half else 1)
         super().__init__(name=f"Lanes({element} x {self.count})")
 
 
@@ -128,10 +143,14 @@ def element_pointer(context: Any, builder: Any, kind: Any, array: Any, index_typ
     return builder.gep(data, [context.cast(builder, index, index_type, types.intp)])
 
 
+def lanes_in(kind: Any) -> Lanes:
+    """The lanes that an array of type `kind` is read in."""
+    return Lanes(kind.dtype, half=not kind.aligned)
+
+
 def vector_pointer(context: Any, builder: Any, kind: Any, array: Any, index_type: Any, index: Any) -> Any:
     """Address of the vector that starts there."""
-    count = VECTOR_BYTES * 8 // kind.dtype.bitwidth
-    vector = ir.VectorType(context.get_value_type(kind.dtype), count)
+    vector = ir.VectorType(context.get_value_type(kind.dtype), lanes_in(kind).count)
     return builder.bitcast(element_pointer(context, builder, kind, array, index_type, index), vector.as_pointer())
 
 
@@ -176,6 +195,12 @@ def constant(vector: Any, value: int) -> Any:
     return ir.Constant(vector, [value] * vector.count)
 
 
+def join_lanes(builder: Any, x: Any, y: Any, order: Any) -> Any:
+    """The vector of the lanes `order` of x and y, those of y counted on from x's."""
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), list(order))
+    return builder.shuffle_vector(x, y, mask)
+
+
 def emit_pow2(builder: Any, lanes: Any) -> Any:
     """Write the integer x + bias into the exponent bits."""
     bits, fraction = (32, 23) if isinstance(lanes[0].type.element, ir.FloatType) else (64, 52)
@@ -203,7 +228,7 @@ if JIT:
             pointer = vector_pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
             return builder.load(pointer, align=sig.args[0].dtype.bitwidth // 8)
 
-        return signature(Lanes(array.dtype), array, index), codegen
+        return signature(lanes_in(array), array, index), codegen
 
     @intrinsic
     def vstore(typingctx, array, index, value):
@@ -215,8 +240,21 @@ if JIT:
         return signature(types.void, array, index, value), codegen
 
     @intrinsic
+    def vstore4(typingctx, array, index, x, y, z, w):
+        def codegen(context, builder, sig, args):
+            count = args[2].type.count
+            place = element_pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+            halves = [join_lanes(builder, *args[k : k + 2], range(2 * count)) for k in (2, 4)]
+            turned = join_lanes(builder, *halves, [k * count + l for l in range(count) for k in range(4)])
+            pointer = builder.bitcast(place, turned.type.as_pointer())
+            builder.store(turned, pointer, align=sig.args[0].dtype.bitwidth // 8)
+            return context.get_dummy_value()
+
+        return signature(types.void, array, index, x, y, z, w), codegen
+
+    @intrinsic
     def vsplat(typingctx, array, index):
-        kind = Lanes(array.dtype)
+        kind = lanes_in(array)
 
         def codegen(context, builder, sig, args):
             pointer = element_pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
@@ -226,7 +264,7 @@ if JIT:
 
     @intrinsic
     def vcount(typingctx, array):
-        count = Lanes(array.dtype).count
+        count = lanes_in(array).count
         return signature(types.intp, array), lambda context, builder, sig, args: context.get_constant(types.intp, count)
 
     @intrinsic
@@ -300,16 +338,19 @@ else:
     vmax, vmin, vsqrt, vabs, vround = np.maximum, np.minimum, np.sqrt, np.abs, np.rint
 
     def vload(array, index):
-        return array[index : index + lane_count(array.dtype)].copy()
+        return array[index : index + vcount(array)].copy()
 
     def vstore(array, index, value):
-        array[index : index + lane_count(array.dtype)] = value
+        array[index : index + vcount(array)] = value
+
+    def vstore4(array, index, *rows):
+        array.reshape(-1)[index : index + 4 * len(rows[0])] = np.stack(rows, axis=1).ravel()
 
     def vsplat(array, index):
-        return np.full(lane_count(array.dtype), array[index])
+        return np.full(vcount(array), array[index])
 
     def vcount(array):
-        return lane_count(array.dtype)
+        return lane_count(array.dtype, isinstance(array, HalfArray))
 
     def vlike(x, number):
         return np.full_like(x, number)

@@ -19,18 +19,12 @@ from ebm_ref.specs import SGLD, ULA, check_box
 from ..checks import WORD, check_address, check_chains, check_like, check_samples, flat
 from . import chain
 from . import machine as m
-from .lanes import lane_count
 from .network import Network
 from .noise import key_words
 from .program import NO_RECORDS, Program
 
 INF = float("inf")
 SMALL = 1 << 14  # numbers below which one thread is faster than two
-
-
-def tile_width(dtype: Any) -> int:
-    """Chains of a tile: two registers."""
-    return 2 * lane_count(dtype)
 
 
 def step_numbers(
@@ -178,7 +172,6 @@ def langevin_run(
     check_count("step + K - 1", int(step) + max(K, 1) - 1, low=0, high=WORD)
     N = x0.shape[0]
     ids = check_chains(np.arange(N) if chains is None else chains, N)
-    ids = np.concatenate([ids, np.zeros(-N % tile_width(x0.dtype), np.uint64)])  # whole tiles
     p = step_numbers(x0.dtype, update.eta, update.sigma, update.clip, update.clip_norm, update.box)
     address = (*key_words(seed), int(stream), int(step))
     own = getattr(type(energy), "energy_and_grad_x", None) is Network.energy_and_grad_x  # not overridden

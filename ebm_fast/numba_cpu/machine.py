@@ -18,7 +18,7 @@ import numpy as np
 
 from . import chain, gather, normalise, softmax, tile
 from .build import JIT, address, call_address, inner, kernel
-from .lanes import vcount
+from .lanes import vcount, vload, vstore
 
 LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
 # LOAD: dst, input 0..2, D     STORE: src, D     READ, WRITE: row, record r, whether it has one row a repetition
@@ -54,12 +54,12 @@ INSTRUCTIONS = (
 )
 
 
-def table_of(code: list[tuple[Any, ...]], dtype: Any) -> np.ndarray:
+def table_of(code: list[tuple[Any, ...]], dtype: Any, half: bool) -> np.ndarray:
     """The program as int64 rows, instructions replaced by their addresses."""
     places = {}
     for what, *_ in code:
         if not isinstance(what, int) and what not in places:
-            places[what] = address(what, dtype) if JIT else INSTRUCTIONS.index(what)
+            places[what] = address(what, dtype, half) if JIT else INSTRUCTIONS.index(what)
     rows = [(what if isinstance(what, int) else places[what], *operands) for what, *operands in code]
     return np.array([row + (0,) * (COLUMNS - len(row)) for row in rows], np.int64).reshape(-1, COLUMNS)
 
@@ -74,12 +74,12 @@ else:
 
 
 @kernel
-def run_tiles(P, ends, K, T, W, S, G, address, chains, in0, in1, in2, out, records, start, stride):
+def run_tiles(P, ends, K, width, T, W, S, G, address, chains, in0, in1, in2, out, records, start, stride):
     """Run P on the tiles start, start + stride, ...: rows up to ends[0], K times up to ends[1], then the rest.
 
-    address: key words, stream, step of the first repetition; chains: ids, whole tiles of them (or none).
+    width: samples of a tile; address: key words, stream, step of the first repetition; chains: ids, whole tiles of
+    them (or none).
     """
-    width = 2 * vcount(S)
     N = in0.shape[0]
     A = np.zeros(4 + width, np.uint64)
     for n0 in range(start * width, N, stride * width):
@@ -103,7 +103,7 @@ def run_tiles(P, ends, K, T, W, S, G, address, chains, in0, in1, in2, out, recor
                 call(what, P[i], T, W, S, G, A)
             elif what == LOAD:
                 x = in0 if P[i, 2] == 0 else (in1 if P[i, 2] == 1 else in2)
-                load(x, n0, P[i, 3], S, at)
+                load(x, n0, width, P[i, 3], S, at)
             elif what == STORE:
                 for l in range(keep):
                     for d in range(P[i, 2]):
@@ -118,15 +118,14 @@ def run_tiles(P, ends, K, T, W, S, G, address, chains, in0, in1, in2, out, recor
                 for l in range(P[i, 2] * width):
                     S[at + l] = P[i, 3]
             elif what == COPY:
-                for l in range(P[i, 3] * width):
-                    S[at + l] = S[P[i, 2] + l]
+                for l in range(0, P[i, 3] * width, vcount(S)):
+                    vstore(S, at + l, vload(S, P[i, 2] + l))
             i += 1
 
 
 @inner
-def load(x, n0, D, S, at):
+def load(x, n0, width, D, S, at):
     """S[at + d width + l] = x[n0 + l, d]; lanes beyond the last sample hold 0."""
-    width = 2 * vcount(S)
     for l in range(width):
         for d in range(D):
             S[at + d * width + l] = x[n0 + l, d] if n0 + l < x.shape[0] else 0

@@ -15,15 +15,17 @@ from ebm_ref.contracts import Array, ChainInfo, Params, check_array, flat_size
 from ..checks import check_like, check_same_dtype, check_samples, check_theta, flat
 from . import chain
 from . import machine as m
+from .lanes import lane_count
 from .links import Value
 from .program import Program
+from .threads import thread_count
 
 
 @lru_cache(maxsize=256)
-def program(network: Any, dtype: np.dtype, purpose: str) -> Program:
+def program(network: Any, dtype: np.dtype, purpose: str, width: int) -> Program:
     """The program of one method: "energy", "grad_x", "params"; with a tangent "hvp", "along"."""
     tangent = purpose in ("hvp", "along")
-    P = Program(dtype, tangent, params=purpose in ("params", "along"))
+    P = Program(dtype, tangent, params=purpose in ("params", "along"), width=width)
     D = flat_size(network.shape)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, D)
@@ -39,9 +41,9 @@ def program(network: Any, dtype: np.dtype, purpose: str) -> Program:
 
 
 @lru_cache(maxsize=256)
-def chain_program(network: Any, dtype: np.dtype, noise_first: bool) -> Program:
+def chain_program(network: Any, dtype: np.dtype, noise_first: bool, width: int) -> Program:
     """K Langevin steps of a tile: records 0 energy and 1 |g| of each step, 2 whether the chain is alive."""
-    P = Program(dtype)
+    P = Program(dtype, width=width)
     D = flat_size(network.shape)
     state, x, xi = P.rows(D), network.input(P), P.rows(4 * -(-D // 4))
     bad, alive, norm, p = P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
@@ -73,6 +75,16 @@ class Network:
         """What the programs are made for and kept by: this network, unless it holds data."""
         return self
 
+    def tile_width(self, x: Array) -> int:
+        """Samples of a tile, of which results do not depend: one register of images, whose pixels share the weights;
+
+        two registers of vectors; half a register where the threads need no more for all samples.
+        """
+        lanes = lane_count(x.dtype)
+        if len(x) <= thread_count() * lanes // 2:
+            return lanes // 2
+        return lanes if self.image or len(x) <= lanes else 2 * lanes
+
     def extra(self, x: Array) -> tuple[Array, ...]:
         """Inputs (N, .) beyond x and v, for the samples x; raises where they do not fit."""
         return ()
@@ -94,7 +106,8 @@ class Network:
 
     def _run(self, purpose: str, theta: Params, x: Array, v: Array | None = None, w: Array | None = None) -> Any:
         """E (N,), second output (N, D), parameter gradients of one program."""
-        P = program(self.planned(), x.dtype, purpose)
+        network = self.planned()
+        P = program(network, x.dtype, purpose, network.tile_width(x))
         X = flat(x, self.shape)
         inputs = (X, *(() if v is None else (flat(v, self.shape),)), *self.extra(x))
         records = np.ones((2, 1, len(X)), x.dtype)
@@ -109,7 +122,8 @@ class Network:
     ) -> tuple[Array, ChainInfo]:
         """K Langevin steps of checked arguments, all in one program (`langevin_run` calls this)."""
         self.check_theta(theta, x0)
-        P = chain_program(self.planned(), x0.dtype, noise_first)
+        network = self.planned()
+        P = chain_program(network, x0.dtype, noise_first, network.tile_width(x0))
         X = flat(x0, self.shape)
         out = np.empty_like(X)
         records = np.empty((3, max(K, 1), len(X)), x0.dtype)

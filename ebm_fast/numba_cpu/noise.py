@@ -18,7 +18,7 @@ from .. import scalar
 from ..checks import check_address, check_chains, check_dtype, check_words
 from .build import inner, kernel
 from .elementary import box_muller
-from .lanes import vcount, vfma, vlike, vload, vstore
+from .lanes import vcount, vfma, vlike, vload, vstore, vstore4
 from .threads import parallel
 
 ROW = 32  # counters that go through the rounds together
@@ -32,7 +32,7 @@ index_of = inner(scalar.index_of)
 def philox_row(c0, c1, step, stream, k0, k1, words):
     """words[j, l] = word j of block c0[l] of chain c1[l]; all uint64."""
     for l in range(c0.shape[0]):
-        w0, w1, w2, w3 = c0[l], c1[l], step, stream
+        w0, w1, w2, w3 = c0[l] & scalar.MASK, c1[l] & scalar.MASK, step & scalar.MASK, stream
         a, b = k0, k1
         for _ in range(9):
             w0, w1, w2, w3 = philox_round(w0, w1, w2, w3, a, b)
@@ -42,20 +42,34 @@ def philox_row(c0, c1, step, stream, k0, k1, words):
 
 
 @inner
-def normal_row(words, raw, out, start, step):
-    """Four rows of normals from four rows of words: out[start + j step + l] = normal j of counter l."""
+def as_floats(words, out, start):
+    """out[start + j size + l] = words[j, l], size the counters of `words`."""
     size = words.shape[1]
     for j in range(4):
         for l in range(size):
-            raw[j * size + l] = words[j, l]
-    for j in range(0, 4, 2):
-        for l in range(0, size, vcount(raw)):
-            word = vload(raw, j * size + l)
-            u = vfma(word, 2.0**-32, vlike(word, 2.0**-33))
-            t = vload(raw, (j + 1) * size + l) * 2.0**-31
-            even, odd = box_muller(u, t)
-            vstore(out, start + j * step + l, even)
-            vstore(out, start + (j + 1) * step + l, odd)
+            out[start + j * size + l] = words[j, l]
+
+
+@inner
+def four_normals(raw, at, size):
+    """Registers of the four normals of the counters whose words `as_floats` has put at `at`, `at` + size, ..."""
+    first, second = vload(raw, at), vload(raw, at + 2 * size)
+    one = box_muller(vfma(first, 2.0**-32, vlike(first, 2.0**-33)), vload(raw, at + size) * 2.0**-31)
+    two = box_muller(vfma(second, 2.0**-32, vlike(second, 2.0**-33)), vload(raw, at + 3 * size) * 2.0**-31)
+    return one[0], one[1], two[0], two[1]
+
+
+@inner
+def normal_row(words, out, start):
+    """Four rows of normals from four rows of words: out[start + j size + l] = normal j of counter l."""
+    as_floats(words, out, start)
+    size = words.shape[1]
+    for l in range(start, start + size, vcount(out)):
+        a, b, c, d = four_normals(out, l, size)
+        vstore(out, l, a)
+        vstore(out, l + size, b)
+        vstore(out, l + 2 * size, c)
+        vstore(out, l + 3 * size, d)
 
 
 @kernel
@@ -82,7 +96,6 @@ def normal_rows(k0, k1, stream, step, chains, out, part, parts):
     words = np.empty((4, ROW), np.uint64)
     c0 = np.empty(ROW, np.uint64)
     c1 = np.empty(ROW, np.uint64)
-    raw = np.empty(4 * ROW, out.dtype)
     row = np.empty(4 * ROW, out.dtype)
     for n in range(part, N, parts):
         c1[:] = chains[n]
@@ -90,9 +103,15 @@ def normal_rows(k0, k1, stream, step, chains, out, part, parts):
             for l in range(ROW):
                 c0[l] = start // 4 + l
             philox_row(c0, c1, step, stream, k0, k1, words)
-            normal_row(words, raw, row, 0, ROW)
-            for d in range(start, min(D, start + 4 * ROW)):
-                out[n, d] = row[(d - start) % 4 * ROW + (d - start) // 4]
+            if start + 4 * ROW <= D:
+                as_floats(words, row, 0)
+                for l in range(0, ROW, vcount(row)):
+                    w, x, y, z = four_normals(row, l, ROW)
+                    vstore4(out, n * D + start + 4 * l, w, x, y, z)
+            else:
+                normal_row(words, row, 0)
+                for d in range(start, D):
+                    out[n, d] = row[(d - start) % 4 * ROW + (d - start) // 4]
 
 
 @kernel

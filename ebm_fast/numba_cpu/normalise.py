@@ -10,7 +10,7 @@ Routines that end in 1 carry the tangent: the coefficient of s in a series in s 
 
 from __future__ import annotations
 
-from .build import instruction
+from .build import inner, instruction, tile_width
 from .lanes import vcount, vfma, vlike, vload, vmax, vsplat, vsqrt, vstore
 
 EPS_AT = 0  # where W holds eps
@@ -21,19 +21,19 @@ STEP = 4  # pixels whose sums stay in registers: short sums, and rows that the f
 def mean_rows(row, T, W, S, G, A):
     """mean[g] <- sum over pixels and the group's channels of z, over their number."""
     _, z, mean, pixels, C, groups, _, _, _, _, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    for i in range(0, groups * width, half):
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
+    for i in range(0, groups * width, lanes):
         vstore(S, mean + i, vlike(vload(S, mean + i), 0.0))
     for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(0, width, half):
+            for l in range(0, width, lanes):
                 sum = vlike(vload(S, mean + l), 0.0)
                 for p in range(start, min(pixels, start + STEP)):
                     for c in range(g * size, (g + 1) * size):
                         sum = sum + vload(S, z + (p * C + c) * width + l)
                 vstore(S, mean + g * width + l, vload(S, mean + g * width + l) + sum)
-    for i in range(0, groups * width, half):
+    for i in range(0, groups * width, lanes):
         vstore(S, mean + i, vload(S, mean + i) / (pixels * size))
 
 
@@ -45,14 +45,14 @@ def rate_rows(row, T, W, S, G, A):
     rounding noise for 1 / sqrt(eps) to blow up.
     """
     _, z, mean, rate, rest, pixels, C, groups, _, _, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    for i in range(0, groups * width, half):
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
+    for i in range(0, groups * width, lanes):
         vstore(S, rate + i, vlike(vload(S, mean + i), 0.0))
         vstore(S, rest + i, vlike(vload(S, mean + i), 0.0))
     for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(0, width, half):
+            for l in range(0, width, lanes):
                 centre = vload(S, mean + g * width + l)
                 square = vlike(centre, 0.0)
                 sum = square
@@ -63,7 +63,7 @@ def rate_rows(row, T, W, S, G, A):
                 vstore(S, rest + g * width + l, vload(S, rest + g * width + l) + sum)
                 vstore(S, rate + g * width + l, vload(S, rate + g * width + l) + square)
     count = pixels * size
-    for i in range(0, groups * width, half):
+    for i in range(0, groups * width, lanes):
         shift = vload(S, rest + i) / count
         var = vmax(0.0, vload(S, rate + i) / count - shift * shift)
         vstore(S, mean + i, vload(S, mean + i) + shift)
@@ -74,17 +74,28 @@ def rate_rows(row, T, W, S, G, A):
 def normalise(row, T, W, S, G, A):
     """z <- (z - mean) rate, y <- gamma z + beta."""
     _, z, y, mean, rate, gamma, beta, pixels, C, groups, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
-    for p in range(pixels):
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
+    for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(0, width, half):
+            for l in range(0, width, lanes):
                 centre, scale = vload(S, mean + g * width + l), vload(S, rate + g * width + l)
                 for c in range(g * size, (g + 1) * size):
-                    at = (p * C + c) * width + l
-                    v = (vload(S, z + at) - centre) * scale
-                    vstore(S, z + at, v)
-                    vstore(S, y + at, vfma(v, vsplat(W, gamma + c), vsplat(W, beta + c)))
+                    at, by = (start * C + c) * width + l, (centre, scale, vsplat(W, gamma + c), vsplat(W, beta + c))
+                    if start + STEP <= pixels:
+                        normal_piece(S, z + at, y + at, C * width, STEP, by)
+                    else:
+                        normal_piece(S, z + at, y + at, C * width, pixels - start, by)
+
+
+@inner
+def normal_piece(S, z, y, step, count, by):
+    """`normalise` of one channel of `count` pixels."""
+    centre, scale, a, b = by
+    for k in range(0, count * step, step):
+        v = (vload(S, z + k) - centre) * scale
+        vstore(S, z + k, v)
+        vstore(S, y + k, vfma(v, a, b))
 
 
 @instruction
@@ -94,12 +105,12 @@ def normalise1(row, T, W, S, G, A):
     z1 <- r (c - z m), y1 <- gamma z1, r1 <- -r m (= the tangent of r, over r).
     """
     _, z, r, z1, y1, r1, gamma, pixels, C, groups, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     row = C * width
     count = pixels * size
     for g in range(groups):
-        for l in range(0, width, half):
+        for l in range(0, width, lanes):
             base = g * size * width + l
             first = vload(S, z1 + base)
             mean = vlike(first, 0.0)
@@ -126,13 +137,17 @@ def normalise1(row, T, W, S, G, A):
 
 @instruction
 def back_start(row, T, W, S, G, A):
-    """first[g] <- gamma dy of the group's first element; the two sums <- 0."""
-    _, dy, first, m1, m2, gamma, C, groups, _, _, _, _ = row
-    half = vcount(S)
-    size = C // groups
+    """first[g] <- gamma dy (dy dh where dh >= 0) of the group's first element; the two sums <- 0."""
+    _, dy, first, m1, m2, gamma, C, groups, dh, _, _, _ = row
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     for g in range(groups):
-        for l in range(2 * g * half, 2 * (g + 1) * half, half):
-            value = vload(S, dy + 2 * g * (size - 1) * half + l) * vsplat(W, gamma + g * size)
+        for l in range(g * width, (g + 1) * width, lanes):
+            at = g * (size - 1) * width + l
+            value = vload(S, dy + at)
+            if dh >= 0:
+                value = value * vload(S, dh + at)
+            value = value * vsplat(W, gamma + g * size)
             vstore(S, first + l, value)
             vstore(S, m1 + l, vlike(value, 0.0))
             vstore(S, m2 + l, vlike(value, 0.0))
@@ -140,45 +155,71 @@ def back_start(row, T, W, S, G, A):
 
 @instruction
 def back_rows(row, T, W, S, G, A):
-    """dy <- g = gamma dy, m1 += sum (g - first), m2 += sum g z.
+    """dy <- g = gamma dy (gamma dy dh where dh >= 0), m1 += sum (g - first), m2 += sum g z.
 
     g is stored as rounded: in a group of equal values g - mean(g) is then exactly 0.
     """
-    _, dy, z, first, m1, m2, gamma, pixels, C, groups, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
+    _, dy, z, first, m1, m2, gamma, pixels, C, groups, dh, _ = row
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(g * width, (g + 1) * width, half):
-                zero = vload(S, first + l)
-                s1, s2 = vlike(zero, 0.0), vlike(zero, 0.0)
-                for p in range(start, min(pixels, start + STEP)):
-                    for c in range(size):
-                        at = (p * C + g * (size - 1) + c) * width + l
-                        v = vload(S, dy + at) * vsplat(W, gamma + g * size + c)
-                        vstore(S, dy + at, v)
-                        s1, s2 = s1 + (v - zero), vfma(v, vload(S, z + at), s2)
-                vstore(S, m1 + l, vload(S, m1 + l) + s1)
-                vstore(S, m2 + l, vload(S, m2 + l) + s2)
+            for l in range(g * width, (g + 1) * width, lanes):
+                zero, s1, s2 = vload(S, first + l), vload(S, m1 + l), vload(S, m2 + l)
+                for c in range(size):
+                    at = (start * C + g * (size - 1) + c) * width + l
+                    a, sums = vsplat(W, gamma + g * size + c), (s1, s2)
+                    where = (dy + at, dh + at if dh >= 0 else -1, z + at)
+                    if start + STEP <= pixels:
+                        s1, s2 = back_piece(sums, S, where, C * width, STEP, a, zero)
+                    else:
+                        s1, s2 = back_piece(sums, S, where, C * width, pixels - start, a, zero)
+                vstore(S, m1 + l, s1)
+                vstore(S, m2 + l, s2)
+
+
+@inner
+def back_piece(sums, S, where, step, count, a, zero):
+    """`back_rows` of one channel of `count` pixels."""
+    s1, s2 = sums
+    dy, dh, z = where
+    for k in range(count):
+        v = vload(S, dy + k * step)
+        if dh >= 0:
+            v = v * vload(S, dh + k * step)
+        v = v * a
+        vstore(S, dy + k * step, v)
+        s1, s2 = s1 + (v - zero), vfma(v, vload(S, z + k * step), s2)
+    return s1, s2
 
 
 @instruction
 def normalise_back(row, T, W, S, G, A):
     """dy <- rate (g - mean(g) - z mean(g z)), with g in dy and the sums of `back_rows` in first, m1, m2."""
     _, dy, z, first, m1, m2, rate, pixels, C, groups, _, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     count = pixels * size
-    for i in range(0, groups * width, half):
+    for i in range(0, groups * width, lanes):
         vstore(S, m1 + i, vload(S, first + i) + vload(S, m1 + i) / count)
         vstore(S, m2 + i, vload(S, m2 + i) / count)
-    for p in range(pixels):
+    for start in range(0, pixels, STEP):
         for g in range(groups):
-            for l in range(g * width, (g + 1) * width, half):
-                n1, n2, scale = vload(S, m1 + l), vload(S, m2 + l), vload(S, rate + l)
+            for l in range(g * width, (g + 1) * width, lanes):
+                n1, n2, scale = vload(S, m1 + l), -vload(S, m2 + l), vload(S, rate + l)
                 for c in range(size):
-                    at = (p * C + g * (size - 1) + c) * width + l
-                    vstore(S, dy + at, (vload(S, dy + at) - n1 - vload(S, z + at) * n2) * scale)
+                    at = (start * C + g * (size - 1) + c) * width + l
+                    if start + STEP <= pixels:
+                        finish_piece(S, dy + at, z + at, C * width, STEP, scale, n1, n2)
+                    else:
+                        finish_piece(S, dy + at, z + at, C * width, pixels - start, scale, n1, n2)
+
+
+@inner
+def finish_piece(S, dy, z, step, count, scale, n1, n2):
+    """dy <- (dy - n1 + n2 z) scale of one channel of `count` pixels."""
+    for k in range(0, count * step, step):
+        vstore(S, dy + k, vfma(vload(S, z + k), n2, vload(S, dy + k) - n1) * scale)
 
 
 @instruction
@@ -188,12 +229,12 @@ def normalise_back1(row, T, W, S, G, A):
     dy <- u = r (g - m1 - z m2), dy1 <- r1 u + r (g1 - n1 - z1 m2 - z n2).
     """
     _, dy, dy1, z, z1, r, r1, gamma, pixels, C, groups, _ = row
-    half = vcount(S)
-    width, size = 2 * half, C // groups
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
     row = C * width
     count = pixels * size
     for g in range(groups):
-        for l in range(0, width, half):
+        for l in range(0, width, lanes):
             base = g * size * width + l
             first = vload(S, dy + base) * vsplat(W, gamma + g * size)
             first1 = vload(S, dy1 + base) * vsplat(W, gamma + g * size)

@@ -19,9 +19,9 @@ from ebm_ref.specs import ACTIVATIONS
 
 from . import gather, normalise, tile
 from . import machine as m
-from .gather import pack_weights, packed_size
-from .lanes import lane_count
-from .links import Linear, Links, Norm, Value
+from .gather import BLOCK, pack_weights, packed_size
+from .lanes import HalfArray, lane_count
+from .links import Linear, Links, Norm, Unit, Value, units_of
 from .normalise import EPS_AT
 from .threads import aligned, parallel, scratch
 
@@ -40,13 +40,13 @@ class Program:
     dtype: Any
     tangent: bool = False
     params: bool = False
-    width: int = 0
+    width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one
     code: list[tuple[Any, ...]] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     tables: list[np.ndarray] = field(default_factory=list)
     table_size: int = 0
     scratch_size: int = 0
-    packed: list[tuple[str, int, tuple[int, int, int] | None, bool]] = field(default_factory=list)
+    packed: list[tuple[str, int, tuple[int, int, int] | None, bool, np.ndarray]] = field(default_factory=list)
     packed_size: int = 1  # eps
     grads: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     grads_size: int = 0
@@ -56,8 +56,15 @@ class Program:
     temp: int = 0
 
     def __post_init__(self) -> None:
-        self.width = 2 * lane_count(self.dtype)
+        self.width = self.width or 2 * lane_count(self.dtype)
+        self.half = self.width < lane_count(self.dtype)
+        self.lanes = lane_count(self.dtype, self.half)
         self.temp = self.rows(1)
+
+    @property
+    def block(self) -> int:
+        """Outputs that `weight_grad` sums at once: two registers."""
+        return 2 * self.lanes
 
     # ------------------------------------------------------------------------------ layout
 
@@ -80,20 +87,34 @@ class Program:
         """End the part that runs once; then the part that is repeated; the rest runs once again."""
         self.ends.append(len(self.code))
 
-    def table(self, links: Links, key: int, pixels: int, others: tuple[int, int]) -> int:
-        """Append the pairs grouped by column `key`: starts, then columns `others` of each; return the address."""
-        pairs = links.pairs[np.argsort(links.pairs[:, key], kind="stable")]
+    def table(self, groups: list[list[int]]) -> tuple[int, int]:
+        """Append where each group starts and ends, then the groups; return the address and how many they are."""
         at = self.table_size
-        starts = np.searchsorted(pairs[:, key], np.arange(pixels + 1))
-        table = np.concatenate([at + pixels + 1 + 2 * starts, pairs[:, others].ravel()])
-        self.tables.append(table)
-        self.table_size += table.size
-        return at
+        starts = at + len(groups) + 1 + np.cumsum([0, *map(len, groups)])
+        self.tables.append(np.concatenate([starts, *groups]).astype(np.int64))
+        self.table_size += self.tables[-1].size
+        return at, len(groups)
 
-    def pack(self, name: str, size: int, shape: tuple[int, int, int] | None = None, transposed: bool = False) -> int:
+    def units(self, units: list[Unit]) -> tuple[int, int]:
+        """Append the units of a map: dst, dst, where what is shared starts, then all numbers; return as `table`."""
+        at, groups = self.table_size + len(units) + 1, []
+        for unit in units:
+            shared = at + 3 * (1 + len(unit.pairs))
+            groups.append([unit.at, unit.to, shared, *(i for row in (*unit.pairs, *unit.shared) for i in row)])
+            at += len(groups[-1])
+        return self.table(groups)
+
+    def pack(
+        self,
+        name: str,
+        size: int,
+        shape: tuple[int, int, int] | None = None,
+        transposed: bool = False,
+        sums: tuple[tuple[int, int], ...] = (),
+    ) -> int:
         """Room for parameter `name` in W, as it is or packed for `gather`; return the address."""
         at = self.packed_size
-        self.packed.append((name, at, shape, transposed))
+        self.packed.append((name, at, shape, transposed, np.array(sums, np.int64).reshape(-1, 2)))
         self.packed_size += size
         return at
 
@@ -103,7 +124,7 @@ class Program:
             return -1
         at = self.grads_size
         self.grads[name] = (at, padded, kept)
-        self.grads_size += -(-int(np.prod(padded)) // self.width) * self.width
+        self.grads_size += -(-int(np.prod(padded)) // self.block) * self.block
         return at
 
     def vector(self, name: str, size: int) -> tuple[int, int]:
@@ -115,44 +136,48 @@ class Program:
     def linear(self, w: str, b: str, links: Links, C: int, O: int) -> Linear:
         """Declare y[p, o] = b[o] + sum over links of p, sum_c w[t, c, o] x[q, c]."""
         shape = (links.taps, C, O)
-        tables = (
-            self.table(links, 2, links.pixels_out, (0, 1)),
-            self.table(links, 0, links.pixels_in, (2, 1)),
-            self.table(links, 1, links.taps, (0, 2)),
-        )
-        weights = (
-            self.pack(w, packed_size(*shape), shape, False),
-            self.pack(w, packed_size(links.taps, O, C), shape, True),
-        )
+        by_tap = [links.pairs[links.pairs[:, 1] == t][:, (0, 2)].ravel().tolist() for t in range(links.taps)]
+        tables, weights = [], []
+        for key, size_in, size_out in ((2, C, O), (0, O, C)):
+            sums: dict[tuple[int, int], int] | None = {} if size_out % BLOCK == 0 else None
+            units = units_of(links, key, self.width // self.lanes, size_in, size_out, sums)
+            tables.append(self.units(units))
+            extra = tuple(sums or ())
+            size = packed_size(links.taps + len(extra), size_in, size_out)
+            weights.append((self.pack(w, size, shape, key == 0, extra), links.taps + len(extra)))
         bias, bias_grad = self.vector(b, O)
-        padded = (links.taps, -(-C // 8) * 8, -(-O // self.width) * self.width)
-        return Linear(links, C, O, tables, weights, bias, (self.grad(w, padded, shape), bias_grad))
+        padded = (links.taps, -(-C // 8) * 8, -(-O // self.block) * self.block)
+        return Linear(
+            links, C, O, (*tables, self.table(by_tap)), tuple(weights), bias, (self.grad(w, padded, shape), bias_grad)
+        )
 
     def apply(self, map: Linear, x: Value, y: Value | None = None) -> Value:
         """y = map(x), or y += map(x)."""
         add = y is not None
         out = y if y is not None else self.value(map.links.pixels_out, map.O)
-        sizes = (map.tables[0], map.links.pixels_out, map.links.taps, map.C, map.O, int(add))
-        self.emit(gather.gather, out.at, x.at, map.weights[0], map.bias, *sizes)
+        wts, taps = map.weights[0]
+        sizes = (*map.tables[0], taps, map.C, map.O, int(add))
+        self.emit(gather.gather, out.at, x.at, wts, map.bias, *sizes)
         if self.tangent:
-            self.emit(gather.gather, out.at1, x.at1, map.weights[0], -1, *sizes)
+            self.emit(gather.gather, out.at1, x.at1, wts, -1, *sizes)
         return out
 
     def apply_back(self, map: Linear, dy: Value, dx: Value, add: bool = False) -> None:
         """dx = map'(dy), or dx += map'(dy)."""
-        sizes = (map.tables[1], map.links.pixels_in, map.links.taps, map.O, map.C, int(add))
-        self.emit(gather.gather, dx.at, dy.at, map.weights[1], -1, *sizes)
+        wts, taps = map.weights[1]
+        sizes = (*map.tables[1], taps, map.O, map.C, int(add))
+        self.emit(gather.gather, dx.at, dy.at, wts, -1, *sizes)
         if self.tangent:
-            self.emit(gather.gather, dx.at1, dy.at1, map.weights[1], -1, *sizes)
+            self.emit(gather.gather, dx.at1, dy.at1, wts, -1, *sizes)
 
     def apply_params(self, map: Linear, x: Value, dy: Value) -> None:
         """Add the gradients of the map's weights and bias (their tangents, if the program has tangents)."""
         if not self.params:
             return
         self.turn_x = max(self.turn_x, map.links.pixels_in * (-(-map.C // 8) * 8))
-        self.turn_dy = max(self.turn_dy, map.links.pixels_out * (-(-map.O // self.width) * self.width))
+        self.turn_dy = max(self.turn_dy, map.links.pixels_out * (-(-map.O // self.block) * self.block))
         planes = [(x.at1, dy.at), (x.at, dy.at1)] if self.tangent else [(x.at, dy.at)]
-        sizes = (map.tables[2], map.links.taps, map.C, map.O, map.links.pixels_in, map.links.pixels_out)
+        sizes = (*map.tables[2], map.C, map.O, map.links.pixels_in, map.links.pixels_out)
         for a, b in planes:
             self.turned.append(len(self.code))
             self.emit(gather.weight_grad, a, b, map.grads[0], *sizes, 0, 0)
@@ -200,15 +225,9 @@ class Program:
             self.emit(normalise.normalise_back1, *planes, norm.gamma, z.pixels, *sizes)
             return
         first, m1, m2 = (self.rows(norm.groups) for _ in range(3))
-        if dh is not None and not self.params:
-            self.emit(tile.multiply_rows, dy.at, dy.at, dh.at, z.C, 0)
-        self.emit(normalise.back_start, dy.at, first, m1, m2, norm.gamma, *sizes)
-        for i, (pixels, at, rows) in enumerate(self.chunks(z)):
-            if dh is not None and not self.params:
-                skip = 0 if i else z.C  # pixel 0 is done
-                start = at + skip * self.width
-                self.emit(tile.multiply_rows, dy.at + start, dy.at + start, dh.at + start, rows - skip, 0)
-            self.emit(normalise.back_rows, dy.at + at, z.at + at, first, m1, m2, norm.gamma, pixels, *sizes)
+        other = -1 if dh is None or self.params else dh.at
+        self.emit(normalise.back_start, dy.at, first, m1, m2, norm.gamma, *sizes, other)
+        self.emit(normalise.back_rows, dy.at, z.at, first, m1, m2, norm.gamma, z.pixels, *sizes, other)
         self.emit(normalise.normalise_back, dy.at, z.at, first, m1, m2, rate.at, z.pixels, *sizes)
 
     def activate(self, y: Value, kind: str) -> Value:
@@ -250,7 +269,7 @@ class Program:
         for i in self.turned:
             self.code[i] = (*self.code[i][:-2], x, dy)
         self.rows(SLACK)
-        self.P = m.table_of(self.code, self.dtype)
+        self.P = m.table_of(self.code, self.dtype, self.half)
         self.ends = [*self.ends, len(self.code), len(self.code)][:2]
         self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
 
@@ -258,12 +277,12 @@ class Program:
         """W: eps of the normalisations, then the parameters, packed."""
         W = aligned(self.packed_size, self.dtype)
         W[EPS_AT] = eps
-        for name, at, shape, transposed in self.packed:
+        for name, at, shape, transposed, sums in self.packed:
             if shape is None:
                 W[at : at + theta[name].size] = theta[name]
             else:
-                pack_weights(np.ascontiguousarray(theta[name]).reshape(shape), W, at, transposed)
-        return W
+                pack_weights(np.ascontiguousarray(theta[name]).reshape(shape), sums, W, at, transposed)
+        return W.view(HalfArray) if self.half else W
 
     def run(
         self,
@@ -283,16 +302,37 @@ class Program:
         in0, in1, in2 = (*inputs, inputs[0], inputs[0])[:3]
         tiles = -(-len(in0) // self.width)
         strands = min(STRANDS, tiles) if self.params else min(tiles, threads)
-        G = [aligned(self.grads_size, self.dtype) for _ in range(strands if self.params else 0)]
+        kind = HalfArray if self.half else np.ndarray
+        G = [aligned(self.grads_size, self.dtype).view(kind) for _ in range(strands if self.params else 0)]
         words, ends = np.array(address, np.uint64), np.array(self.ends)
+        if len(chains):
+            chains = np.concatenate([chains, np.zeros(-len(chains) % self.width, np.uint64)])  # whole tiles
 
         def task(part: int, parts: int) -> None:
-            S = scratch(self.scratch_size, self.dtype)
+            S = scratch(self.scratch_size, self.dtype).view(kind)
             for i in range(part, strands, parts) if self.params else (part,):
                 if self.params:
                     G[i][:] = 0
                 grads, stride = (G[i], strands) if self.params else (W, parts)
-                m.run_tiles(self.P, ends, K, self.T, W, S, grads, words, chains, in0, in1, in2, out, records, i, stride)
+                m.run_tiles(
+                    self.P,
+                    ends,
+                    K,
+                    self.width,
+                    self.T,
+                    W,
+                    S,
+                    grads,
+                    words,
+                    chains,
+                    in0,
+                    in1,
+                    in2,
+                    out,
+                    records,
+                    i,
+                    stride,
+                )
 
         parallel(task, strands)
         return G

@@ -6,7 +6,7 @@ any exponential, so that none overflows and their sum is at least 1. A NaN stays
 
 from __future__ import annotations
 
-from .build import instruction
+from .build import instruction, tile_width
 from .elementary import vexp, vlog
 from .lanes import vcount, vfma, vload, vmax, vstore
 
@@ -15,7 +15,7 @@ from .lanes import vcount, vfma, vload, vmax, vstore
 def softmax_rows(row, T, W, S, G, A):
     """e = -logsumexp_c F_c;  F <- P = softmax F."""
     _, F, e, C, _, _, _, _, _, _, _, _ = row
-    width = 2 * vcount(S)
+    width = tile_width(A)
     for i in range(0, width, vcount(S)):
         top = vload(S, F + i)
         for c in range(1, C):
@@ -34,7 +34,7 @@ def softmax_rows(row, T, W, S, G, A):
 def softmax_rows1(row, T, W, S, G, A):
     """e1 = -sum_c P_c F1_c;  F1 <- P1 = P (F1 + e1)."""
     _, P, F1, e1, C, _, _, _, _, _, _, _ = row
-    width = 2 * vcount(S)
+    width = tile_width(A)
     for i in range(0, width, vcount(S)):
         total = vload(S, P + i) * vload(S, F1 + i)
         for c in range(1, C):
@@ -49,7 +49,7 @@ def softmax_rows1(row, T, W, S, G, A):
 def choose_rows(row, T, W, S, G, A):
     """e = -sum_c hot_c F_c."""
     _, F, hot, e, C, _, _, _, _, _, _, _ = row
-    width = 2 * vcount(S)
+    width = tile_width(A)
     for i in range(0, width, vcount(S)):
         total = vload(S, hot + i) * vload(S, F + i)
         for c in range(1, C):
@@ -61,7 +61,7 @@ def choose_rows(row, T, W, S, G, A):
 def negate_rows(row, T, W, S, G, A):
     """dst_c = -de a_c."""
     _, dst, a, de, C, _, _, _, _, _, _, _ = row
-    width = 2 * vcount(S)
+    width = tile_width(A)
     for i in range(0, width, vcount(S)):
         d = vload(S, de + i)
         for c in range(C):

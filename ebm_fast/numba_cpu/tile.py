@@ -7,7 +7,7 @@ mixes lanes, except the parameter sums at the end of the file, which add lanes i
 from __future__ import annotations
 
 from .. import scalar
-from .build import inner, instruction
+from .build import inner, instruction, tile_width
 from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
 from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vstore, vwhere
 
@@ -21,7 +21,7 @@ softplus_bend, tanh_slope, tanh_bend = inner(scalar.softplus_bend), inner(scalar
 def activate(row, T, W, S, G, A):
     """y <- f(y), d <- f'(y), over `size` elements; relu' and leaky_relu' at 0 are those of the left."""
     _, y, d, rows, kind, _, _, _, _, _, _, _ = row
-    size = rows * 2 * vcount(S)
+    size = rows * tile_width(A)
     step = vcount(S)
     if kind == SILU:
         for i in range(0, size, step):
@@ -58,7 +58,7 @@ def activate(row, T, W, S, G, A):
 def bend(row, T, W, S, G, A):
     """e <- f''(y) of a smooth activation."""
     _, y, e, rows, kind, _, _, _, _, _, _, _ = row
-    size = rows * 2 * vcount(S)
+    size = rows * tile_width(A)
     for i in range(0, size, vcount(S)):
         x = vload(S, y + i)
         if kind == SILU:
@@ -80,7 +80,7 @@ def bend(row, T, W, S, G, A):
 def add_rows(row, T, W, S, G, A):
     """dst += a."""
     _, dst, a, rows, _, _, _, _, _, _, _, _ = row
-    size = rows * 2 * vcount(S)
+    size = rows * tile_width(A)
     for i in range(0, size, vcount(S)):
         vstore(S, dst + i, vload(S, dst + i) + vload(S, a + i))
 
@@ -89,7 +89,7 @@ def add_rows(row, T, W, S, G, A):
 def multiply_rows(row, T, W, S, G, A):
     """dst = a b, or dst += a b."""
     _, dst, a, b, rows, add, _, _, _, _, _, _ = row
-    size = rows * 2 * vcount(S)
+    size = rows * tile_width(A)
     for i in range(0, size, vcount(S)):
         v = vload(S, a + i) * vload(S, b + i)
         vstore(S, dst + i, v + vload(S, dst + i) if add else v)
@@ -100,7 +100,7 @@ def pool(row, T, W, S, G, A):
     """dst[c] = sum_p src[p, c], over the number of pixels for the mean."""
     _, dst, src, pixels, C, mean, _, _, _, _, _, _ = row
     count = pixels if mean else 1
-    size = C * 2 * vcount(S)
+    size = C * tile_width(A)
     for i in range(0, size, vcount(S)):
         total = vload(S, src + i)
         for p in range(1, pixels):
@@ -113,7 +113,7 @@ def pool_back(row, T, W, S, G, A):
     """dst[p, c] = src[c], over the number of pixels for the mean."""
     _, dst, src, pixels, C, mean, _, _, _, _, _, _ = row
     count = pixels if mean else 1
-    size = C * 2 * vcount(S)
+    size = C * tile_width(A)
     for p in range(pixels):
         for i in range(0, size, vcount(S)):
             vstore(S, dst + p * size + i, vload(S, src + i) / count)
@@ -136,12 +136,13 @@ def add_lanes(G, at, S, temp, total):
 def sum_rows(row, T, W, S, G, A):
     """G[at + c] += sum over pixels and lanes of a[p, c]."""
     _, a, at, pixels, C, temp, _, _, _, _, _, _ = row
-    half = vcount(S)
+    width = tile_width(A)
     for c in range(C):
         total = vlike(vload(S, a), 0.0)
         for p in range(pixels):
-            z = a + (p * C + c) * 2 * half
-            total = total + (vload(S, z) + vload(S, z + half))
+            z = a + (p * C + c) * width
+            for l in range(z, z + width, vcount(S)):
+                total = total + vload(S, l)
         add_lanes(G, at + c, S, temp, total)
 
 
@@ -149,11 +150,11 @@ def sum_rows(row, T, W, S, G, A):
 def dot_rows(row, T, W, S, G, A):
     """G[at + c] += sum over pixels and lanes of a[p, c] b[p, c]."""
     _, a, b, at, pixels, C, temp, _, _, _, _, _ = row
-    half = vcount(S)
+    width = tile_width(A)
     for c in range(C):
         total = vlike(vload(S, a), 0.0)
         for p in range(pixels):
-            z = (p * C + c) * 2 * half
-            total = vfma(vload(S, a + z), vload(S, b + z), total)
-            total = vfma(vload(S, a + z + half), vload(S, b + z + half), total)
+            z = (p * C + c) * width
+            for l in range(z, z + width, vcount(S)):
+                total = vfma(vload(S, a + l), vload(S, b + l), total)
         add_lanes(G, at + c, S, temp, total)

@@ -1,0 +1,81 @@
+"""The plan of a network: what one step of its chain does to a tile, instruction by instruction.
+
+chain_plan   width and registers of a tile, its scratch, and for each linear map the multiply-adds of a sample:
+             those on the image, without padding, and those that are done, for products are shared
+plan_text    the same for a reader
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from . import machine as m
+from .gather import gather
+from .network import Network, chain_program
+from .program import Program
+
+MOVES = {m.LOAD: "load", m.STORE: "store", m.READ: "read", m.WRITE: "write", m.FILL: "fill", m.COPY: "copy"}
+
+
+def chain_plan(network: Network, N: int, dtype: Any = np.float32) -> dict[str, Any]:
+    """The plan of a chain of N samples."""
+    planned, dtype = network.planned(), np.dtype(dtype)
+    width = planned.tile_width(np.empty((N, 1), dtype))
+    P = chain_program(planned, dtype, False, width)
+    step = P.code[P.ends[0] : P.ends[1]]
+    return {
+        "samples": N,
+        "dtype": dtype.name,
+        "tile": width,
+        "lanes": P.lanes,
+        "tiles": -(-N // width),
+        "scratch_bytes": P.scratch_size * dtype.itemsize,
+        "weights_bytes": P.packed_size * dtype.itemsize,
+        "maps": [map_plan(P, operands) for what, *operands in step if what is gather],
+        "instructions": dict(Counter(MOVES.get(what) or what.__name__ for what, *_ in step)),
+    }
+
+
+def map_plan(P: Program, operands: list[int]) -> dict[str, int]:
+    """One linear map: a unit is one or two registers of the output, an entry one tap of both, or what they share."""
+    _, _, _, _, tab, units, _, C, O, _ = operands
+    table = np.concatenate(P.tables)
+    pixels = on_image = done = 0
+    for u in range(units):
+        first, last = int(table[tab + u]), int(table[tab + u + 1])
+        shared = int(table[first + 2])
+        pairs, products = (shared - first - 3) // 3, (last - shared) // 6
+        two = 1 + (table[first + 1] >= 0)
+        pixels += two
+        on_image += two * pairs + 4 * products
+        done += two * pairs + 3 * products
+    registers = P.width // P.lanes
+    return {
+        "pixels": int(pixels) // registers,
+        "C": C,
+        "O": O,
+        "on_image": int(on_image) * C * O // registers,
+        "done": int(done) * C * O // registers,
+        "units": units,
+    }
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """The plan for a reader."""
+    registers = plan["tile"] / plan["lanes"]
+    lines = [
+        f"{plan['samples']} samples of {plan['dtype']}: {plan['tiles']} tiles of {plan['tile']}, "
+        f"{registers:g} registers of {plan['lanes']} lanes",
+        f"scratch {plan['scratch_bytes'] / 1e6:.2f} MB a thread, packed weights {plan['weights_bytes'] / 1e6:.2f} MB",
+        "",
+        "linear maps of one step, there and back: multiply-adds of a sample on the image, and those that are done",
+    ]
+    for row in plan["maps"]:
+        part = row["done"] / max(row["on_image"], 1)
+        size = f"{row['pixels']:5} pixels {row['C']:4} -> {row['O']:<4}"
+        lines.append(f"  {size} {row['on_image']:10} {row['done']:10}  {part:.2f}   {row['units']} units")
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(plan["instructions"].items()))
+    return "\n".join([*lines, "", f"instructions: {counts}"])
