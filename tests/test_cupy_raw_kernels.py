@@ -15,7 +15,10 @@ NAMES = [name for file in ORDERS for name in kernel_names(file)]
 
 def test_run__launches_every_kernel():
     *rows, last = verify.run(["host_build"], dtypes=["float32"], cases=12)
-    assert {row.function for row in rows} == {*verify.FUNCTIONS} and all(row.status == "pass" for row in rows)
+    assert [row.function for row in rows] == [*verify.FUNCTIONS]
+    assert {row.status for row in rows if row.function != "classifier_energy"} == {"pass"}
+    (lacking,) = (row for row in rows if row.function == "classifier_energy")
+    assert lacking.status == "skip" and lacking.why == "host_build has no ClassifierEnergy"
     assert (last.function, last.status, last.cases) == ("kernels", "pass", len(NAMES)), last.why
     assert last.why == f"{len(NAMES)} of {len(NAMES)} kernels launched"
 

@@ -59,6 +59,7 @@ def test_logits__match_ref(net, dtype, tol, record_property):
     fast, ref, theta, x, _, _, rng = pair(net, "marginal", dtype)
     dy = rng.normal(size=(N, C)).astype(dtype)
     close(fast.logits(theta, x), ref.logits(theta, x), tol)
+    close(fast.features(theta, x), ref.features(theta, x), tol)
     (dx, grads), (want_dx, want) = (energy.logits_backward(theta, x, dy) for energy in (fast, ref))
     close(dx, want_dx, tol)
     assert list(grads) == list(theta) == list(want)
@@ -144,6 +145,7 @@ REFUSED = {
     "dy: .*float32": (DTypeError, lambda: ENERGY.logits_backward(THETA, X, np.ones((3, 4), np.float32))),
     "dy: .*NaN": (NonFiniteError, lambda: ENERGY.logits_backward(THETA, X, np.full((3, 4), np.nan))),
     "x: .*NaN": (NonFiniteError, lambda: ENERGY.logits(THETA, X * np.nan)),
+    r"x: .*3.*found .3, 2.": (ShapeError, lambda: ENERGY.features(THETA, X[:, :2])),
     "theta": (ShapeError, lambda: ENERGY.logits(ebm_ref.theta_init(MLP, 0, np.float64), X)),
     "hvp .*relu": (
         SmoothnessError,

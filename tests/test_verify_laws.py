@@ -39,6 +39,14 @@ BROKEN_LAWS = [
     (laws.samples_are_their_own, "mlp_energy", planted.energies.CentredBatch),
     (laws.gradients_are_slopes, "mlp_energy", planted.energies.HalfCurvature),
     (laws.gradients_are_slopes, "mlp_energy", planted.energies.AscentGradient),
+    (laws.class_gradients_are_slopes, "classifier_energy", planted.classifiers.MarginalSlope),
+    (laws.logits_are_negative_energies, "classifier_energy", planted.classifiers.LogitsOfEnergies),
+    (laws.marginal_lies_below_every_class, "classifier_energy", planted.classifiers.MeanOverClasses),
+    (laws.constant_shifts_the_marginal, "classifier_energy", planted.classifiers.Temperature),
+    (laws.marginal_gradient_is_the_mean_of_the_classes, "classifier_energy", planted.classifiers.SoftmaxOfMinusF),
+    (laws.logits_backward_sums_over_classes, "classifier_energy", planted.classifiers.OneGradientForTwo),
+    (laws.samples_are_their_own, "classifier_energy", planted.classifiers.FirstLabel),
+    (laws.gradients_are_slopes, "classifier_energy", planted.classifiers.FixedPosterior),
 ]
 
 

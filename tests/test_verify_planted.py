@@ -88,6 +88,18 @@ PLANTED = [
     ("conv_energy", planted.energies.IgnoresWeights),
     ("deep_conv_energy", planted.energies.LeavesOutTheSkip),
     ("deep_conv_energy", planted.energies.NormOfChannels),
+    ("classifier_energy", planted.classifiers.NoMaximum),
+    ("classifier_energy", planted.classifiers.NoLogarithm),
+    ("classifier_energy", planted.classifiers.SoftmaxOfMinusF),
+    ("classifier_energy", planted.classifiers.FixedPosterior),
+    ("classifier_energy", planted.classifiers.MeanOverClasses),
+    ("classifier_energy", planted.classifiers.Temperature),
+    ("classifier_energy", planted.classifiers.NextLabel),
+    ("classifier_energy", planted.classifiers.FirstLabel),
+    ("classifier_energy", planted.classifiers.MarginalSlope),
+    ("classifier_energy", planted.classifiers.LogitsOfEnergies),
+    ("classifier_energy", planted.classifiers.OneGradientForTwo),
+    ("classifier_energy", planted.classifiers.FeaturesOfUnitLength),
 ]
 
 SINGLE_ONLY = ("step_widens", "step_norm_of_squares")  # right in float64: wide enough, or the input itself is

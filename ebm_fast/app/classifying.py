@@ -7,12 +7,11 @@ pgd           PGD_STEPS steps of size 2.5 eps / PGD_STEPS in the l_inf ball, fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-import ebm_ref
 from ebm_ref.contracts import Array, ConfigError, RangeError, check_number
 from ebm_ref.evaluation import (
     brier,
@@ -29,7 +28,7 @@ from ebm_ref.objectives import log_softmax
 
 from .data import Dataset
 from .figures import with_error
-from .model import CHUNK, Model
+from .model import Model
 from .placement import to_backend, to_host
 
 PGD_STEPS = 40
@@ -86,18 +85,9 @@ def calibrated(F: Array, y: Array) -> dict[str, Any]:
 def probed(model: Model, data: Dataset) -> dict[str, Any]:
     """Accuracy on held-out data of a ridge regression on the features that the last layer sees."""
     assert data.train_labels is not None and data.test_labels is not None
-    train, test = features(model, data.train), features(model, data.test)
+    train, test = model.features(data.train), model.features(data.test)
     probe = probe_ridge(train, data.train_labels, int(data.train_labels.max()) + 1, RIDGE)
     return with_error("probe_accuracy", probe_accuracy(probe, test, data.test_labels))
-
-
-def features(model: Model, x: Array) -> Array:
-    """What the last linear layer sees, (N, F) float64, by the oracle's twin of the energy; x is NumPy's."""
-    trunk = model.energy.trunk  # type: ignore[attr-defined]
-    twin = getattr(ebm_ref, type(trunk).__name__)(**{f.name: getattr(trunk, f.name) for f in fields(trunk)})
-    energy, theta = ebm_ref.ClassifierEnergy(twin, model.energy.classes), to_host(model.backend, model.theta)  # type: ignore[attr-defined]
-    found = [energy.features(theta, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
-    return np.concatenate(found).astype(np.float64)
 
 
 def check_attacked(model: Model, data: Dataset) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -25,17 +24,20 @@ class Model:
 
     def energies(self, x: Array) -> Array:
         """E(x), (N,) float64, in chunks; x and what comes back are NumPy's, theta the backend's."""
-        chunks = (to_backend(self.backend, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK))
-        parts = [to_host(self.backend, self.energy.energy(self.theta, chunk)) for chunk in chunks]
-        return np.concatenate(parts).astype(np.float64)
+        return self._rows("energy", x)
 
     def logits(self, x: Array) -> Array:
         """F(x), (N, C) float64, of a classifier."""
+        return self._rows("logits", x)
+
+    def features(self, x: Array) -> Array:
+        """What the last linear layer of a classifier sees, (N, F) float64."""
+        return self._rows("features", x)
+
+    def _rows(self, method: str, x: Array) -> Array:
         chunks = (to_backend(self.backend, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK))
-        energy: Any = self.energy
-        return np.concatenate([to_host(self.backend, energy.logits(self.theta, chunk)) for chunk in chunks]).astype(
-            np.float64
-        )
+        parts = [to_host(self.backend, getattr(self.energy, method)(self.theta, chunk)) for chunk in chunks]
+        return np.concatenate(parts).astype(np.float64)
 
 
 def choose(backend: ModuleType, samples: Array, count: int, seed: int, purpose: int) -> Array:

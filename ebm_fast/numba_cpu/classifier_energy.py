@@ -1,4 +1,4 @@
-"""Twin of `classifier_energy`: logits, marginal and class energies and their gradients, levels 1 and 2.
+"""Twin of `classifier_energy`: logits, features, marginal and class energies and their gradients, levels 1 and 2.
 
 What differs: the trunk's program ends in `softmax` instructions (`tops`), so a tile of samples goes through all
 layers, the logsumexp and back in one compiled call, and a chain on E(x) or on E(x, y) runs all its K steps in one.
@@ -33,8 +33,8 @@ class Topped(ClassifierSpec, Network):
     def image(self) -> bool:  # type: ignore[override]
         return self.trunk.image
 
-    def top(self) -> Top:
-        """What stands on the logits."""
+    def top(self) -> Top | None:
+        """What stands on the logits, or None: there are none."""
         return Marginal(self.classes)
 
     def emit(self, P: Program, x: Value, backward: str | None) -> tuple[Value, Value]:
@@ -58,16 +58,24 @@ class LogitsNet(Topped):
         return Logits(self.classes)
 
 
+@dataclass(frozen=True)
+class FeaturesNet(Topped):
+    """The program of the features."""
+
+    def top(self) -> None:
+        return None
+
+
 @lru_cache(maxsize=64)
-def logits_program(network: LogitsNet, dtype: np.dtype, purpose: str, width: int) -> Program:
-    """The program of "logits", or of the gradient in "x" or "params" of the logits against an extra input."""
+def outputs_program(network: LogitsNet | FeaturesNet, dtype: np.dtype, purpose: str, width: int) -> Program:
+    """The program of the "outputs", or of the gradient in "x" or "params" of the logits against an extra input."""
     P = Program(dtype, params=purpose == "params", width=width)
     D = flat_size(network.shape)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, D)
-    F, dx = network.emit(P, x, None if purpose == "logits" else purpose)
-    if purpose == "logits":
-        P.emit(m.STORE, F.at, network.classes)
+    F, dx = network.emit(P, x, None if purpose == "outputs" else purpose)
+    if purpose == "outputs":
+        P.emit(m.STORE, F.at, F.C)
     if purpose == "x":
         P.emit(m.STORE, dx.at, D)
     P.freeze()
@@ -92,11 +100,11 @@ class ClassifierEnergy(Topped):
 
     def logits(self, theta: Params, x: Array) -> Array:
         """F(x_n). x: (N, *shape); returns (N, C). Raises ShapeError, DTypeError, NonFiniteError."""
-        self._check(theta, x)
-        P = logits_program(LogitsNet(self.trunk, self.classes), x.dtype, "logits", self.tile_width(x))
-        F = np.empty((x.shape[0], self.classes), x.dtype)
-        P.run(P.weights(theta), (flat(x, self.shape),), F, NO_RECORDS[x.dtype])
-        return F
+        return self._outputs(LogitsNet(self.trunk, self.classes), theta, x, self.classes)
+
+    def features(self, theta: Params, x: Array) -> Array:
+        """What the last linear layer sees. x: (N, *shape); returns (N, F). Raises as `logits`."""
+        return self._outputs(FeaturesNet(self.trunk, self.classes), theta, x, self.theta_shapes()["out.w"][0])
 
     def logits_backward(self, theta: Params, x: Array, dy: Array) -> tuple[Array, Params]:
         """grad_x and grad_theta of sum_{n,c} dy[n,c] F_c(x_n). x: (N, *shape), dy: (N, C); like x, like theta.
@@ -118,11 +126,18 @@ class ClassifierEnergy(Topped):
         strands = P.run(P.weights(theta), inputs, inputs[0], NO_RECORDS[x.dtype])  # it stores nothing
         return P.unpack(strands, theta)
 
+    def _outputs(self, network: LogitsNet | FeaturesNet, theta: Params, x: Array, size: int) -> Array:
+        self._check(theta, x)
+        P = outputs_program(network, x.dtype, "outputs", self.tile_width(x))
+        out = np.empty((x.shape[0], size), x.dtype)
+        P.run(P.weights(theta), (flat(x, self.shape),), out, NO_RECORDS[x.dtype])
+        return out
+
     def _linear(self, theta: Params, x: Array, dy: Array, purpose: str) -> tuple[Program, tuple[Array, Array]]:
         self._check(theta, x)
         check_array("dy", dy, shape=(x.shape[0], self.classes), finite=True)
         check_same_dtype("dy", dy, x)
-        program = logits_program(LogitsNet(self.trunk, self.classes), x.dtype, purpose, self.tile_width(x))
+        program = outputs_program(LogitsNet(self.trunk, self.classes), x.dtype, purpose, self.tile_width(x))
         return program, (flat(x, self.shape), np.ascontiguousarray(dy))
 
 

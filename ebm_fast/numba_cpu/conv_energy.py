@@ -28,8 +28,8 @@ class ConvEnergy(ConvSpec, Network):
 
     image: ClassVar[bool] = True
 
-    def emit(self, P: Program, x: Value, backward: str | None, top: Top = SCALAR) -> tuple[Value, Value]:
-        """Emit E (and, backwards, what `backward` names) from the input rows x; return (E, dx)."""
+    def emit(self, P: Program, x: Value, backward: str | None, top: Top | None = SCALAR) -> tuple[Value, Value]:
+        """Emit E (and, backwards, what `backward` names) from the input rows x; return (E, dx): h, h without a top."""
         H, W, C = self.shape
         h, blocks = x, []
         for i, (O, stride) in enumerate(zip(self.channels, self.strides, strict=True)):
@@ -52,6 +52,8 @@ class ConvEnergy(ConvSpec, Network):
         head = P.linear("head.w", "head.b", DENSE, C, max(1, C // 2))
         hidden = P.apply(head, pooled)
         bent = P.activate(hidden, self.activation)
+        if top is None:
+            return hidden, hidden
         out = P.linear("out.w", "out.b", DENSE, hidden.C, top.outputs)
         F = P.apply(out, hidden)
         E = top.energy(P, F)

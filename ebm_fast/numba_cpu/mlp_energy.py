@@ -26,8 +26,8 @@ class MLPEnergy(MLPSpec, Network):
 
     image: ClassVar[bool] = False
 
-    def emit(self, P: Program, x: Value, backward: str | None, top: Top = SCALAR) -> tuple[Value, Value]:
-        """Emit E (and, backwards, what `backward` names) from the input rows x; return (E, dx)."""
+    def emit(self, P: Program, x: Value, backward: str | None, top: Top | None = SCALAR) -> tuple[Value, Value]:
+        """Emit E (and, backwards, what `backward` names) from the input rows x; return (E, dx): h, h without a top."""
         h, layers = x, []
         for i, O in enumerate(self.hidden):
             below = h
@@ -36,6 +36,8 @@ class MLPEnergy(MLPSpec, Network):
             norm = P.norm(f"norm{i}", h, 1) if self.layer_norm else None
             h = h if norm is None else norm.y
             layers.append((below, linear, norm, P.activate(h, self.activation), h))
+        if top is None:
+            return h, h
         out = P.linear("out.w", "out.b", DENSE, h.C, top.outputs)
         F = P.apply(out, h)
         E = top.energy(P, F)

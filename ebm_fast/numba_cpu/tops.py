@@ -6,7 +6,7 @@
     Logits     nothing: F is what is wanted            dF is an extra input
 
 `energy` emits E from F and `cotangent` the cotangent of F; F's rows are then no longer needed. An extra input is
-number 1, or 2 where a tangent is number 1.
+number 1, or 2 where a tangent is number 1. Without a top (None) a network ends before its last layer, in its features.
 """
 
 from __future__ import annotations

@@ -12,7 +12,12 @@ import numpy as np
 import ebm_ref
 from ebm_ref.contracts import Array, SmoothnessError
 
-NETWORKS = {"conv_energy": "ConvEnergy", "mlp_energy": "MLPEnergy", "deep_conv_energy": "DeepConvEnergy"}
+NETWORKS = {
+    "conv_energy": "ConvEnergy",
+    "mlp_energy": "MLPEnergy",
+    "deep_conv_energy": "DeepConvEnergy",
+    "classifier_energy": "ClassifierEnergy",
+}
 ENERGIES = NETWORKS | {"quadratic_energy": "QuadraticEnergy"}
 LAYOUTS = ("C", "F", "strided", "reversed", "inside")
 OUTPUTS = {
@@ -72,6 +77,11 @@ class EnergyOf:
         return getattr(module, name, getattr(ebm_ref, name))(**self.fields)
 
 
+def built(fields: dict[str, Any], module: ModuleType = ebm_ref) -> dict[str, Any]:
+    """The fields of an energy, with the energies among them (the trunk of a classifier) built."""
+    return {name: value.build(module) if isinstance(value, EnergyOf) else value for name, value in fields.items()}
+
+
 @dataclass(frozen=True, repr=False)
 class Case:
     """Arguments without a default in `args`, in order; those with one in `options`; `story`: how they were made."""
@@ -107,7 +117,7 @@ class Case:
     def run(self, fn: Callable[..., Any], module: ModuleType = ebm_ref) -> Outputs:
         """What `fn` returns for this case, each output under its name, as NumPy arrays."""
         if self.function in NETWORKS:
-            outputs = run_energy(fn, self.options, **self.args)
+            outputs = RUNS.get(self.function, run_energy)(fn(**built(self.options, module)), **self.args)
         elif self.function == "langevin_run":
             args = self.args | {"energy": self.args["energy"].build(module)}
             x, info = fn(*args.values(), **self.options)
@@ -152,9 +162,8 @@ class Case:
         return f"{self.function}({shown})" + (f"  # {self.story}" if self.story else "")
 
 
-def run_energy(energy_class: Callable[..., Any], fields: dict[str, Any], theta: Any, x: Any, v: Any, w: Any) -> Outputs:
+def run_energy(energy: Any, theta: Any, x: Any, v: Any, w: Any) -> Outputs:
     """Levels 1 and 2 of the energy protocol, every result under its name; a refusal is a result too."""
-    energy = energy_class(**fields)
     outputs = {"theta_shapes": str(dict(energy.theta_shapes()))}
     outputs["energy"] = energy.energy(theta, x)
     outputs["grad_x"] = energy.grad_x(theta, x)
@@ -166,6 +175,20 @@ def run_energy(energy_class: Callable[..., Any], fields: dict[str, Any], theta: 
     except SmoothnessError as error:
         outputs["hvp"] = f"refused: {type(error).__name__}"
     return outputs
+
+
+def run_classifier(energy: Any, theta: Any, x: Any, v: Any, w: Any, y: Any, dy: Any) -> Outputs:
+    """The marginal, the energy given y, and what a classifier adds: logits, features, the logits against dy."""
+    outputs = run_energy(energy, theta, x, v, w)
+    outputs |= {f"given.{name}": value for name, value in run_energy(energy.given(y), theta, x, v, w).items()}
+    outputs["logits"], outputs["features"] = energy.logits(theta, x), energy.features(theta, x)
+    outputs["logits_backward.grad_x"], grads = energy.logits_backward(theta, x, dy)
+    outputs |= named("logits_backward.grad_theta", grads)
+    outputs["logits_grad_x"] = energy.logits_grad_x(theta, x, dy)
+    return outputs | named("logits_grad_theta", energy.logits_grad_theta(theta, x, dy))
+
+
+RUNS: dict[str, Callable[..., Outputs]] = {"classifier_energy": run_classifier}
 
 
 def named(name: str, grads: dict[str, Array]) -> Outputs:

@@ -118,4 +118,5 @@ MAGNITUDES: dict[str, Callable[[Case, Outputs, bool], Magnitudes]] = {
     "conv_energy": of_network,
     "mlp_energy": of_network,
     "deep_conv_energy": of_network,
+    "classifier_energy": of_network,
 }

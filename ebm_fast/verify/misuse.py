@@ -49,6 +49,14 @@ MAP = {"x": ones(2, 4, 4, 1), "v": ones(2, 4, 4, 1), "w": ones(2)}
 BAD_MAP: list[Bad] = [("x", ones(2, 4, 1)), ("x", NAN * ones(2, 4, 4, 1)), ("v", ones(1, 4, 4, 1)), ("w", ones(2, 1))]
 BAD_MAP += [("v", INF * ones(2, 4, 4, 1)), ("w", NAN * ones(2)), ("theta", {}), ("x", np.ones((2, 4, 4, 1)))]
 BAD_MAP += [("shape", (4, 4)), ("channels", (4, 3)), ("pool", "max"), ("activation", "sine"), ("max_groups", 0)]
+CLASSES = ENERGY | {"theta": THETA | {"out.w": ones(4, 2), "out.b": ones(2)}, "y": np.array([0, 1]), "dy": ones(2, 2)}
+BAD_LABELS: list[Bad] = [("y", np.array([0, 2])), ("y", np.array([-1, 0])), ("y", 2), ("y", -1), ("y", np.zeros(2))]
+BAD_LABELS += [("y", np.zeros(3, int)), ("y", np.zeros((2, 1), int)), ("y", np.zeros(2, bool)), ("y", [0, 1])]
+BAD_COTANGENTS: list[Bad] = [("dy", ones(2, 3)), ("dy", ones(2)), ("dy", ones(3, 2)), ("dy", np.ones((2, 2)))]
+BAD_COTANGENTS += [("dy", np.ones((2, 2), int)), ("dy", NAN * ones(2, 2)), ("dy", [[1.0, 1.0]] * 2)]
+BAD_CLASSES: list[Bad] = [("classes", 0), ("classes", 2.0), ("classes", 3), ("trunk", None), ("theta", THETA)]
+BAD_CLASSES += [("trunk", EnergyOf("quadratic_energy", {"shape": (3,)})), ("x", ones(2, 4)), ("x", NAN * ones(2, 3))]
+BAD_CLASSES += [("v", INF * ones(2, 3)), ("v", ones(2, 4)), ("w", ones(3)), ("w", NAN * ones(2)), ("theta", {})]
 
 
 def map_case(function: str, spec: Any) -> Case:
@@ -172,6 +180,10 @@ MISUSE: dict[str, tuple[Case, list[Bad]]] = {
     ),
     "conv_energy": (CONV_ENERGY, [*BAD_MAP, ("padding", "FULL"), ("strides", (2,)), ("kernel", 0)]),
     "deep_conv_energy": (DEEP_CONV_ENERGY, [*BAD_MAP, ("blocks", (1,)), ("stem_stride", 0)]),
+    "classifier_energy": (
+        Case("classifier_energy", CLASSES, {"trunk": EnergyOf("mlp_energy", MLP), "classes": 2}),
+        [*BAD_LABELS, *BAD_COTANGENTS, *BAD_CLASSES],
+    ),
 }
 
 

@@ -10,16 +10,18 @@ import numpy as np
 import ebm_ref
 from ebm_ref.contracts import Array
 
-from .case import Case, Outputs, export
+from .case import Case, Outputs, built, export
 
-NETWORKS = ("langevin_run", "conv_energy", "mlp_energy", "deep_conv_energy")
+NETWORKS = ("langevin_run", "conv_energy", "mlp_energy", "deep_conv_energy", "classifier_energy")
 NORM_EPS = 1e-5  # of the norms inside a network
-ORDERS = {
+ORDERS: dict[str, Any] = {  # by the last word of a result's name: "given.grad_theta[out.w]" is a grad_theta
     "energy": 0,
-    "both.energy": 0,
+    "logits": 0,
+    "features": "features",
     "grad_x": 1,
-    "both.grad_x": 1,
     "grad_theta": 1,
+    "logits_grad_x": 1,
+    "logits_grad_theta": 1,
     "hvp": 2,
     "grad_theta_along": 2,
 }
@@ -31,7 +33,7 @@ def is_real(a: Any) -> bool:
 
 def family(function: str, name: str) -> Any:
     """The results of a network whose roundings are of one size: its derivatives of one order."""
-    return name if function == "langevin_run" else ORDERS[name.partition("[")[0]]
+    return name if function == "langevin_run" else ORDERS[name.partition("[")[0].rpartition(".")[2]]
 
 
 def largest(*arrays: Any) -> float:
@@ -40,6 +42,7 @@ def largest(*arrays: Any) -> float:
 
 def has_lone_group(spec: Any) -> bool:
     """Whether a norm of the network sees groups of one number: x - mean = 0, and 1 / sqrt(var + eps) at its largest."""
+    spec = getattr(spec, "trunk", spec)
     if not hasattr(spec, "channels"):
         return bool(spec.layer_norm and 1 in spec.hidden)
     size_h, size_w = spec.shape[:2]
@@ -63,15 +66,18 @@ def of_network(case: Case, want: Outputs, single: bool) -> dict[str, tuple[Array
 
     A derivative that cancels is the sum of terms as large as those of the others: along a bias before a norm,
     or in x where a group holds one number, it is 0 and its rounding is not. dE/d(out.b) = 1 is among the first.
+    A classifier adds up the derivatives of its classes, which may cancel as well.
     """
     args, theta = case.args, case.args["theta"]
-    energy = args["energy"].build() if "energy" in args else getattr(ebm_ref, export(case.function))(**case.options)
+    energy = args["energy"].build() if "energy" in args else energy_of(case)
     x = args["x0"] if "x0" in args else args["x"]
     n = max(int(np.prod(a.shape[:-1])) for a in theta.values()) + x.size
 
     norms = sum(name.endswith(".gamma") for name in theta)
     flat = norms if largest(x) < 1e-3 else min(norms, has_lone_group(energy))  # norms of maps that are all alike
-    first = largest(energy.grad_x(theta, x), *energy.grad_theta(theta, x, np.ones(len(x))).values())
+    each = [energy.given(y) for y in range(energy.classes)] if hasattr(energy, "classes") else [energy]
+    ones = np.ones(len(x), x.dtype)
+    first = largest(*(g for E in each for g in (E.grad_x(theta, x), *E.grad_theta(theta, x, ones).values())))
     value = first * largest(theta["out.w"])
     first *= NORM_EPS ** (-0.5 * flat)  # their 1 / sqrt(var + eps) magnifies roundings of results that are 0
     if "x0" in args:
@@ -79,12 +85,18 @@ def of_network(case: Case, want: Outputs, single: bool) -> dict[str, tuple[Array
         sizes: dict[Any, float] = {"x": moves, "energy": value, "grad_norm": first * x[0].size ** 0.5}
     else:
         second = first * NORM_EPS ** (-0.5 * min(flat, 1)) * largest(args["v"])
-        sizes = {0: value, 1: first * max(1.0, largest(args["w"])), 2: second}
+        weight = max(1.0, largest(args["w"]), largest(np.abs(args["dy"]).sum(axis=1)) if "dy" in args else 0.0)
+        sizes = {0: value, 1: first * weight, 2: second, "features": 0.0}
     real = {name: a for name, a in want.items() if is_real(a)}
     for name, a in real.items():
         group = family(case.function, name)
         sizes[group] = max(sizes[group], largest(a))
     return {name: (np.full_like(a, sizes[family(case.function, name)]), n) for name, a in real.items()}
+
+
+def energy_of(case: Case) -> Any:
+    """The oracle's energy of a case of a network."""
+    return getattr(ebm_ref, export(case.function))(**built(case.options))
 
 
 def share_noise(function: str, noise: dict[str, Array]) -> dict[str, Array]:

@@ -40,7 +40,8 @@ def check(
     """Your `fn` against the oracle's function `name`: its arguments, its results, the same budgets and laws.
 
     fn: takes the oracle's parameters in the oracle's order (those with a default by name) and NumPy arrays;
-    for an energy ("conv_energy", ...) a class with the fields of the oracle's (ConvEnergy, ...).
+    for an energy ("conv_energy", ...) a class with the fields of the oracle's (ConvEnergy, ...); a classifier
+    is handed a trunk of the oracle's.
     name: one of PROBLEMS. dtype: float32, float64 or None for both. cases: how many for each dtype.
     Raises RangeError (name, dtype, cases), MissingExtraError (Hypothesis is not installed).
     """

@@ -13,7 +13,7 @@ the energy. With C = 1, E = -F: the trunk's own energy with its last layer negat
 Source: Grathwohl et al. 2020, Your classifier is secretly an energy based model and you should treat it like one,
 arXiv:1912.03263, eqs. 5-7.
 Level: provides 1, 2 and 3 (2 and 3 for smooth activations).
-Twins: numba_cpu, without `features` and level 3.
+Twins: numba_cpu, without level 3.
 """
 
 from __future__ import annotations

@@ -9,6 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .buffer import every_slot_is_drawn, last_of_equals_wins, restarts_are_fresh, two_pushes_are_one
+from .classifier import (
+    class_gradients_are_slopes,
+    constant_shifts_the_marginal,
+    logits_are_negative_energies,
+    logits_backward_sums_over_classes,
+    marginal_gradient_is_the_mean_of_the_classes,
+    marginal_lies_below_every_class,
+)
 from .energies import gradients_are_slopes, samples_are_their_own
 from .langevin import a_long_gradient_is_cut, nan_is_not_hidden, no_noise_is_descent, stays_in_the_box
 from .langevin_run import (
@@ -56,4 +64,14 @@ LAWS: dict[str, tuple[Callable[[Trial], None], ...]] = {
     "conv_energy": (samples_are_their_own, gradients_are_slopes),
     "mlp_energy": (samples_are_their_own, gradients_are_slopes),
     "deep_conv_energy": (samples_are_their_own, gradients_are_slopes),
+    "classifier_energy": (
+        samples_are_their_own,
+        gradients_are_slopes,
+        class_gradients_are_slopes,
+        logits_are_negative_energies,
+        marginal_lies_below_every_class,
+        constant_shifts_the_marginal,
+        marginal_gradient_is_the_mean_of_the_classes,
+        logits_backward_sums_over_classes,
+    ),
 }

@@ -19,12 +19,13 @@ def samples_are_their_own(t: Trial) -> None:
 
     Both at once: the samples in reverse order, in two parts.
     """
-    x, v, w = (t.args[name][::-1] for name in "xvw")
-    half = -(-len(x) // 2)
-    parts = [t.again(x=x[part], v=v[part], w=w[part]) for part in (slice(0, half), slice(half, None)) if len(x[part])]
+    rows = {name: a[::-1] for name, a in t.args.items() if isinstance(a, np.ndarray)}
+    N = len(rows["x"])
+    halves = slice(0, -(-N // 2)), slice(-(-N // 2), N)
+    parts = [t.again(**{name: a[part] for name, a in rows.items()}) for part in halves if len(rows["x"][part])]
     for name, budget in t.budget.items():
         want = t.got[name].astype(np.float64)
-        if name.startswith("grad_theta"):
+        if "grad_theta" in name:
             whole = sum(part[name].astype(np.float64) for part in parts)
             law("gradients of parts add up", name, whole, want, 4 * budget)
         else:
@@ -78,27 +79,35 @@ def off_the_edge(t: Trial, far: float) -> Trial:
 
 def gradients_are_slopes(t: Trial) -> None:
     """Central differences, in float64: of E along v and along theta, of grad_x along v and along theta."""
-    if t.dtype != np.float64:
-        return
+    if t.dtype == np.float64:
+        t = settled(t)
+        slopes(t, t.energy(), "")
+
+
+def settled(t: Trial) -> Trial:
+    """The trial itself, or one off the edge where its numbers sit on one."""
     x = t.args["x"]
     if np.abs(x).reshape(len(x), -1).max(axis=1).min() < 1e-3:
-        t = off_the_edge(t, 0.3)
-    elif isinstance(t.got["hvp"], str):
-        t = off_the_edge(t, 0.01)
+        return off_the_edge(t, 0.3)
+    return off_the_edge(t, 0.01) if isinstance(t.got["hvp"], str) else t
+
+
+def slopes(t: Trial, energy: Any, result: str) -> None:
+    """The four derivatives of `energy`, whose results are called `result`energy, `result`grad_x, ..."""
     theta, x, v, w = (t.args[name] for name in ("theta", "x", "v", "w"))
-    energy, rng, unit = t.fn(**t.case.options), np.random.default_rng(0), float(np.finfo(np.float64).eps)
+    rng, unit = np.random.default_rng(0), float(np.finfo(np.float64).eps)
     along = {name: rng.standard_normal(a.shape) for name, a in theta.items()}
     u, ones = rng.standard_normal(x.shape), np.ones(len(x))
 
     def roughly(name: str, weight: Array) -> float:
         """How wrong the sum of weight times that result may be."""
-        return total(t.budget[name] + 4 * unit * np.abs(t.got[name]), np.abs(weight))
+        return total(t.budget[result + name] + 4 * unit * np.abs(t.got[result + name]), np.abs(weight))
 
     def compare_slope(text: str, f: Callable[[float], float], wobble: float, name: str, direction: Any) -> None:
         parts = (
             {f"{name}[{key}]": d for key, d in direction.items()} if isinstance(direction, dict) else {name: direction}
         )
-        mine = sum(total(t.got[key], d) for key, d in parts.items())
+        mine = sum(total(t.got[result + key], d) for key, d in parts.items())
         slack = sum(roughly(key, d) for key, d in parts.items())
         slope_is(text, f, (1e-5, 1e-7, 1e-8), wobble, mine, slack)
 

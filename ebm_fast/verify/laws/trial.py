@@ -12,7 +12,7 @@ import numpy as np
 import ebm_ref
 from ebm_ref.contracts import Array
 
-from ..case import Case, Outputs
+from ..case import Case, Outputs, built
 from ..close import Failure, compare
 
 
@@ -33,6 +33,10 @@ class Trial:
         """The function once more, with some arguments changed."""
         case = replace(self.case, args=self.args | changes, options=self.case.options | (options or {}))
         return case.run(self.fn, self.module)
+
+    def energy(self) -> Any:
+        """The energy of a network's case, of the function under test."""
+        return self.fn(**built(self.case.options, self.module))
 
     def partner(self, name: str) -> Callable[..., Any]:
         """The backend's function of that name, or the oracle's where the backend has none."""

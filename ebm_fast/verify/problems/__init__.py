@@ -16,7 +16,7 @@ from ...extras import require
 from ..case import Case
 from .buffer import buffer_draw, buffer_push
 from .draw import Draw
-from .energies import conv_energy, deep_conv_energy, mlp_energy
+from .energies import classifier_energy, conv_energy, deep_conv_energy, mlp_energy
 from .langevin import langevin_jitter, langevin_run, langevin_step
 from .layers import conv2d_backward, conv2d_forward, group_norm_backward, group_norm_forward
 from .noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
@@ -42,6 +42,7 @@ PROBLEMS: dict[str, Callable[[Draw], Case]] = {
         conv_energy,
         mlp_energy,
         deep_conv_energy,
+        classifier_energy,
     )
 }
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ebm_ref.contracts import Array, RangeError
-from ebm_ref.specs import ACTIVATIONS, PADDINGS, POOLS, ConvSpec, DeepConvSpec, MLPSpec
+from ebm_ref.specs import ACTIVATIONS, PADDINGS, POOLS, ClassifierSpec, ConvSpec, DeepConvSpec, MLPSpec, NetworkSpec
 
-from ..case import LAYOUTS, Case, lay
+from ..case import LAYOUTS, Case, EnergyOf, built, lay
 from .draw import SIZES, Draw
 
 
@@ -73,9 +73,8 @@ def mlp_fields(draw: Draw) -> dict[str, Any]:
 SPECS = {"conv_energy": ConvSpec, "mlp_energy": MLPSpec, "deep_conv_energy": DeepConvSpec}
 
 
-def draw_theta(draw: Draw, kind: str, fields: dict[str, Any]) -> dict[str, Array]:
+def draw_theta(draw: Draw, spec: NetworkSpec | ClassifierSpec) -> dict[str, Array]:
     """Weights of the size that an initialisation gives; gains around 1, biases around 0, or exactly so."""
-    spec = SPECS[kind](**fields)
     spread, layout = draw.choice((0.3, 0.0)), draw.choice(LAYOUTS)
     theta = {}
     for name, shape in spec.theta_shapes().items():
@@ -92,16 +91,20 @@ def draw_theta(draw: Draw, kind: str, fields: dict[str, Any]) -> dict[str, Array
 BATCHES = {"conv_energy": (1, 2, 3, 5, 9), "mlp_energy": (1, 2, 3, 5, 17, 67), "deep_conv_energy": (1, 2, 3, 9)}
 
 
-def energy_case(draw: Draw, kind: str, fields: dict[str, Any]) -> Case:
-    shape = (draw.choice(BATCHES[kind]), *fields["shape"])
+def energy_args(draw: Draw, spec: NetworkSpec | ClassifierSpec, batches: tuple[int, ...]) -> dict[str, Any]:
+    shape = (draw.choice(batches), *spec.shape)
     draw.seed()
-    args: dict[str, Any] = {"theta": draw_theta(draw, kind, fields)}
+    args: dict[str, Any] = {"theta": draw_theta(draw, spec)}
     args["x"] = draw.array(
         "x", shape, ("normal", "ties", "normal", "zeros", "normal", "tiny"), draw.choice((1.0, 0.1, 10.0))
     )
     args["v"] = draw.array("v", shape, ("normal", "zeros", "ties"))
     args["w"] = draw.array("w", shape[:1], ("normal", "zeros", "ties"))
-    return draw.case(kind, args, **fields)
+    return args
+
+
+def energy_case(draw: Draw, kind: str, fields: dict[str, Any]) -> Case:
+    return draw.case(kind, energy_args(draw, SPECS[kind](**fields), BATCHES[kind]), **fields)
 
 
 def conv_energy(draw: Draw) -> Case:
@@ -114,3 +117,18 @@ def mlp_energy(draw: Draw) -> Case:
 
 def deep_conv_energy(draw: Draw) -> Case:
     return energy_case(draw, "deep_conv_energy", deep_conv_fields(draw))
+
+
+def classifier_energy(draw: Draw) -> Case:
+    """A few classes on a network; a label for all or one a sample; the bias of a class may tower over the others."""
+    kind = draw.choice(("mlp_energy", "conv_energy"))
+    trunk = EnergyOf(kind, (mlp_fields if kind == "mlp_energy" else conv_fields)(draw))
+    fields = {"trunk": trunk, "classes": draw.choice((2, 1, 3, 9, 17))}
+    one, tower = draw.flag(), draw.choice((0.0, 0.0, 1e3, -1e3))  # e^1000 is no number, e^-1000 is 0
+    args = energy_args(draw, ClassifierSpec(**built(fields)), BATCHES[kind])
+    N, C = len(args["x"]), fields["classes"]
+    args["theta"]["out.b"][draw.rng.integers(C)] += tower
+    args["y"] = int(draw.rng.integers(C)) if one else lay(draw.rng.integers(0, C, N), draw.choice(LAYOUTS))
+    args["dy"] = draw.array("dy", (N, C), ("normal", "zeros", "ties"))
+    draw.story.append(f"a bias raised by {tower:g}")
+    return draw.case("classifier_energy", args, **fields)

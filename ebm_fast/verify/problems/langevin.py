@@ -11,7 +11,7 @@ from ebm_ref.specs import SGLD, ULA
 
 from ..case import Case, EnergyOf
 from .draw import KINDS, SIZES, Draw
-from .energies import conv_fields, draw_theta, mlp_fields
+from .energies import SPECS, conv_fields, draw_theta, mlp_fields
 
 BOXES = (None, (-1.0, 1.0), (0.0, 1.0), (-0.3, 0.7))
 
@@ -54,7 +54,8 @@ def langevin_run(draw: Draw) -> Case:
         )
     seed, step = draw.integer(0, 2**64 - 1), draw.choice((0, 60, 2**32 - 4))
     draw.seed()
-    theta, x0 = draw_theta(draw, kind, fields), draw.array("x0", (N, *fields["shape"]), ("normal", "zeros", "ties"))
+    theta = draw_theta(draw, SPECS[kind](**fields))
+    x0 = draw.array("x0", (N, *fields["shape"]), ("normal", "zeros", "ties"))
     chains = draw.rng.permutation(2**16)[:N].astype(np.int64) if draw.flag() else None
     args = {"energy": EnergyOf(kind, fields), "theta": theta, "x0": x0, "K": K, "update": update, "seed": seed}
     stream = draw.choice((Stream.CHAIN_NOISE, Stream.EVALUATION))
