@@ -73,6 +73,7 @@ def results_write(
         "seconds_train": float(records[-1]["seconds"]) if records else 0.0,
         "parameters": "ema" if run.config.train.ema_decay else "theta",
         "samples": origin,
+        **({"eta": state.eta} if state.eta is not None else {}),
         "nonfinite": int(sum(record.get("nonfinite", 0) for record in records)),
         "alarms": [f"step {r['step']}: {text}" for r in records for text in r.get("alarms", [])],
         **({"rollbacks": rollbacks} if run.config.run.rollback else {}),

@@ -63,8 +63,12 @@ class Run:
         return self.config.identity() | energy_extras(self.energy)
 
     def model(self, state: TrainState) -> Model:
-        """The energy with the parameters that are judged: their moving average (theta itself where ema_decay is 0)."""
-        return Model(self.backend, judged(self.energy), energy_theta(self.energy, state.ema))
+        """The energy with the parameters that are judged: their moving average (theta itself where ema_decay is 0).
+
+        Its chains have the eta that the state carries, where energy_target has moved it.
+        """
+        update = self.config.train.update(state.eta)
+        return Model(self.backend, judged(self.energy), energy_theta(self.energy, state.ema), update)
 
     @cached_property
     def auroc_sets(self) -> tuple[Array, Array]:
@@ -139,8 +143,6 @@ def run_chains(run: Run, model: Model, x0: Array, K: int, seed: int) -> tuple[Ar
         sigmas, T = recipe.sigmas(), max(1, K // recipe.levels)
         there = annealed_run(run.backend, run.energy, model.theta, x0, None, sigmas, T, 2 * recipe.eta, seed)
     else:
-        there = run.backend.langevin_run(
-            model.energy, model.theta, x0, K, recipe.update(), seed, stream=Stream.EVALUATION
-        )
+        there = run.backend.langevin_run(model.energy, model.theta, x0, K, model.update, seed, stream=Stream.EVALUATION)
     x, info = to_host(run.backend, there)
     return x, info

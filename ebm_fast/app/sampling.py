@@ -70,7 +70,7 @@ def evaluate_again(
     """
     run, state = run_open(folder)
     if annealing is not None:
-        temperature(run)
+        temperature(run, run.model(state))
     if attacking is not None:
         check_attacked(run.model(state), run.data)
     with lock_folder(folder):
