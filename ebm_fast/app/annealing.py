@@ -93,13 +93,13 @@ def annealing_figures(run: Run, model: Model, chains: Array, plan: Annealing) ->
     return figures
 
 
-def temperature(run: Run, model: Model) -> float:
-    """T of the density. Raises RangeError where chains without noise leave none."""
+def temperature(run: Run, model: Model, asked: str = "--ais") -> float:
+    """T of the density that `asked`, a flag, is about. Raises RangeError where chains without noise leave none."""
     update = model.update
     if run.config.train.method not in CHAINED:
         return 1.0
     if update.sigma == 0:
-        raise RangeError("--ais: expected sigma > 0, found chains without noise: they follow no density")
+        raise RangeError(f"{asked}: expected sigma > 0, found chains without noise: they follow no density")
     return update.sigma**2 / (2 * update.eta)
 
 

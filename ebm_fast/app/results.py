@@ -14,6 +14,7 @@ from ebm_ref.train import TrainState
 from . import plots, report
 from .annealing import Annealing, annealing_figures
 from .arrays import npy_read
+from .background import Background, background_figures
 from .classifying import Attacking, attacked
 from .evaluate import SAMPLES, choose_chains, evaluate
 from .model import Model
@@ -54,8 +55,12 @@ def results_write(
     records: list[dict[str, Any]],
     annealing: Annealing | None = None,
     attacking: Attacking | None = None,
+    background: Background | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the state, write summary.json and the pictures; the summary. annealing, attacking: where asked for."""
+    """Evaluate the state, write summary.json and the pictures; the summary.
+
+    annealing, attacking, background: figures that are made where they are asked for.
+    """
     model = run.model(state)
     chains, origin = model_chains(run, state, model)
     figures, energies = evaluate(model, run.data, chains, run.seed, run.config.train.box)
@@ -63,6 +68,8 @@ def results_write(
         figures |= annealing_figures(run, model, chains, annealing)
     if attacking is not None:
         figures |= attacked(model, run.data, attacking, run.seed)
+    if background is not None:
+        figures |= background_figures(run, model, background)
     rollbacks = [text for r in records for text in r.get("rollback", [])]
     summary = {
         "preset": run.config.preset,

@@ -11,6 +11,7 @@ from ebm_ref.contracts import Array, RangeError, Stream, check_choice, check_cou
 
 from .annealing import Annealing, temperature
 from .arrays import npz_bytes
+from .background import background_open
 from .classifying import Attacking, check_attacked
 from .png import png_bytes
 from .results import chain_pixels, results_write
@@ -62,16 +63,23 @@ def buffer_start(run: Run, buffer: Any, n: int, seed: int) -> Array:
 
 
 def evaluate_again(
-    folder: Path, annealing: Annealing | None = None, attacking: Attacking | None = None
+    folder: Path,
+    annealing: Annealing | None = None,
+    attacking: Attacking | None = None,
+    background: Path | None = None,
 ) -> dict[str, Any]:
     """Recompute summary.json and the pictures from the last good checkpoint; the summary.
 
-    annealing, attacking: slow figures, if asked for. What does not apply to the run is said before any work.
+    annealing, attacking: slow figures, if asked for   background: folder of the run that the likelihood ratio is
+    against. What does not apply to the run is said before any work.
     """
     run, state = run_open(folder)
+    model = run.model(state)
     if annealing is not None:
-        temperature(run, run.model(state))
+        temperature(run, model)
     if attacking is not None:
-        check_attacked(run.model(state), run.data)
+        check_attacked(model, run.data)
+    against = None if background is None else background_open(background, folder, run, model)
     with lock_folder(folder):
-        return results_write(folder, run, state, metrics_upto(folder, state.step)[0], annealing, attacking)
+        records = metrics_upto(folder, state.step)[0]
+        return results_write(folder, run, state, records, annealing, attacking, against)
