@@ -16,6 +16,7 @@ from .annealing import Annealing, annealing_figures
 from .arrays import npy_read
 from .background import Background, background_figures
 from .classifying import Attacking, attacked
+from .energies import short
 from .evaluate import SAMPLES, choose_chains, evaluate
 from .model import Model
 from .placement import to_host
@@ -75,6 +76,7 @@ def results_write(
         "preset": run.config.preset,
         "method": run.config.train.method,
         "backend": run.config.run.backend,
+        "chains_backend": short(run.chains_backend),
         "steps": state.step,
         "seed": run.seed,
         "seconds_train": float(records[-1]["seconds"]) if records else 0.0,
@@ -170,5 +172,6 @@ def report_html(
         ("Go on", report.commands(folder, run.config.preset, state.step)),
     ]
     title = f"{run.config.preset}: {run.config.kind} by {run.config.train.method.upper()}"
-    lead = f"{state.step} steps on {run.config.run.backend}, {summary['seconds_train']:.0f} s; seed {run.seed}"
+    by = "" if run.chains_backend is run.backend else f"; chains and energies on {short(run.chains_backend)}"
+    lead = f"{state.step} steps on {run.config.run.backend}, {summary['seconds_train']:.0f} s; seed {run.seed}{by}"
     return report.page(title, lead, sections)

@@ -13,6 +13,8 @@ from .annealing import Annealing, temperature
 from .arrays import npz_bytes
 from .background import background_open
 from .classifying import Attacking, check_attacked
+from .energies import short
+from .placement import to_backend, to_host
 from .png import png_bytes
 from .results import chain_pixels, results_write
 from .run import Run, run_chains, run_open, uniform_start
@@ -49,7 +51,7 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str | None) ->
         "K": steps,
         "seed": seed,
         "start": start,
-        "backend": run.config.run.backend,
+        "backend": short(run.chains_backend),
         "nonfinite": int(info.nonfinite),
         "energy_mean": float(energy.mean()),
         "files": [str(folder / "samples.npz"), str(folder / "samples.png")],
@@ -57,9 +59,10 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str | None) ->
 
 
 def buffer_start(run: Run, buffer: Any, n: int, seed: int) -> Array:
-    """n persistent chains drawn with replacement, by address; an array of the backend."""
+    """n persistent chains drawn with replacement, by address; an array of the chains' backend."""
     bits = run.backend.noise_bits(seed, Stream.SAMPLE_START, 0, np.arange(n), 1)[:, 0]  # (n,)
-    return buffer.slots[(bits.astype(np.uint64) * np.uint64(buffer.filled)) >> np.uint64(32)]
+    x0 = buffer.slots[(bits.astype(np.uint64) * np.uint64(buffer.filled)) >> np.uint64(32)]  # (n, *shape)
+    return x0 if run.chains_backend is run.backend else to_backend(run.chains_backend, to_host(run.backend, x0))
 
 
 def evaluate_again(
