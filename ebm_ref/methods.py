@@ -2,8 +2,9 @@
 
     METHODS[name].step(job, state, x) -> (loss, grads, info)
 
-A Job is what a run holds fixed (job.py). What it carries from step to step, the buffer and nce's log_z, is in the
-TrainState: log_z travels in theta, beside the energy's own parameters.
+A Job is what a run holds fixed (job.py). What it carries from step to step, the buffer, nce's log_z and the eta of
+jem's energy_target, is in the TrainState: log_z travels in theta, beside the energy's own parameters. A step that moves
+eta returns the next one in info["eta"].
 
 A new method is one step function here, one row of METHODS, and its fields in recipe.py.
 
@@ -121,6 +122,7 @@ def _jem(job: Job, state: TrainState, x: Array) -> Result:
         assert job.labels is not None and job.labelled is not None
         _, idx = jem_batch(n, job.labelled, r.batch, job.seed, state.step)
         x_lab, y = job.data[idx], job.labels[idx]  # (batch, *shape), (batch,)
+    frozen = r.burn_in is not None and state.step >= r.burn_in  # energy_target moves eta no more
     return jem_step(
         job.backend,
         job.energy,
@@ -130,7 +132,7 @@ def _jem(job: Job, state: TrainState, x: Array) -> Result:
         y,
         _buffer(job, state),
         r.K,
-        r.update(),
+        r.update(state.eta),
         r.terms(),
         r.sigma_data,
         r.rho,
@@ -140,9 +142,11 @@ def _jem(job: Job, state: TrainState, x: Array) -> Result:
         job.start,
         r.conditional,
         r.inner,
-        r.balance,
+        None if frozen else r.balance,
         r.delta,
         r.K_max,
+        r.kappa,
+        (r.eta_low, r.eta_high),
     )
 
 
@@ -170,7 +174,8 @@ BUFFERED = ("alpha", "sigma_data", "rho", "M", "policy", "start")
 RUN = ("noise_normal", "langevin_run")
 BUFFER = ("noise_bits", "noise_uniform", *RUN, "buffer_draw", "buffer_push")
 GAP = ("gap", "energy_pos", "energy_neg")
-JEM = ("w_x", "w_yx", "w_xy", "w_mi", "conditional", "inner", "balance", "K_max", "delta", "labelled", "ridge")
+BALANCING = ("balance", "K_max", "delta", "kappa", "eta_low", "eta_high", "burn_in")
+JEM = ("w_x", "w_yx", "w_xy", "w_mi", "conditional", "inner", *BALANCING, "labelled", "ridge")
 ICD = ("kappa_opt", "kappa_ent", "references", "depth", "augment_shift", "augment_flip", "augment_sigma")
 JEM_RECORDS = (*GAP, "loss_x", "loss_yx", "loss_xy", "mutual_information", "accuracy", "ratio")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from .contracts import Buffer, DTypeError, RangeError, check_choice, check_count, check_number
 from .methods import METHODS, READ_BY_ALL
-from .objectives import ICDTerms, JEMTerms, denoising_ladder, smoothing_level
+from .objectives import BALANCES, ICDTerms, JEMTerms, denoising_ladder, smoothing_level
 from .optim import SCHEDULES
 from .samplers import Augmentation
 from .specs import SGLD, Box
@@ -62,9 +62,13 @@ class Recipe:
     w_mi: float = 0.0  # jem: weight of the mutual information of x and y
     conditional: bool = False  # jem: each chain moves on the energy of one class
     inner: int = 1  # jem: moves along each gradient of a chain
-    balance: str | None = None  # jem: weight or steps; how negatives that lag behind are balanced
+    balance: str | None = None  # jem: weight, steps or energy_target; how negatives that lag behind are balanced
     K_max: int | None = None  # jem: chain steps at most, with balance = steps
     delta: float = 0.0  # jem: energy by which negatives may lag behind, with balance = steps
+    kappa: float = 0.01  # jem: |log(eta' / eta)| of a step, with balance = energy_target
+    eta_low: float = 1e-3  # jem: the smallest eta that energy_target goes to
+    eta_high: float = 10.0  # jem: the largest
+    burn_in: int | None = None  # jem: steps that energy_target moves eta in; from then on eta is frozen
     labelled: int | None = None  # jem: data whose classes are used, drawn from all by address; None = all of them
     ridge: float = 1e-4  # jem: variance added in every direction to the Gaussians of start = class_gaussians
     kappa_opt: float = 1.0  # icd: weight of the frozen energy where a chain ends
@@ -143,15 +147,7 @@ class Recipe:
                 raise RangeError(f"box: method {self.method} needs (low, high), found None")
         if self.start == "class_gaussians" and self.method != "jem":
             raise RangeError(f"start: class_gaussians needs the classes of jem, found method {self.method}")
-        if self.balance is not None:
-            check_choice("balance", self.balance, ("weight", "steps"))
-        if (self.balance == "steps") != (self.K_max is not None):
-            raise RangeError(f"K_max: expected it where balance is steps and nowhere else, found {self.K_max}")
-        if self.K_max is not None:
-            check_count("K_max", self.K_max, low=self.K)
-        check_number("delta", self.delta, low=float("-inf"))
-        if self.delta and self.balance != "steps":
-            raise RangeError(f"delta: read where balance is steps alone, found {self.delta}")
+        self._check_balance()
         check_number("ridge", self.ridge, low=0.0, open_low=True)
         if self.ridge != type(self).ridge and self.start != "class_gaussians":
             raise RangeError(f"ridge: read where start is class_gaussians alone, found {self.ridge}")
@@ -170,6 +166,34 @@ class Recipe:
         if self.levels == 1 and self.level_high != type(self).level_high:
             raise RangeError(f"level_high: a single level does not read it, found {self.level_high}; set levels")
 
+    def _check_balance(self) -> None:
+        """What one way of balancing reads, and the others do not."""
+        if self.balance is not None:
+            check_choice("balance", self.balance, BALANCES)
+            if self.w_x == 0:
+                raise RangeError(f"balance: {self.balance} balances the term w_x, which is 0")
+        for name, balance in (("K_max", "steps"), ("burn_in", "energy_target")):
+            value = getattr(self, name)
+            if (self.balance == balance) != (value is not None):
+                raise RangeError(f"{name}: expected it where balance is {balance} and nowhere else, found {value}")
+        if self.K_max is not None:
+            check_count("K_max", self.K_max, low=self.K)
+        if self.burn_in is not None:
+            check_count("burn_in", self.burn_in, low=1, high=self.steps)
+        check_number("delta", self.delta, low=float("-inf"))
+        check_number("kappa", self.kappa, low=0.0, high=1.0, open_low=True)
+        check_number("eta_low", self.eta_low, low=0.0, open_low=True)
+        check_number("eta_high", self.eta_high, low=self.eta_low)
+        for name, balance in (
+            ("delta", "steps"),
+            *((name, "energy_target") for name in ("kappa", "eta_low", "eta_high")),
+        ):
+            value = getattr(self, name)
+            if value != getattr(type(self), name) and self.balance != balance:
+                raise RangeError(f"{name}: read where balance is {balance} alone, found {value}")
+        if self.balance == "energy_target":
+            check_number("eta", self.eta, low=self.eta_low, high=self.eta_high)
+
     @property
     def chain_moves(self) -> int:
         """The moves that a chain may make in one training step; chain steps are numbered by it."""
@@ -182,9 +206,9 @@ class Recipe:
         unread: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name not in kept}
         return replace(self, **unread | {"method": method})
 
-    def update(self) -> SGLD:
-        """The chain's update."""
-        return SGLD(self.eta, self.sigma, self.clip, self.clip_norm, self.box, self.order)
+    def update(self, eta: float | None = None) -> SGLD:
+        """The chain's update. eta: the one that a state carries, None = the recipe's."""
+        return SGLD(self.eta if eta is None else eta, self.sigma, self.clip, self.clip_norm, self.box, self.order)
 
     def terms(self) -> JEMTerms:
         """The weights of jem's loss."""

@@ -1,6 +1,7 @@
 """Training: theta follows the contrastive gradient, and every step is a pure function of (seed, step).
 
-    train_start    theta (theta_init), ema = theta, optimiser at rest, buffer at its start (where the method has one)
+    train_start    theta (theta_init), ema = theta, optimiser at rest, buffer at its start (where the method has one),
+                   eta the recipe's (where it is carried: energy_target)
     train_step     x = smooth_data(batch(step));  loss, grads = METHODS[method].step(x)
                    grads = clip_global_norm(grads);  theta = adam | sgd (theta, grads, lr(step))
                    ema = decay ema + (1 - decay) theta
@@ -42,12 +43,14 @@ from .contracts import (
     Energy,
     NonFiniteError,
     Params,
+    RangeError,
     ShapeError,
     Stream,
     check_array,
     check_choice,
     check_count,
     check_derivatives,
+    check_number,
 )
 from .energies import theta_check, theta_init
 from .job import LOG_Z, Job, energy_theta, method_buffer, method_theta, train_job
@@ -105,7 +108,8 @@ def train_start(
     acting = method_theta(job, acting_theta(theta, spectral))  # with log_z, where the method has one
     theta = acting | theta
     optimizer = adam_init(theta) if recipe.optimizer == "adam" else sgd_init(theta)
-    return TrainState(theta, ema_init(acting), optimizer, method_buffer(job), spectral=spectral)
+    eta = float(recipe.eta) if recipe.balance == "energy_target" else None
+    return TrainState(theta, ema_init(acting), optimizer, method_buffer(job), spectral=spectral, eta=eta)
 
 
 def check_method(backend: ModuleType, energy: Energy, recipe: Recipe) -> None:
@@ -139,6 +143,7 @@ def train_step(
 ) -> tuple[TrainState, Record]:
     """One step: returns the next state, and a record of loss, the method's numbers, norms, stopped chains and lr.
 
+    The record's eta, where the state carries one, is that of this step's chains.
     state: untouched, but for its buffer, which is advanced in place   data: (n, *shape), n >= batch
     job: train_job of these arguments, which is made anew where it is None   labels: as in train_start
     Raises NonFiniteError with the numbers when loss or gradient is not finite or every chain stopped.
@@ -154,6 +159,8 @@ def train_step(
         loss, grads, extra = penalised(energy, recipe, acting, x, loss, grads)
         grads = spectral_pull(state.theta, state.spectral, grads)
     record = {"loss": float(loss)} | {name: float(info[name]) for name in method.records if name in info} | extra
+    if state.eta is not None:
+        record["eta"] = state.eta
     chain = info.get("chain")
     if chain is not None:
         record["nonfinite"] = float(chain.nonfinite)
@@ -182,7 +189,8 @@ def train_step(
     if bad:
         raise NonFiniteError(_story(f"finite parameters, not {', '.join(bad)}", state.step, record))
     ema = ema_step(state.ema, acting, recipe.ema_decay)
-    return TrainState(theta, ema, optimizer, state.buffer, state.step + 1, spectral), record
+    eta = info.get("eta", state.eta)
+    return TrainState(theta, ema, optimizer, state.buffer, state.step + 1, spectral, eta), record
 
 
 def train(
@@ -290,5 +298,9 @@ def _check_state(energy: Energy, recipe: Recipe, state: TrainState, data: Array)
         if state.buffer is not None:
             check_array("buffer", state.buffer.slots, shape=(recipe.M, *energy.shape), finite=True)
             check_choice("policy", state.buffer.policy, (recipe.policy,))
+        if (state.eta is None) == (recipe.balance == "energy_target"):
+            raise RangeError(f"eta: expected one where balance is energy_target and nowhere else, found {state.eta}")
+        if state.eta is not None:
+            check_number("eta", state.eta, low=recipe.eta_low, high=recipe.eta_high)
     except EbmError as error:
         raise CheckpointError(f"state: {error}") from error

@@ -43,7 +43,7 @@ def test_eval__ais_finds_the_log_z_of_quadrature(plane: Path, capsys: pytest.Cap
     text = capsys.readouterr().out
     summary = json.loads((plane / "summary.json").read_text())
     opened, state = run_open(plane)
-    model, T, box = opened.model(state), temperature(opened), density_box(opened)
+    model, T, box = opened.model(state), temperature(opened, opened.model(state)), density_box(opened)
     assert T == pytest.approx(opened.config.train.sigma**2 / (2 * opened.config.train.eta))
 
     class Cooled:

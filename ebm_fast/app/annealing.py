@@ -69,7 +69,7 @@ def annealing_figures(run: Run, model: Model, chains: Array, plan: Annealing) ->
 
     chains: (n, *shape), the samples that stand for the model.
     """
-    T, box = temperature(run), density_box(run)
+    T, box = temperature(run, model), density_box(run)
     energy, base = MirroredEnergy(model.energy, box, T), MirroredBase(box)
     betas, move = pilot(model, energy, base, run.seed, run.data.train.dtype)(plan.temperatures)
     starts = relaxed(model, energy, base, move, choose(model.backend, chains, plan.chains, run.seed, PURPOSE), run.seed)
@@ -93,14 +93,14 @@ def annealing_figures(run: Run, model: Model, chains: Array, plan: Annealing) ->
     return figures
 
 
-def temperature(run: Run) -> float:
-    """T of the density. Raises RangeError where chains without noise leave none."""
-    recipe = run.config.train
-    if recipe.method not in CHAINED:
+def temperature(run: Run, model: Model, asked: str = "--ais") -> float:
+    """T of the density that `asked`, a flag, is about. Raises RangeError where chains without noise leave none."""
+    update = model.update
+    if run.config.train.method not in CHAINED:
         return 1.0
-    if recipe.sigma == 0:
-        raise RangeError("--ais: expected sigma > 0, found chains without noise: they follow no density")
-    return recipe.sigma**2 / (2 * recipe.eta)
+    if update.sigma == 0:
+        raise RangeError(f"{asked}: expected sigma > 0, found chains without noise: they follow no density")
+    return update.sigma**2 / (2 * update.eta)
 
 
 def relaxed(
@@ -187,7 +187,11 @@ class OnHost:
     """An energy of the backend's arrays as one of NumPy's."""
 
     def __init__(self, model: Model, energy: Any) -> None:
-        self.model, self.inner, self.shape = Model(model.backend, energy, model.theta), energy, energy.shape
+        self.model, self.inner, self.shape = (
+            Model(model.backend, energy, model.theta, model.update),
+            energy,
+            energy.shape,
+        )
 
     def energy(self, theta: Any, x: Array) -> Array:
         return self.model.energies(x)

@@ -4,8 +4,11 @@
     dsm, levels > 1   NoiseConditionalEnergy: the network with one more channel, the noise level
     the others        the network itself
 
-`auto` is numba_cpu where it can run. Where it lacks what the method needs, auto is ebm_ref, and says so; a backend that
-was asked for by name is never exchanged.
+run.backend trains; `auto` is numba_cpu where it can run. Where that lacks what the method needs, auto is ebm_ref, and
+says so; a backend that was asked for by name is never exchanged.
+
+run.chains draws chains and evaluates energies of what is trained, for which level 1 is enough; `auto` is the one that
+trains, or the one that it took the place of. The configuration and the summary name both.
 """
 
 from __future__ import annotations
@@ -23,32 +26,53 @@ from ebm_ref.train import DERIVATIVES, Recipe
 
 from .data import Dataset
 
+DRAWING = ("noise_bits", "noise_permutation", "noise_uniform", "langevin_run")  # what chains and their choice need
 
-def choose_backend(name: str, kind: str, recipe: Recipe) -> ModuleType:
-    """The module of backend `name` or "auto"; BackendError, with the one that has it, when it lacks what is needed."""
+
+def choose_backends(name: str, chains: str, kind: str, recipe: Recipe) -> tuple[ModuleType, ModuleType]:
+    """(what trains, what draws chains and evaluates), from run.backend and run.chains.
+
+    Raises BackendError, with the one that has it, when a backend named by either lacks what is needed.
+    """
     module = backend(name)
     lacks = what_lacks(module, kind, recipe)
-    if not lacks:
-        return module
-    short = module.__name__.rpartition(".")[2]
-    if name != "auto":
-        raise BackendError(f"run.backend: {short} {lacks}; ebm_ref has it: --backend ebm_ref")
-    print(f"backend auto: ebm_ref, because {short} {lacks}", file=sys.stderr)
-    return ebm_ref
+    if lacks and name != "auto":
+        raise BackendError(f"run.backend: {short(module)} {lacks}; ebm_ref has it: --backend ebm_ref")
+    trains = ebm_ref if lacks else module
+    draws = module if chains == "auto" else backend(chains)
+    missing = missing_names(draws, kind, recipe, DRAWING)
+    if missing and chains != "auto":
+        raise BackendError(f"run.chains: {short(draws)} {missing}; ebm_ref has it: --set run.chains=ebm_ref")
+    draws = trains if missing else draws
+    if lacks:
+        also = "" if draws is trains else f"; {short(draws)} draws the chains and evaluates what is trained"
+        print(f"backend auto: ebm_ref, because {short(module)} {lacks}{also}", file=sys.stderr)
+    return trains, draws
+
+
+def short(module: ModuleType) -> str:
+    """The name of a backend."""
+    return module.__name__.rpartition(".")[2]
 
 
 def what_lacks(module: ModuleType, kind: str, recipe: Recipe) -> str:
     """What keeps `module` from training `recipe` on an energy of `kind`, in words; empty when nothing does."""
     method = METHODS[recipe.method]
-    needed = (kind, *(["ClassifierEnergy"] if method.labels else []), *method.needs)
-    missing = [name for name in needed if not hasattr(module, name)]
+    missing = missing_names(module, kind, recipe, method.needs)
     if missing:
-        return f"has no {', '.join(missing)}"
+        return missing
     penalised = recipe.gp > 0 and method.level < 2
     level, needs = (2, "gp") if penalised else (method.level, f"method {recipe.method}")
     wanted = getattr(module, "ClassifierEnergy" if method.labels else kind)
     derivatives = [name for name in DERIVATIVES[level] if not hasattr(wanted, name)]
     return f"has no {wanted.__name__}.{', '.join(derivatives)}, which {needs} needs" if derivatives else ""
+
+
+def missing_names(module: ModuleType, kind: str, recipe: Recipe, needs: tuple[str, ...]) -> str:
+    """The energies of `recipe` and the functions of `needs` that `module` has not, in words; empty when it has all."""
+    needed = (kind, *(["ClassifierEnergy"] if METHODS[recipe.method].labels else []), *needs)
+    missing = [name for name in needed if not hasattr(module, name)]
+    return f"has no {', '.join(missing)}" if missing else ""
 
 
 def make_energy(module: ModuleType, kind: str, spec: NetworkSpec, recipe: Recipe, data: Dataset) -> Any:

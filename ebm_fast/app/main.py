@@ -92,6 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
     again.add_argument("--temperatures", type=int, metavar="K", help=f"of --ais, from base to model ({TEMPERATURES})")
     again.add_argument("--pgd", action="store_true", help="accuracy of a classifier under attack")
     again.add_argument("--eps", type=float, help=f"of --pgd, the l_inf radius, pixels in [-1, 1] ({EPS})")
+    again.add_argument(
+        "--background", type=Path, metavar="RUN", help="another run on the same data: the likelihood ratio as a score"
+    )
 
     check = add_verb(verbs, "verify", "check every twin against the oracle")
     check.add_argument("--twin", nargs="+", metavar="NAME", help="backends to check; default all that can run here")
@@ -192,7 +195,8 @@ def run_eval(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("chains", "temperatures") if getattr(options, name) is not None}
     annealing = Annealing(**given) if options.ais else None
     attacking = Attacking(EPS if options.eps is None else options.eps) if options.pgd else None
-    show(options, {"run": str(options.run), **evaluate_again(options.run, annealing, attacking)}, summary_text)
+    summary = evaluate_again(options.run, annealing, attacking, options.background)
+    show(options, {"run": str(options.run), **summary}, summary_text)
     return 0
 
 

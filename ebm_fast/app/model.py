@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from ebm_ref.contracts import Array, Energy, Params, Stream
+from ebm_ref.specs import SGLD
 
 from .placement import to_backend, to_host
 
@@ -16,11 +17,12 @@ CHUNK = 256  # samples whose energies are computed at once
 
 @dataclass(frozen=True)
 class Model:
-    """An energy with its parameters and the backend that computes it."""
+    """An energy with its parameters, the backend that computes it, and the update of its chains."""
 
     backend: ModuleType
     energy: Energy
     theta: Params
+    update: SGLD
 
     def energies(self, x: Array) -> Array:
         """E(x), (N,) float64, in chunks; x and what comes back are NumPy's, theta the backend's."""

@@ -14,7 +14,9 @@ from ebm_ref.train import TrainState
 from . import plots, report
 from .annealing import Annealing, annealing_figures
 from .arrays import npy_read
+from .background import Background, background_figures
 from .classifying import Attacking, attacked
+from .energies import short
 from .evaluate import SAMPLES, choose_chains, evaluate
 from .model import Model
 from .placement import to_host
@@ -54,8 +56,12 @@ def results_write(
     records: list[dict[str, Any]],
     annealing: Annealing | None = None,
     attacking: Attacking | None = None,
+    background: Background | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the state, write summary.json and the pictures; the summary. annealing, attacking: where asked for."""
+    """Evaluate the state, write summary.json and the pictures; the summary.
+
+    annealing, attacking, background: figures that are made where they are asked for.
+    """
     model = run.model(state)
     chains, origin = model_chains(run, state, model)
     figures, energies = evaluate(model, run.data, chains, run.seed, run.config.train.box)
@@ -63,16 +69,20 @@ def results_write(
         figures |= annealing_figures(run, model, chains, annealing)
     if attacking is not None:
         figures |= attacked(model, run.data, attacking, run.seed)
+    if background is not None:
+        figures |= background_figures(run, model, background)
     rollbacks = [text for r in records for text in r.get("rollback", [])]
     summary = {
         "preset": run.config.preset,
         "method": run.config.train.method,
         "backend": run.config.run.backend,
+        "chains_backend": short(run.chains_backend),
         "steps": state.step,
         "seed": run.seed,
         "seconds_train": float(records[-1]["seconds"]) if records else 0.0,
         "parameters": "ema" if run.config.train.ema_decay else "theta",
         "samples": origin,
+        **({"eta": state.eta} if state.eta is not None else {}),
         "nonfinite": int(sum(record.get("nonfinite", 0) for record in records)),
         "alarms": [f"step {r['step']}: {text}" for r in records for text in r.get("alarms", [])],
         **({"rollbacks": rollbacks} if run.config.run.rollback else {}),
@@ -162,5 +172,6 @@ def report_html(
         ("Go on", report.commands(folder, run.config.preset, state.step)),
     ]
     title = f"{run.config.preset}: {run.config.kind} by {run.config.train.method.upper()}"
-    lead = f"{state.step} steps on {run.config.run.backend}, {summary['seconds_train']:.0f} s; seed {run.seed}"
+    by = "" if run.chains_backend is run.backend else f"; chains and energies on {short(run.chains_backend)}"
+    lead = f"{state.step} steps on {run.config.run.backend}, {summary['seconds_train']:.0f} s; seed {run.seed}{by}"
     return report.page(title, lead, sections)

@@ -19,7 +19,7 @@ from ebm_ref.train import Job, TrainState, check_method, energy_theta, state_fro
 from .checkpoint import checkpoint_load
 from .config import RunConfig, Tables, config_read, resolve, section_read
 from .data import SHAPES, Dataset, data_load, file_sha256
-from .energies import choose_backend, energy_extras, judged, make_energy
+from .energies import choose_backends, energy_extras, judged, make_energy, short
 from .figures import with_error
 from .model import Model
 from .ood_sets import ood_names, ood_sets_of
@@ -36,6 +36,8 @@ class Run:
     data: Dataset
     backend: ModuleType
     energy: Any  # what is trained
+    chains_backend: ModuleType  # draws chains and evaluates what is trained
+    chains_energy: Any  # the same energy, of that backend
 
     @property
     def seed(self) -> int:
@@ -63,8 +65,14 @@ class Run:
         return self.config.identity() | energy_extras(self.energy)
 
     def model(self, state: TrainState) -> Model:
-        """The energy with the parameters that are judged: their moving average (theta itself where ema_decay is 0)."""
-        return Model(self.backend, judged(self.energy), energy_theta(self.energy, state.ema))
+        """The energy with the parameters that are judged: their moving average (theta itself where ema_decay is 0).
+
+        Its chains have the eta that the state carries, where energy_target has moved it.
+        """
+        update, theta = self.config.train.update(state.eta), energy_theta(self.energy, state.ema)
+        if self.chains_backend is not self.backend:
+            theta = to_backend(self.chains_backend, to_host(self.backend, theta))
+        return Model(self.chains_backend, judged(self.chains_energy), theta, update)
 
     @cached_property
     def auroc_sets(self) -> tuple[Array, Array]:
@@ -90,14 +98,17 @@ def prepare(preset: str, tables: Tables) -> Run:
     else:
         config = resolve(preset, tables, SHAPES[data_config.name])
         data = data_load(data_config, config.run.dtype)
-    module = choose_backend(config.run.backend, config.kind, config.train)
-    device_of(module)  # a backend on a card says here what it lacks
-    config = replace(config, run=replace(config.run, backend=module.__name__.rpartition(".")[2]))
-    energy = make_energy(module, config.kind, config.spec, config.train, data)
+    settings = config.run
+    module, draws = choose_backends(settings.backend, settings.chains, config.kind, config.train)
+    for each in (module, draws):
+        device_of(each)  # a backend on a card says here what it lacks
+    chains = short(draws) if settings.chains == "auto" and draws is not module else settings.chains
+    config = replace(config, run=replace(settings, backend=short(module), chains=chains))
+    energy, other = (make_energy(each, config.kind, config.spec, config.train, data) for each in (module, draws))
     check_method(module, energy, config.train)
     if config.run.auroc_every:
         check_choice("run.auroc_set", config.run.auroc_set, ood_names(data))
-    return Run(config, data, module, energy)
+    return Run(config, data, module, energy, draws, other)
 
 
 def run_open(folder: Path) -> tuple[Run, TrainState]:
@@ -107,7 +118,7 @@ def run_open(folder: Path) -> tuple[Run, TrainState]:
     try:
         run = prepare(preset, tables)
     except BackendError as error:
-        carry = f"ebm train {preset} --out {quote(str(folder))} --resume --backend auto"
+        carry = f"ebm train {preset} --out {quote(str(folder))} --resume --backend auto --set run.chains=auto"
         raise BackendError(f"{error}; to carry the run over to another backend: {carry}") from error
     return run, state_load(folder, run)
 
@@ -121,15 +132,17 @@ def state_load(folder: Path, run: Run) -> TrainState:
 
 
 def uniform_start(run: Run, count: int, seed: int) -> Array:
-    """Fresh noise in the box, (count, *shape), by address; an array of the backend."""
+    """Fresh noise in the box, (count, *shape), by address; an array of the chains' backend."""
     low, high = run.box
     dtype, size = run.data.train.dtype, flat_size(run.data.shape)
-    u = run.backend.noise_uniform(seed, Stream.SAMPLE_START, 0, np.arange(count), size, dtype=dtype)  # (count, D)
+    u = run.chains_backend.noise_uniform(
+        seed, Stream.SAMPLE_START, 0, np.arange(count), size, dtype=dtype
+    )  # (count, D)
     return (low + (high - low) * u).astype(dtype).reshape(count, *run.data.shape)
 
 
 def run_chains(run: Run, model: Model, x0: Array, K: int, seed: int) -> tuple[Array, ChainInfo]:
-    """(x, info) of K Langevin steps from x0, an array of the backend; what comes back is NumPy's.
+    """(x, info) of K Langevin steps from x0, an array of the chains' backend; what comes back is NumPy's.
 
     A model of several noise levels is annealed: the K steps are shared out among its levels, from high to low, and eta
     is half of the step that the lowest level has.
@@ -137,10 +150,10 @@ def run_chains(run: Run, model: Model, x0: Array, K: int, seed: int) -> tuple[Ar
     recipe = run.config.train
     if recipe.levels > 1 and K > 0:
         sigmas, T = recipe.sigmas(), max(1, K // recipe.levels)
-        there = annealed_run(run.backend, run.energy, model.theta, x0, None, sigmas, T, 2 * recipe.eta, seed)
+        there = annealed_run(model.backend, run.chains_energy, model.theta, x0, None, sigmas, T, 2 * recipe.eta, seed)
     else:
-        there = run.backend.langevin_run(
-            model.energy, model.theta, x0, K, recipe.update(), seed, stream=Stream.EVALUATION
+        there = model.backend.langevin_run(
+            model.energy, model.theta, x0, K, model.update, seed, stream=Stream.EVALUATION
         )
-    x, info = to_host(run.backend, there)
+    x, info = to_host(model.backend, there)
     return x, info

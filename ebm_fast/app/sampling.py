@@ -11,7 +11,10 @@ from ebm_ref.contracts import Array, RangeError, Stream, check_choice, check_cou
 
 from .annealing import Annealing, temperature
 from .arrays import npz_bytes
+from .background import background_open
 from .classifying import Attacking, check_attacked
+from .energies import short
+from .placement import to_backend, to_host
 from .png import png_bytes
 from .results import chain_pixels, results_write
 from .run import Run, run_chains, run_open, uniform_start
@@ -48,7 +51,7 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str | None) ->
         "K": steps,
         "seed": seed,
         "start": start,
-        "backend": run.config.run.backend,
+        "backend": short(run.chains_backend),
         "nonfinite": int(info.nonfinite),
         "energy_mean": float(energy.mean()),
         "files": [str(folder / "samples.npz"), str(folder / "samples.png")],
@@ -56,22 +59,30 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str | None) ->
 
 
 def buffer_start(run: Run, buffer: Any, n: int, seed: int) -> Array:
-    """n persistent chains drawn with replacement, by address; an array of the backend."""
+    """n persistent chains drawn with replacement, by address; an array of the chains' backend."""
     bits = run.backend.noise_bits(seed, Stream.SAMPLE_START, 0, np.arange(n), 1)[:, 0]  # (n,)
-    return buffer.slots[(bits.astype(np.uint64) * np.uint64(buffer.filled)) >> np.uint64(32)]
+    x0 = buffer.slots[(bits.astype(np.uint64) * np.uint64(buffer.filled)) >> np.uint64(32)]  # (n, *shape)
+    return x0 if run.chains_backend is run.backend else to_backend(run.chains_backend, to_host(run.backend, x0))
 
 
 def evaluate_again(
-    folder: Path, annealing: Annealing | None = None, attacking: Attacking | None = None
+    folder: Path,
+    annealing: Annealing | None = None,
+    attacking: Attacking | None = None,
+    background: Path | None = None,
 ) -> dict[str, Any]:
     """Recompute summary.json and the pictures from the last good checkpoint; the summary.
 
-    annealing, attacking: slow figures, if asked for. What does not apply to the run is said before any work.
+    annealing, attacking: slow figures, if asked for   background: folder of the run that the likelihood ratio is
+    against. What does not apply to the run is said before any work.
     """
     run, state = run_open(folder)
+    model = run.model(state)
     if annealing is not None:
-        temperature(run)
+        temperature(run, model)
     if attacking is not None:
-        check_attacked(run.model(state), run.data)
+        check_attacked(model, run.data)
+    against = None if background is None else background_open(background, folder, run, model)
     with lock_folder(folder):
-        return results_write(folder, run, state, metrics_upto(folder, state.step)[0], annealing, attacking)
+        records = metrics_upto(folder, state.step)[0]
+        return results_write(folder, run, state, records, annealing, attacking, against)

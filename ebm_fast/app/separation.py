@@ -37,12 +37,18 @@ def separation(model: Model, inside: Array, train: Array, sets: dict[str, Array]
     figures: dict[str, Any] = {}
     for name, others in sets.items():
         out = scores_of(model, others, mean)
-        figures |= with_error(f"auroc_{name}", auroc_estimate(scores["energy"], out["energy"]))
-        figures |= with_error(f"aupr_in_{name}", aupr_in(scores["energy"], out["energy"]))
-        figures |= with_error(f"aupr_out_{name}", aupr_out(scores["energy"], out["energy"]))
-        figures |= with_error(f"fpr95_{name}", fpr95(scores["energy"], out["energy"]))
+        figures |= told_apart("", name, scores["energy"], out["energy"])
         for score in list(scores)[1:]:
             figures |= with_error(f"auroc_{name}_{score}", auroc_estimate(scores[score], out[score]))
+    return figures
+
+
+def told_apart(prefix: str, name: str, scores_in: Array, scores_out: Array) -> dict[str, Any]:
+    """AUROC, AUPR both ways and FPR95 of one score, (m,) and (n,) float64, as PREFIXauroc_NAME and so on."""
+    measures = {"auroc": auroc_estimate, "aupr_in": aupr_in, "aupr_out": aupr_out, "fpr95": fpr95}
+    figures: dict[str, Any] = {}
+    for figure, measure in measures.items():
+        figures |= with_error(f"{prefix}{figure}_{name}", measure(scores_in, scores_out))
     return figures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ebm_fast import BACKENDS
 from ebm_ref.contracts import RangeError, check_choice, check_count, check_number
 from ebm_ref.specs import ConvSpec, DeepConvSpec, MLPSpec, NetworkSpec
 
@@ -42,6 +43,7 @@ class RunSettings:
 
     seed: int = 0
     backend: str = "auto"
+    chains: str = "auto"  # backend that draws chains and evaluates once trained; auto = see energies.py
     dtype: str = "float32"
     until: int = 0  # stop after this step (--steps); 0 = train.steps, where a schedule ends
     init: str = ""  # run folder whose parameters this run starts from
@@ -56,6 +58,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         check_count("seed", self.seed, low=0, high=2**64 - 1)
         check_choice("dtype", self.dtype, ("float32", "float64"))
+        check_choice("chains", self.chains, ("auto", *BACKENDS))
         for name in ("until", "auroc_every", "rollback"):
             check_count(name, getattr(self, name), low=0)
         check_count("save_every", self.save_every, low=1)

@@ -44,7 +44,7 @@ from .runfolder import (
 )
 
 # on --resume; the rest is another run. A file that moved is still known by data.sha256
-MAY_CHANGE = ("train.steps", "run.until", "run.backend", "run.save_every", "run.report", "data.path")
+MAY_CHANGE = ("train.steps", "run.until", "run.backend", "run.chains", "run.save_every", "run.report", "data.path")
 
 
 class Interrupted(Exception):

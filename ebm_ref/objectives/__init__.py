@@ -1,6 +1,7 @@
 """Objectives: (loss, grads, info) from samples; written once, for every backend's arrays."""
 
 from .balance import (
+    BALANCES,
     balance_ratio,
     balance_reached,
 )
@@ -75,6 +76,7 @@ from .score_matching import (
 from .smoothing import smooth_data, smoothing_level
 
 __all__ = [
+    "BALANCES",
     "ContrastNoise",
     "GaussianNoise",
     "ICDTerms",

@@ -12,7 +12,7 @@ These are this project's own rules with its own names; they are not taken from a
     steps           the length of the chain depends on its own energies. A chain that stops once its energy is low
                     enough over-represents low energies, even where each step alone keeps p(x).
     energy_target   a step size that follows the chain is no fixed kernel and has no stationary law. Use it as burn-in,
-                    then freeze eta (kappa = 0).
+                    then freeze eta: a recipe's burn_in says for how many steps it moves.
 
 Source: none, see above; the wish to balance is that of Sustek et al. 2023, arXiv:2303.04187 (abstract).
 Level: 1. Twins: none.

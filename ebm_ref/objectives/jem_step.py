@@ -17,8 +17,9 @@ a move along a frozen gradient (samplers/jempp.py), of which there are K inner.
 
 balance, in this project's own names (balance.py says what each one biases): "weight" shrinks the negative half to the
 size of the positive one; "steps" lengthens the chains of x_neg, K at a time and at most to K_max, until
-mean E(x_neg) <= mean E(x_pos) + delta; "energy_target" returns the next eta in info["eta"]. The last two read two
-numbers back from the arrays.
+mean E(x_neg) <= mean E(x_pos) + delta; "energy_target" returns the next eta in info["eta"], which is
+the same one where the gap is not finite: the loss is not finite then either. The last two read two numbers back from
+the arrays.
 
 Source: Grathwohl et al. 2020, arXiv:1912.03263, algorithm 1 and its code (blocks, conditional chains, restarts).
 Level: 1, and `logits`, `logits_grad_theta`, `given` of a classifier. Twins: none; it takes the module.
@@ -27,6 +28,7 @@ Level: 1, and `logits`, `logits_grad_theta`, `given` of a classifier. Twins: non
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isfinite
 from types import ModuleType
 
 import numpy as np
@@ -123,7 +125,8 @@ def jem_step(
     given = x_pos if terms.w_x or terms.w_mi else None
     loss, grads, measured = jem(energy, theta, terms, given, x_neg, x_lab, y, x_neg_y, balance == "weight")
     if balance == "energy_target":
-        info["eta"] = energy_target(update.eta, float(measured["gap"]), kappa, *eta_bounds)
+        gap = float(measured["gap"])
+        info["eta"] = energy_target(update.eta, gap, kappa, *eta_bounds) if isfinite(gap) else update.eta
     for states, idx, ids in pushed:
         bits = backend.noise_bits(seed, Stream.BUFFER_RESERVOIR, step, ids, 1)[:, 0]
         buffer.filled, buffer.ptr = backend.buffer_push(
