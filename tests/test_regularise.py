@@ -121,7 +121,9 @@ def test_train_step__with_spectral_norm_is_its_parts(recipe):
     y = ebm_ref.spectral_norm_theta(state.theta, state.spectral)
     job = ebm_ref.train_job(ebm_ref, energy, recipe, WIDE, 5, LABELS)
     x = WIDE[_batch(recipe, 5, state.step, 50)]
-    loss, grads, _ = METHODS[recipe.method].step(job, replace(copied(state), theta=y), x)
+    level = ebm_ref.smoothing_level(state.step, recipe.steps, recipe.smoothing, recipe.smoothing_until)
+    x_t = ebm_ref.smooth_data(ebm_ref, x, level, 5, state.step, recipe.box)  # the penalty is on x itself
+    loss, grads, _ = METHODS[recipe.method].step(job, replace(copied(state), theta=y), x_t)
     own = ebm_ref.energy_theta(energy, y)
     penalty, more, _ = ebm_ref.gradient_penalty(energy, own, x, 1.0, 0.2)
     grads = grads | {name: grads[name] + more[name] for name in own}
