@@ -209,7 +209,8 @@ class Energy(Protocol):
 
     x is (N, *shape); theta a dict of named arrays. Level 2 adds `grad_theta_along(theta, x, v)` =
     grad_theta sum_n v_n . grad_x E(x_n) and `hvp(theta, x, v)`; level 3 adds `curvature(theta, x, v)`
-    = v' H v, (N,), and `grad_theta_curvature(theta, x, v, w)`.
+    = v' H v, (N,), and `grad_theta_curvature(theta, x, v, w)`. An energy may offer both from one pass as
+    `curvature_and_grad_theta(theta, x, v, w)`; nothing needs it.
     """
 
     @property

@@ -55,6 +55,16 @@ def test_energy__level_3_is_the_derivative(name):
     check_level_3(*case(name))
 
 
+@pytest.mark.parametrize("name", SMOOTH)
+def test_energy__gives_a_curvature_and_its_gradient_at_once(name):
+    energy, theta, x, rng = case(name)
+    v, w = rng.normal(size=x.shape), rng.normal(size=len(x))
+    vhv, grads = energy.curvature_and_grad_theta(theta, x, v, w)
+    apart = energy.curvature(theta, x, v), energy.grad_theta_curvature(theta, x, v, w)
+    assert np.array_equal(vhv, apart[0]) and list(grads) == list(apart[1])
+    assert all(np.array_equal(grads[name], apart[1][name]) for name in grads)
+
+
 @pytest.mark.parametrize("name", KINKED)
 def test_energy__refuses_second_derivatives_of_a_kinked_network(name):
     energy, theta, x, _ = case(name)
@@ -64,6 +74,7 @@ def test_energy__refuses_second_derivatives_of_a_kinked_network(name):
         "hvp": (x,),
         "curvature": (x,),
         "grad_theta_curvature": (x, w),
+        "curvature_and_grad_theta": (x, w),
     }
     for method, args in calls.items():
         with pytest.raises(SmoothnessError, match=f"{method} .*{energy.activation}"):

@@ -96,6 +96,33 @@ def test_score_matching__passes_hold_no_more_than_the_chunk():
     assert sizes == [700] * 5  # 1024 rows hold one direction of 700 samples
 
 
+class Apart:
+    """An energy of level 3 that gives v' H v and its gradient by two passes only."""
+
+    def __init__(self, energy):
+        self.shape = energy.shape
+        for name in ("grad_x", "grad_theta_along", "curvature", "grad_theta_curvature"):
+            setattr(self, name, getattr(energy, name))
+
+
+@pytest.mark.parametrize("objective", ["exact", "sliced", "reduced"])
+def test_score_objective__needs_one_pass_a_direction_of_an_energy_that_offers_it(objective, monkeypatch):
+    energy, theta, x = case("mlp_image")
+    run, passes, forward = objectives(x)[objective], [], type(energy).forward
+
+    def counted(self, theta, x):
+        passes.append(len(x))
+        return forward(self, theta, x)
+
+    monkeypatch.setattr(type(energy), "forward", counted)
+    loss, grads, _ = run(energy, theta)
+    once = len(passes)
+    again, same, _ = run(Apart(energy), theta)
+    curved = len(passes) - 2 * once  # two passes where there was one
+    assert curved > 0 and once == curved + 2  # and two for g and grad_theta a . g
+    assert loss == again and all(np.array_equal(grads[name], same[name]) for name in theta)
+
+
 # -------------------------------------------------------------------------------------- invariants
 
 

@@ -15,6 +15,7 @@ and this class reads off every level of the protocol (coefficients by jet.py, x(
               hvp                   H(x_n) v_n                                   s^1 of grad_x E(x(s))
     level 3   curvature             v_n' H(x_n) v_n                              2 s^2 of E(x(s))
               grad_theta_curvature  sum_n w_n grad_theta v_n' H(x_n) v_n         2 s^2 of grad_theta E(x(s))
+              curvature_and_grad_theta  both at once: the way there of the second has the first
 
 Source: Griewank & Walther 2008, Evaluating Derivatives, chapter 13; Pearlmutter 1994 for H v.
 Level: provides 1, 2 and 3.
@@ -116,10 +117,16 @@ class EnergyBase(ABC):
     def grad_theta_curvature(self, theta: Params, x: Array, v: Array, w: Array) -> Params:
         """sum_n w_n grad_theta v_n' H(x_n) v_n. x, v: (N, *shape), w: (N,), returns like theta."""
         self.require_smooth("grad_theta_curvature")
+        return self.curvature_and_grad_theta(theta, x, v, w)[1]
+
+    def curvature_and_grad_theta(self, theta: Params, x: Array, v: Array, w: Array) -> tuple[Array, Params]:
+        """v_n' H(x_n) v_n, (N,), and sum_n w_n grad_theta v_n' H(x_n) v_n, like theta, from one pass."""
+        self.require_smooth("curvature_and_grad_theta")
         self._check(theta, x, v=v, w=w)
-        _, tape = self.forward(theta, jet_seed(x, v, 2))
+        y, tape = self.forward(theta, jet_seed(x, v, 2))
         _, grads = self.backward(theta, tape, w)
-        return {name: 2 * jet_coefficient(grads[name], 2) for name in self.theta_shapes()}
+        vhv: Array = 2 * jet_coefficient(y, 2)
+        return vhv, {name: 2 * jet_coefficient(grads[name], 2) for name in self.theta_shapes()}
 
     # -------------------------------------------------------------------------------------- checks
 

@@ -65,9 +65,9 @@ def score_matching(energy: Energy3, theta: Params, x: Array, chunk: int | None =
         e = np.eye(n, D, d, dtype=x.dtype, like=x)  # (n, D): unit vectors d ... d + n - 1
         v = np.broadcast_to(e[:, None], (n, N, D)).reshape((n * N, *energy.shape))  # (n N, *shape)
         x_n = np.broadcast_to(x, (n, *x.shape)).reshape((n * N, *energy.shape))  # (n N, *shape)
-        vhv = energy.curvature(theta, x_n, v)  # (n N,)
+        vhv, grads = _curvature(energy, theta, x_n, v, 1 / N)  # (n N,)
         trace = trace + np.sum(vhv.reshape((n, N)), axis=0)  # (N,)
-        bent = _plus(bent, energy.grad_theta_curvature(theta, x_n, v, np.ones_like(vhv) / N))
+        bent = _plus(bent, grads)
     g = energy.grad_x(theta, x)  # (N, *shape)
     return _finish(energy, theta, x, g / N, 0.5 * _dot(g, g), trace, bent)
 
@@ -91,9 +91,9 @@ def score_matching_sliced(
     trace: Any = 0.0
     bent: Params = {}
     for m in range(M):
-        vhv = energy.curvature(theta, x, v[m])  # (N,)
+        vhv, grads = _curvature(energy, theta, x, v[m], 1 / (N * M))  # (N,)
         trace = trace + vhv / M
-        bent = _plus(bent, energy.grad_theta_curvature(theta, x, v[m], np.ones_like(vhv) / (N * M)))
+        bent = _plus(bent, grads)
     g = energy.grad_x(theta, x)  # (N, *shape)
     if variance_reduced:
         return _finish(energy, theta, x, g / N, 0.5 * _dot(g, g), trace, bent)
@@ -169,6 +169,15 @@ def _finish(
     mean_square: Any = np.mean(square)  # ()
     mean_trace: Any = np.mean(trace)  # ()
     return mean_square - mean_trace, grads, {"square": mean_square, "trace": mean_trace}
+
+
+def _curvature(energy: Any, theta: Params, x: Array, v: Array, w: float) -> tuple[Array, Params]:
+    """v_n' H_n v_n, (N,), and w grad_theta of their sum; in one pass where the energy offers it, else in two."""
+    weights = np.full((x.shape[0],), w, dtype=x.dtype, like=x)  # (N,)
+    if hasattr(energy, "curvature_and_grad_theta"):
+        vhv, grads = energy.curvature_and_grad_theta(theta, x, v, weights)
+        return vhv, grads
+    return energy.curvature(theta, x, v), energy.grad_theta_curvature(theta, x, v, weights)
 
 
 def _dot(a: Array, b: Array) -> Array:
