@@ -121,7 +121,7 @@ SMALL = (
 
 
 def cases_of(benches: tuple[str, ...], small: bool = False) -> tuple[Case, ...]:
-    """The cases of `benches`, all where there are none, in the table's order. Raises RangeError for an unknown bench."""
+    """The cases of `benches`, all where there are none, in order. Raises RangeError for an unknown bench."""
     for bench in benches:
         check_choice("bench", bench, BENCHES)
     return tuple(case for case in (SMALL if small else CASES) if case.bench in (benches or BENCHES))

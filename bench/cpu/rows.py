@@ -128,6 +128,11 @@ def time_words(seconds: Any) -> str:
     return f"{seconds * scale:.3g} {unit}" if seconds * scale < 1000 else f"{seconds * scale:.0f} {unit}"
 
 
+def times_words(ratio: Any) -> str:
+    """Two decimals below ten, then one."""
+    return f"{float(ratio):.{2 if float(ratio) < 10 else 1}f}x"
+
+
 def table(rows: Sequence[Row]) -> str:
     """The README's table: a line a case, a column a peer with its seconds and how many times ours they are."""
     rows = [row for row in rows if row["bench"] in SHOWN]
@@ -139,7 +144,7 @@ def table(rows: Sequence[Row]) -> str:
         found = {row["peer"]: row for row in rows if (row["bench"], row["case"]) == (bench, case)}
         ours = next(iter(found.values()))
         cells = [
-            f"{time_words(found[peer]['peer_seconds'])}, {float(found[peer]['ratio']):.2f}x" if peer in found else ""
+            f"{time_words(found[peer]['peer_seconds'])}, {times_words(found[peer]['ratio'])}" if peer in found else ""
             for peer in peers
         ]
         rate = [

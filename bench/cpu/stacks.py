@@ -134,6 +134,11 @@ def prepare(stack: Stack, case: Case) -> Prepared:
 
 
 def environment(stack: Stack, case: Case) -> dict[str, str]:
-    """What a worker's environment has beside this one's."""
+    """What a worker's environment has beside this one's: as many threads for each library, whatever the shell says."""
     names = ("EBM_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return dict(stack.env) | (dict.fromkeys(names, str(case.threads)) if case.threads else {})
+    return dict(stack.env) | dict.fromkeys(names, str(case.threads or processors()))
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import resource
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from ebm_ref.contracts import BackendError
 
 from .backends import Prepared
 from .cases import Case
+from .memory import peak_megabytes
 from .stacks import Stack, prepare, stack_named
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,18 +37,6 @@ def copy_sources(folder: Path) -> None:
     """The packages without any cache."""
     for name in PACKAGES:
         shutil.copytree(ROOT / name, folder / name, ignore=LEFT_OUT)
-
-
-def peak_megabytes() -> float:
-    """The most memory that this process has held.
-
-    getrusage counts what the parent held when it started this process, so the system's own count is asked first.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def first_step(folder: Path, stack: Stack, case: Case, eta: float) -> tuple[float, float, dict[str, Any]]:

@@ -27,6 +27,7 @@ from ..gpu.nets import SEED, starts_of
 from .backends import Prepared, moved_far
 from .cases import Case
 from .oracle import RECIPE, RHO, UPDATE, WALK, joined, moments, parameters, rows_of
+from .stacks import processors
 
 Tensor = torch.Tensor
 Chain = Callable[[Tensor, float, float, int], Tensor]  # x, eta, sigma, K; x is left alone
@@ -37,7 +38,7 @@ def prepare(variant: str, case: Case) -> Prepared:
     torch.manual_seed(SEED)
     words = variant.split()
     halves = "halves" in words
-    torch.set_num_threads(1 if halves else threads(case))
+    torch.set_num_threads(1 if halves else case.threads or processors())
     if case.bench == "noise":
         return prepare_noise(words, case)
     spec, theta = case.energy.energy(ebm_ref), peer.torch_theta(parameters(case), "contiguous")
@@ -54,10 +55,6 @@ def prepare(variant: str, case: Case) -> Prepared:
         return {"grad": peer.torch_numpy(gradient(x0))[rows], "walk": moved[rows]}
 
     return Prepared(lambda: run(x0, UPDATE.eta, UPDATE.sigma, case.K), answers)
-
-
-def threads(case: Case) -> int:
-    return case.threads or torch.get_num_threads()
 
 
 def in_halves(chain: Chain, case: Case) -> Chain:
@@ -79,7 +76,7 @@ def walked(gradient: Callable[[Tensor], Tensor], x: Tensor, eta: float, sigma: f
     xi = torch.empty_like(x)
     for _ in range(K):
         g = gradient(x)
-        x.add_(g, alpha=-eta).add_(xi.normal_(), alpha=sigma).clamp_(*UPDATE.box)  # type: ignore[misc]
+        x.add_(g, alpha=-eta).add_(xi.normal_(), alpha=sigma).clamp_(*UPDATE.box)
     return x
 
 
@@ -195,14 +192,14 @@ def prepare_pcd(spec: Any, start: peer.Tensors, data: Tensor, case: Case, halves
         idx, fresh = torch.randint(RECIPE.M, (case.n,)), torch.rand(case.n) < RHO
         x0 = slots[idx]
         x0[fresh] = torch.rand_like(x0[fresh]) * 2 - 1
-        x_pos = (data + RECIPE.sigma_data * torch.randn_like(data)).clamp_(*UPDATE.box)  # type: ignore[misc]
+        x_pos = (data + RECIPE.sigma_data * torch.randn_like(data)).clamp_(*UPDATE.box)
         cut = 2 if halves else 1
         pieces = list(zip(torch.chunk(x_pos, cut), torch.chunk(x0, cut), strict=True))
         done = list(pool.map(part, *zip(*pieces, strict=True))) if halves else [part(*pieces[0])]
         slots[idx] = torch.cat([x_neg for x_neg, _ in done])
         for value, *grads in zip(theta.values(), *(grads for _, grads in done), strict=True):
             value.grad = sum(grads[1:], grads[0])
-        torch.nn.utils.clip_grad_norm_(theta.values(), RECIPE.max_grad_norm)  # type: ignore[arg-type]
+        torch.nn.utils.clip_grad_norm_(theta.values(), RECIPE.max_grad_norm)
         adam.step()
         torch._foreach_lerp_(list(ema.values()), list(held.values()), 1 - RECIPE.ema_decay)
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from .backends import Prepared
 from .cases import Case
+from .memory import forget_peak, peak_megabytes
 from .stacks import prepare, stack_named
-from .start import peak_megabytes, prepare_start
+from .start import prepare_start
 
 LASTS = 0.5  # seconds of a timing at least: system clocks tick every 10 ms, and 4 % of it are to be seen
 
@@ -58,6 +59,7 @@ def main() -> None:
             return made.answers(request)
         if times == 0:  # one untimed call
             times = max(1, ceil(LASTS / max(seconds_of(made, 1)[0], 1e-9)))
+            forget_peak()
         return seconds_of(made, times)
 
     while True:
