@@ -198,7 +198,7 @@ def test_libraries__are_those_installed_or_those_named(monkeypatch: pytest.Monke
         libraries("numpy,jax")
     with pytest.raises(RangeError, match="--against"):
         libraries("tensorflow")
-    with pytest.raises(RangeError, match="bench"):
+    with pytest.raises(RangeError, match="NAME"):
         cases_of(("chian",))
 
 
@@ -225,6 +225,7 @@ def test_bench__runs_in_processes_and_prints_json(tmp_path: Path, capsys: pytest
         assert [row["case"] for row in csv.DictReader(file)] == [row["case"] for row in rows]
 
 
+@pytest.mark.skipif(not memory.CLEAR.exists(), reason="the system cannot forget a peak")
 def test_peak_megabytes__is_of_this_process_since_it_forgot() -> None:
     memory.forget_peak()
     before = memory.peak_megabytes()
@@ -232,9 +233,9 @@ def test_peak_megabytes__is_of_this_process_since_it_forgot() -> None:
     peak = memory.peak_megabytes()
     assert peak >= before + 30
     del held
-    if memory.CLEAR.exists():
-        memory.forget_peak()
-        assert memory.peak_megabytes() <= peak - 30
+    assert memory.peak_megabytes() >= peak
+    memory.forget_peak()
+    assert memory.peak_megabytes() <= peak - 30
 
 
 def test_start__is_a_process_with_caches_of_its_own(tmp_path: Path) -> None:

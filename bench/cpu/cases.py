@@ -123,5 +123,5 @@ SMALL = (
 def cases_of(benches: tuple[str, ...], small: bool = False) -> tuple[Case, ...]:
     """The cases of `benches`, all where there are none, in order. Raises RangeError for an unknown bench."""
     for bench in benches:
-        check_choice("bench", bench, BENCHES)
+        check_choice("NAME", bench, BENCHES)
     return tuple(case for case in (SMALL if small else CASES) if case.bench in (benches or BENCHES))
