@@ -18,8 +18,9 @@ lint: $(VENV)/.has-test  ## style, imports and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.has-bench  ## every bench case, validated against the oracle, then timed
+bench: $(VENV)/.has-bench  ## every bench case, validated against the oracle, then timed against the peers installed
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench table
 
 gpu:  ## on a machine with a card: check, sanitize, time, profile; uses PYTHON as it is, installs nothing
 	PYTHONPATH=. $(PYTHON) -m bench.gpu $(ARGS)
