@@ -18,6 +18,7 @@ NETS = {
     "mlp": lambda b: b.MLPEnergy((3,), (5, 4)),
     "mlp-layer_norm": lambda b: b.MLPEnergy((2, 3), (6, 5), layer_norm=True),
     "conv": lambda b: b.ConvEnergy((5, 4, 2), channels=(4, 6), strides=(2, 1), max_groups=2, residual=True),
+    "deep_conv": lambda b: b.DeepConvEnergy((5, 4, 2), channels=(4, 6), blocks=(1, 1), max_groups=2, stem_stride=1),
 }
 KINDS = ["marginal", "one class", "a class each"]
 PRECISIONS = [(np.float64, 1e-11), (np.float32, 2e-4)]

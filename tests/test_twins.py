@@ -81,14 +81,10 @@ def test_twin__has_the_oracle_s_signature(twin, record_property):
 
 @pytest.mark.parametrize(
     ("twin", "leaves_out"),
-    [
-        ("numba_cpu", ["deep_conv_energy"]),
-        ("numba_cuda", ["classifier_energy"]),
-        ("host_build", ["classifier_energy"]),
-    ],
+    [("numba_cpu", []), ("numba_cuda", ["classifier_energy"]), ("host_build", ["classifier_energy"])],
 )
 def test_twin__leaves_out_no_hot_function(twin, leaves_out):
-    """host_build has what cupy_raw has. No twin yet: the deep residual network on a CPU, a classifier on a card."""
+    """host_build has what cupy_raw has. No twin yet: a classifier on a card."""
     if why_not(twin):
         pytest.skip(why_not(twin))
     module = open_twin(twin)

@@ -11,6 +11,7 @@ from .buffer import buffer_draw, buffer_push
 from .classifier_energy import ClassEnergy, ClassifierEnergy
 from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
+from .deep_conv_energy import DeepConvEnergy
 from .group_norm import group_norm_backward, group_norm_forward
 from .langevin import langevin_jitter, langevin_run, langevin_step
 from .mlp_energy import MLPEnergy
@@ -27,6 +28,7 @@ __all__ = [
     "ClassEnergy",
     "ClassifierEnergy",
     "ConvEnergy",
+    "DeepConvEnergy",
     "MLPEnergy",
     "buffer_draw",
     "buffer_push",

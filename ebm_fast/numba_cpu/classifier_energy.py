@@ -84,7 +84,7 @@ def outputs_program(network: LogitsNet | FeaturesNet, dtype: np.dtype, purpose: 
 
 @dataclass(frozen=True)
 class ClassifierEnergy(Topped):
-    """E(x) = -logsumexp_y F_y(x). trunk: a ConvEnergy or MLPEnergy of this backend   classes: C >= 1."""
+    """E(x) = -logsumexp_y F_y(x). trunk: this backend's MLPEnergy, ConvEnergy or DeepConvEnergy   classes: C >= 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

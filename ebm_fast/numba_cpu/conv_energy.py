@@ -14,7 +14,8 @@ from typing import ClassVar
 from ebm_ref.specs import ConvSpec
 
 from . import tile
-from .links import DENSE, Value, conv_links
+from .head import emit_head
+from .links import Value, conv_links
 from .network import Network
 from .program import Program
 from .tops import Scalar, Top
@@ -46,26 +47,14 @@ class ConvEnergy(ConvSpec, Network):
                 P.both(tile.add_rows, h, below, h.rows)
             blocks.append((below, conv, norm, skip, h))
             C = O
-        pooled = P.value(1, C)
-        mean = int(self.pool == "mean")
-        P.both(tile.pool, pooled, h, h.pixels, C, mean)
-        head = P.linear("head.w", "head.b", DENSE, C, max(1, C // 2))
-        hidden = P.apply(head, pooled)
-        bent = P.activate(hidden, self.activation)
+        head = emit_head(P, h, None if top is None else top.outputs, self.pool, self.activation)
         if top is None:
-            return hidden, hidden
-        out = P.linear("out.w", "out.b", DENSE, hidden.C, top.outputs)
-        F = P.apply(out, hidden)
-        E = top.energy(P, F)
+            return head.F, head.F
+        E = top.energy(P, head.F)
         if backward is None:
             return E, E
-        dF, dx = top.cotangent(P, F, backward == "params"), x
-        P.apply_params(out, hidden, dF)
-        P.apply_back(out, dF, hidden)
-        dy = P.activate_back(bent, hidden)
-        P.apply_params(head, pooled, dy)
-        P.apply_back(head, dy, pooled)
-        P.both(tile.pool_back, h, pooled, h.pixels, C, mean)
+        dx = x
+        head.back(P, top.cotangent(P, head.F, backward == "params"))
         for i, (below, conv, norm, skip, h) in reversed(list(enumerate(blocks))):
             dy = norm.slope
             P.norm_back(norm, dy, h)

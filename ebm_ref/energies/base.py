@@ -19,7 +19,8 @@ and this class reads off every level of the protocol (coefficients by jet.py, x(
 
 Source: Griewank & Walther 2008, Evaluating Derivatives, chapter 13; Pearlmutter 1994 for H v.
 Level: provides 1, 2 and 3.
-Twins, of levels 1 and 2: numba_cpu (ConvEnergy, MLPEnergy, ClassifierEnergy), cupy_raw (and DeepConvEnergy).
+Twins, of levels 1 and 2: numba_cpu (MLPEnergy, ConvEnergy, DeepConvEnergy, ClassifierEnergy), numba_cuda and cupy_raw
+(the first three).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 Source: He et al. 2016, Deep Residual Learning, figure 2 (group norm in place of batch norm, which would couple
 the samples of a batch and make E(x_n) depend on its neighbours).
 Level: provides 1, 2 and 3 (2 and 3 for smooth activations).
-Twins: numba_cuda, cupy_raw.
+Twins: numba_cpu, numba_cuda, cupy_raw.
 """
 
 from __future__ import annotations
