@@ -138,6 +138,14 @@ def check_array(
         raise NonFiniteError(f"{name}: expected finite numbers, found {bad} NaN or inf of {x.size}")
 
 
+def check_params(name: str, theta: Any) -> None:
+    """Raise unless `theta` is a dict of float32 or float64 arrays."""
+    if not isinstance(theta, dict):
+        raise DTypeError(f"{name}: expected a dict of arrays, found {type(theta).__name__}")
+    for key, value in theta.items():
+        check_array(f"{name}[{key!r}]", value)
+
+
 def check_number(name: str, value: Any, *, low: float, high: float = float("inf"), open_low: bool = False) -> None:
     """Raise unless `value` is a finite real number with low <= value <= high (low < value if open)."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):

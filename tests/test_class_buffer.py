@@ -128,7 +128,7 @@ REFUSED = {
     "y: .*float64": (DTypeError, lambda: class_gaussians(X, Y.astype(float), 3)),
     "x: .*NaN": (NonFiniteError, lambda: class_gaussians(X * np.nan, Y, 3)),
     "x: .*int64": (DTypeError, lambda: class_gaussians(X.astype(int), Y, 3)),
-    r"x: expected \(n, .shape\)": (ShapeError, lambda: class_gaussians(X[:, 0, 0], Y, 3)),
+    r"x: expected \(n, .shape\) with n >= 1": (ShapeError, lambda: class_gaussians(X[:, 0, 0], Y, 3)),
     "ridge": (RangeError, lambda: class_gaussians(X, Y, 3, ridge=0.0)),
     "xi: expected shape": (ShapeError, lambda: class_gaussian_draw(FIT, Y[:2], np.zeros((2, 3)))),
     "xi: expected the Gaussians' float64": (

@@ -9,6 +9,7 @@ import pytest
 from derivatives import check_theta_gradient, close, random_theta
 from duck import Duck
 from duck_backend import DUCK_BACKEND, Away, inside, outside
+from gaussian import Bowl, bowl_theta
 
 import ebm_ref
 from ebm_ref import (
@@ -270,15 +271,27 @@ def test_nce__does_not_lose_data_where_the_noise_has_no_density():
     x, x_neg, log_pos, log_neg = args[nce]
     log_pos = log_pos.copy()
     log_pos[2] = -np.inf
-    with np.errstate(invalid="ignore"):
-        assert np.isnan(nce(energy, theta_of(nce, theta), x, x_neg, log_pos, log_neg)[0])
-        many = args[ranking_nce]
-        with pytest.raises(NonFiniteError, match="w: "):
+    many = args[ranking_nce]
+    for bad in (-np.inf, np.inf, np.nan):
+        log_pos[2] = bad
+        with pytest.raises(NonFiniteError, match="^log_noise_pos: .*1 NaN or inf of 5"):
+            nce(energy, theta_of(nce, theta), x, x_neg, log_pos, log_neg)
+        with pytest.raises(NonFiniteError, match="^log_noise_pos: .*1 NaN or inf of 5"):
             ranking_nce(energy, theta, x, many[1], log_pos, many[3])
+    log_pos[2] = -np.inf  # on a device nothing is read back: the loss says it
+    bowl, bowl_z = Bowl((3,)), bowl_theta(1.0, 1.0, 1.0) | {"log_z": np.zeros(1)}
+    with np.errstate(invalid="ignore"):
+        away = nce(bowl, outside(bowl_z), *map(outside, (x, x_neg, log_pos, log_neg)))
+        assert np.isnan(inside(away[0]))
+        del bowl_z["log_z"]
+        away = ranking_nce(bowl, outside(bowl_z), *map(outside, (x, many[1], log_pos, many[3])))
+        assert np.isnan(inside(away[0]))
     noise = UniformNoise((3,), (-0.1, 0.1))
     for step in (nce_step, ranking_nce_step):
         with pytest.raises(RangeError, match="noise: .* found none at 5 of 5"):
             step(ebm_ref, energy, theta_of(nce, theta) if step is nce_step else theta, x, noise, 0, 0)
+    with pytest.raises(RangeError, match="^noise: expected a positive density wherever it draws, found none at 5 of 5"):
+        ranking_nce_step(ebm_ref, energy, theta, x, Holes(), 0, 0)
 
 
 def test_nce__stays_finite_where_the_logistic_saturates():
@@ -299,12 +312,12 @@ GAUSS = GaussianNoise((3,), np.zeros(3), np.eye(3), np.eye(3))
 REFUSED = {
     "theta: .*log_z": (ShapeError, lambda: nce(MLP, THETA, X, X, F, F)),
     "theta: .*unknown log_z": (ShapeError, lambda: ranking_nce(MLP, WITH_Z, X, X[:, None], F, F[:, None])),
-    "log_z: .*shape": (ShapeError, lambda: nce(MLP, THETA | {"log_z": np.zeros(2)}, X, X, F, F)),
+    r"theta\['log_z'\]: .*shape": (ShapeError, lambda: nce(MLP, THETA | {"log_z": np.zeros(2)}, X, X, F, F)),
     "found log_z": (ShapeError, lambda: nce_start(MLP, WITH_Z)),
     "x_pos": (ShapeError, lambda: nce(MLP, WITH_Z, X[:0], X, F[:0], F)),
     "x_neg: .*one sample": (ShapeError, lambda: nce(MLP, WITH_Z, X, X[:0], F, F[:0])),
     "x_neg: .*for each": (ShapeError, lambda: ranking_nce(MLP, THETA, X, X[:, None][:, :0], F, np.zeros((2, 0)))),
-    "log_noise_pos": (ShapeError, lambda: nce(MLP, WITH_Z, X, X, F[:1], F)),
+    "log_noise_pos: expected shape": (ShapeError, lambda: nce(MLP, WITH_Z, X, X, F[:1], F)),
     "log_noise_neg: .*float64": (DTypeError, lambda: nce(MLP, WITH_Z, X, X, F, F.astype(np.float32))),
     "nu": (RangeError, lambda: nce(MLP, WITH_Z, X, X, F, F, 0.0)),
     "nu: .*integer": (DTypeError, lambda: nce_step(ebm_ref, MLP, WITH_Z, X, GAUSS, 0, 0, 1.5)),
@@ -320,6 +333,18 @@ REFUSED = {
     "box: .*found None": (RangeError, lambda: quadrature_grid(None, 4, 1)),
     "dtype": (RangeError, lambda: quadrature_grid((0.0, 1.0), 4, 1, np.int64)),
 }
+
+
+class Holes(UniformNoise):
+    """A law that says of its own draws that they cannot be."""
+
+    def __init__(self):
+        super().__init__((3,), (-9.0, 9.0))
+
+    def log_density(self, x):
+        asked = getattr(self, "asked", 0)
+        object.__setattr__(self, "asked", asked + 1)
+        return np.full(len(x), np.nan if asked else 0.0)
 
 
 class Wrong:

@@ -38,7 +38,6 @@ from ..contracts import (
     DTypeError,
     Energy,
     Params,
-    RangeError,
     ShapeError,
     Stream,
     check_array,
@@ -47,7 +46,7 @@ from ..contracts import (
     check_number,
 )
 from ..noise import noise_bits
-from .ais_result import LOWER, NO_BOUND, UPPER, AISResult, ais_result
+from .ais_result import LOWER, NO_BOUND, UPPER, AISResult, ais_result, check_betas
 from .bases import Base, TemperedEnergy
 
 FORWARD, REVERSE = 1, 2  # steps of Stream.ANNEALING at which each draws the seed of its moves; 0 is the base's
@@ -83,7 +82,7 @@ def ais_run(
     Chain n draws its start at (seed, ANNEALING, 0, n); the moves draw under a seed derived at (seed, ANNEALING, 1).
     Raises RangeError, DTypeError, ShapeError. NaN energies give NaN weights, which are not replaced.
     """
-    betas = _betas(betas)
+    betas = check_betas(betas)
     check_count("N", N, low=1)
     x = base.draw(backend, seed, N, energy.shape, np.dtype(dtype))  # (N, *shape)
     log_w, x, acceptance = ais_forward(backend, energy, theta, base, betas, x, transition, _seed(seed, FORWARD))
@@ -107,12 +106,9 @@ def ais_reverse_run(
     exp(-E)/Z; without it the result says `bound = None`   the rest as in `ais_run`.
     Raises RangeError, DTypeError, ShapeError, NonFiniteError (x).
     """
-    betas = _betas(betas)
+    betas = check_betas(betas)
     if not isinstance(exact, bool):
         raise DTypeError(f"exact: expected True or False, found {exact!r}")
-    check_array("x", x, shape=(None, *energy.shape), finite=isinstance(x, np.ndarray))
-    if x.shape[0] == 0:
-        raise ShapeError("x: expected at least one sample, found none")
     log_w, x, acceptance = ais_backward(backend, energy, theta, base, betas, x, transition, _seed(seed, REVERSE))
     return ais_result(log_w, acceptance, betas, x, -1.0, "upper" if exact else None, UPPER if exact else NO_BOUND)
 
@@ -130,7 +126,9 @@ def ais_forward(
     """For k = 1 .. K: log w += (beta_k - beta_(k-1)) (-E(x) - log p_0(x)), then the move at beta_k.
 
     x: (N, *shape) from the base   returns log_w (N,), x like x, and the K mean acceptances.
+    Raises RangeError, DTypeError, ShapeError, NonFiniteError (x).
     """
+    betas = _check_start(energy, betas, x, seed)
     log_w: Any = 0.0
     acceptance = []
     for k in range(1, len(betas)):
@@ -154,7 +152,9 @@ def ais_backward(
     """For k = K .. 1: the move at beta_k, then log w += (beta_k - beta_(k-1)) (-E(x) - log p_0(x)).
 
     x: (N, *shape) from the model   returns log_w (N,), x like x, and the mean acceptances at beta_1 .. beta_K.
+    Raises RangeError, DTypeError, ShapeError, NonFiniteError (x).
     """
+    betas = _check_start(energy, betas, x, seed)
     log_w: Any = 0.0
     acceptance = []
     K = len(betas) - 1
@@ -187,15 +187,13 @@ def _increment(energy: Energy, theta: Params, base: Base, betas: Sequence[float]
     return increment
 
 
-def _betas(betas: Sequence[float]) -> tuple[float, ...]:
-    """Raise unless 0 = beta_0 < ... < beta_K = 1, K >= 1."""
-    for beta in betas:
-        check_number("betas", beta, low=0.0, high=1.0)
-    betas = tuple(float(beta) for beta in betas)
-    rises = all(a < b for a, b in zip(betas[:-1], betas[1:], strict=True))
-    if len(betas) < 2 or betas[0] != 0.0 or betas[-1] != 1.0 or not rises:
-        raise RangeError(f"betas: expected 0 = beta_0 < ... < beta_K = 1, found {betas!r}")
-    return betas
+def _check_start(energy: Energy, betas: Sequence[float], x: Array, seed: int) -> tuple[float, ...]:
+    """`betas` as floats; raises on bad ones, on states that are no samples, and on a seed that is none."""
+    check_array("x", x, shape=(None, *energy.shape), finite=isinstance(x, np.ndarray))
+    if x.shape[0] == 0:
+        raise ShapeError("x: expected at least one sample, found none")
+    check_count("seed", seed, low=0, high=2**64 - 1)
+    return check_betas(betas)
 
 
 def _seed(seed: int, purpose: int) -> int:

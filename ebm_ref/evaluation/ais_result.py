@@ -10,14 +10,15 @@ Level: none, these see numbers only. Twins: none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot
 from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, RangeError, check_choice
-from .estimate import Estimate, estimate_log_mean_exp, estimate_mean, weights_ess
+from ..contracts import Array, RangeError, check_array, check_choice, check_number
+from .estimate import Estimate, check_draws, estimate_log_mean_exp, estimate_mean, weights_ess
 
 LOWER = "E[w] = Z: in expectation mean log w <= log mean w <= log Z, if every move keeps its gamma_k."
 UPPER = (
@@ -62,6 +63,17 @@ class Bracket:
     gap: Estimate
 
 
+def check_betas(betas: Sequence[float]) -> tuple[float, ...]:
+    """`betas` as floats; raises unless 0 = beta_0 < ... < beta_K = 1, K >= 1."""
+    for beta in betas:
+        check_number("betas", beta, low=0.0, high=1.0)
+    betas = tuple(float(beta) for beta in betas)
+    rises = all(a < b for a, b in zip(betas[:-1], betas[1:], strict=True))
+    if len(betas) < 2 or betas[0] != 0.0 or betas[-1] != 1.0 or not rises:
+        raise RangeError(f"betas: expected 0 = beta_0 < ... < beta_K = 1, found {betas!r}")
+    return betas
+
+
 def ais_result(
     log_w: Array,
     acceptance: list[Any],
@@ -71,7 +83,19 @@ def ais_result(
     bound: str | None,
     holds: str,
 ) -> AISResult:
-    """The statistics of a run. log_w: (N,)   sign: 1 forward, -1 for the means of 1/w in reverse."""
+    """The statistics of a run. log_w: (N,)   sign: 1 forward, -1 for the means of 1/w in reverse.
+
+    bound: "lower", which a run with sign 1 can be, "upper", one with -1, or None. Raises ShapeError, DTypeError,
+    RangeError.
+    """
+    check_draws("log_w", log_w)
+    betas = check_betas(betas)
+    check_array("x", x)
+    check_number("sign", sign, low=-1.0, high=1.0)
+    if abs(sign) != 1:
+        raise RangeError(f"sign: expected 1 or -1, found {sign}")
+    if bound not in (None, "lower" if sign == 1 else "upper"):
+        raise RangeError(f"bound: expected {'lower' if sign == 1 else 'upper'} or None, found {bound!r}")
     log_mean = estimate_log_mean_exp(sign * log_w)
     shares = np.array([float(share) for share in acceptance])  # (K,)
     return AISResult(
@@ -106,6 +130,6 @@ def nll_bracket(energy_data: Array, bracket: Bracket) -> tuple[Estimate, Estimat
 
     energy_data: (N,) energies of held-out data. Raises ShapeError, DTypeError.
     """
-    mean = estimate_mean(energy_data)
+    mean = estimate_mean(check_draws("energy_data", energy_data))
     low, high = (Estimate(mean.value + end.value, hypot(mean.se, end.se)) for end in (bracket.lower, bracket.upper))
     return low, high

@@ -38,7 +38,7 @@ from ..contracts import (
     flat_size,
 )
 from ..specs import Box, check_box
-from .estimate import Estimate, estimate_mean
+from .estimate import Estimate, check_draws, estimate_mean
 
 
 def dequantise(v: Array, u: Array, box: Box, levels: int = 256) -> Array:
@@ -49,7 +49,7 @@ def dequantise(v: Array, u: Array, box: Box, levels: int = 256) -> Array:
     """
     low, high = _ends(box)
     check_count("levels", levels, low=2)
-    _check_pixels(v, levels)
+    check_pixels("v", v, levels)
     check_array("u", u, shape=v.shape)
     y: Array = low + (high - low) / int(levels) * (v.astype(u.dtype) + u)
     return y
@@ -63,7 +63,7 @@ def bits_per_dim(log_p: Array, D: int, box: Box, levels: int = 256) -> Estimate:
     check_count("D", D, low=1)
     check_count("levels", levels, low=2)
     low, high = _ends(box)
-    mean = estimate_mean(log_p)
+    mean = estimate_mean(check_draws("log_p", log_p))
     return Estimate(-mean.value / (D * log(2)) + log2(levels) - log2(high - low), mean.se / (D * log(2)))
 
 
@@ -88,6 +88,7 @@ def bits_per_dim_run(
     check_count("S", S, low=1)
     shift = log_z if isinstance(log_z, Estimate) else Estimate(log_z, 0.0)
     check_number("log_z", shift.value, low=float("-inf"))
+    check_pixels("v", v, levels)
     if v.shape[1:] != energy.shape or v.shape[0] == 0:
         raise ShapeError(f"v: expected shape (N, {', '.join(map(str, energy.shape))}) with N >= 1, found {v.shape}")
     N, D = v.shape[0], flat_size(energy.shape)
@@ -109,8 +110,10 @@ def _ends(box: Box) -> tuple[float, float]:
     return float(box[0]), float(box[1])
 
 
-def _check_pixels(v: Any, levels: int) -> None:
+def check_pixels(name: str, v: Any, levels: int) -> None:
+    """Raise unless `v` holds integers in [0, levels); an array on a device is not read back to check its range."""
+    check_count("levels", levels, low=2)
     if not hasattr(v, "dtype") or v.dtype.kind not in "iu":
-        raise DTypeError(f"v: expected an array of integers, found {getattr(v, 'dtype', type(v).__name__)}")
-    if v.size and (int(v.min()) < 0 or int(v.max()) >= levels):
-        raise RangeError(f"v: expected integers in [0, {levels}), found {int(v.min())} to {int(v.max())}")
+        raise DTypeError(f"{name}: expected an array of integers, found {getattr(v, 'dtype', type(v).__name__)}")
+    if isinstance(v, np.ndarray) and v.size and (int(v.min()) < 0 or int(v.max()) >= levels):
+        raise RangeError(f"{name}: expected integers in [0, {levels}), found {int(v.min())} to {int(v.max())}")

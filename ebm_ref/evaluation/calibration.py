@@ -59,9 +59,10 @@ class Temperature:
 def nll(logits: Array, y: Array) -> Estimate:
     """-mean_n log softmax(F_n)[y_n] and its standard error.
 
-    logits: (N, C)   y: (N,) integers in [0, C). Raises ShapeError, DTypeError, RangeError.
+    logits: (N, C)   y: (N,) integers in [0, C). Raises ShapeError, DTypeError, RangeError, NonFiniteError.
     """
     check_logits(logits)
+    check_array("logits", logits, finite=True)
     check_labels("y", y, logits.shape[1], logits.shape[0])
     return estimate_mean(-log_softmax(logits.astype(np.float64))[np.arange(len(y)), y])
 

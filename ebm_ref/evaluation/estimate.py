@@ -34,7 +34,7 @@ def estimate_mean(x: Array) -> Estimate:
 
     x: (N,), independent draws. Raises ShapeError, DTypeError. Non-finite draws give a non-finite value.
     """
-    x = _draws("x", x)
+    x = check_draws("x", x)
     return Estimate(float(np.mean(x)), _spread(x) / sqrt(x.size))
 
 
@@ -44,7 +44,7 @@ def estimate_log_mean_exp(log_w: Array) -> Estimate:
     log_w: (N,), -inf for a weight of 0. Raises ShapeError, DTypeError. NaN or +inf give a non-finite value.
     The standard error is honest only while no single weight dominates: read it with `weights_ess`.
     """
-    log_w = _draws("log_w", log_w)
+    log_w = check_draws("log_w", log_w)
     top = float(np.max(log_w))
     if not np.isfinite(top):
         return Estimate(top, nan)
@@ -58,7 +58,7 @@ def weights_ess(log_w: Array) -> float:
 
     log_w: (N,). Raises ShapeError, DTypeError. NaN where the largest weight is not a finite positive number.
     """
-    log_w = _draws("log_w", log_w)
+    log_w = check_draws("log_w", log_w)
     top = float(np.max(log_w))
     if not np.isfinite(top):
         return nan
@@ -66,7 +66,7 @@ def weights_ess(log_w: Array) -> float:
     return float(np.sum(w) ** 2 / np.sum(w**2))
 
 
-def _draws(name: str, x: Array) -> Array:
+def check_draws(name: str, x: Array) -> Array:
     """`x` in float64; raises unless it is a non-empty (N,) array."""
     check_array(name, x, ndim=1)
     if x.size == 0:

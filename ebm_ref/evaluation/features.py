@@ -73,6 +73,8 @@ def rbf_kernel(a: Array, b: Array, bandwidth: float) -> Array:
     """
     check_array("a", a, ndim=2, finite=True)
     check_array("b", b, shape=(None, a.shape[1]), finite=True)
+    if a.shape[0] == 0:
+        raise ShapeError("a: expected at least one sample, found none")
     check_number("bandwidth", bandwidth, low=0.0, open_low=True)
     middle = a.mean(axis=0, dtype=np.float64)  # taken out, so that the three squares below cancel less
     a, b = a.astype(np.float64) - middle, b.astype(np.float64) - middle

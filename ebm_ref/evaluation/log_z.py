@@ -20,7 +20,17 @@ from math import exp, log
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..contracts import Array, Energy, Params, RangeError, ShapeError, check_count, check_number, flat_size
+from ..contracts import (
+    Array,
+    Energy,
+    Params,
+    RangeError,
+    ShapeError,
+    check_count,
+    check_number,
+    check_params,
+    flat_size,
+)
 from ..specs import Box, check_box
 
 BLOCK = 2**15  # states or nodes evaluated at once
@@ -50,6 +60,7 @@ def log_z_quadrature(
         raise ShapeError(f"energy: expected one or two dimensions, found {D}; use enumeration or annealing")
     check_count("panels", panels, low=2)
     check_count("n", n, low=1, high=64)
+    check_params("theta", theta)
     if panels % 2:
         raise RangeError(f"panels: expected an even number, found {panels}")
     boxes = _boxes(box, D)
@@ -68,6 +79,7 @@ def log_z_enumeration(energy: Energy, theta: Params, values: tuple[float, ...] =
         raise RangeError(f"values: expected a tuple of different numbers, found {values!r}")
     for value in values:
         check_number("values", value, low=float("-inf"))
+    check_params("theta", theta)
     D = flat_size(energy.shape)
     if len(values) ** D > STATES:
         raise RangeError(f"energy: expected at most 2^24 states, found {len(values)}^{D}")

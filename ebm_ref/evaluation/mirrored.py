@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Energy, Params, RangeError, Shapes, check_number, flat_size
+from ..contracts import Array, Energy, Params, RangeError, Shapes, check_array, check_number, flat_size
 from ..specs import Box, check_box
 from .bases import UniformBase
 
 
 def fold(y: Array, box: Box) -> Array:
-    """y mirrored at the walls until it is in the box, like y. Raises RangeError."""
+    """y mirrored at the walls until it is in the box, like y. Raises RangeError, DTypeError."""
+    check_array("y", y)
     low, high = _ends(box)
     width = high - low
     folded: Array = np.clip(low + width - np.abs((y - low) % (2 * width) - width), low, high)  # the last bit, too

@@ -84,11 +84,15 @@ def aupr(scores_pos: Array, scores_neg: Array) -> Estimate:
 
 def aupr_in(scores_in: Array, scores_out: Array) -> Estimate:
     """`aupr` with the in-distribution samples as the positive class. Raises ShapeError, NonFiniteError."""
+    check_scores("scores_in", scores_in)
+    check_scores("scores_out", scores_out)
     return aupr(scores_in, scores_out)
 
 
 def aupr_out(scores_in: Array, scores_out: Array) -> Estimate:
     """`aupr` with the out-of-distribution samples as the positive class, found by low scores. Raises as `aupr`."""
+    check_scores("scores_in", scores_in)
+    check_scores("scores_out", scores_out)
     return aupr(-scores_out, -scores_in)
 
 

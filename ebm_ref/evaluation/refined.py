@@ -39,6 +39,7 @@ class RefinedClassifier:
     def __post_init__(self) -> None:
         check_count("K", self.K, low=1)
         check_count("S", self.S, low=1)
+        check_count("seed", self.seed, low=0, high=2**64 - 1)
 
     @property
     def shape(self) -> tuple[int, ...]:

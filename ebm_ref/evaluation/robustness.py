@@ -64,6 +64,7 @@ def pgd_gradient(classifier: Classifier, theta: Params, x: Array, y: Array) -> t
 
     x: (N, *shape)   y: (N,) NumPy integers   returns (N,), (N,), like x. Raises ShapeError, DTypeError, RangeError.
     """
+    _check_labels(y, x)
     F = classifier.logits(theta, x)  # (N, C)
     hot = one_hot(y, F)  # (N, C)
     log_p = log_softmax(F)
@@ -80,6 +81,7 @@ def pgd_step(
     x, g, clean: (N, *shape), one dtype   alpha: step   eps: radius   box: (low, high) of the data, which holds `clean`
     returns like x. Raises ShapeError, DTypeError, RangeError.
     """
+    check_array("x", x)
     for name, other in (("g", g), ("clean", clean)):
         check_array(name, other, shape=x.shape)
         if other.dtype != x.dtype:
@@ -147,6 +149,7 @@ def pgd_run(
     if not random_start and starts > 1:
         raise RangeError(f"starts: expected 1 without random_start, found {starts}")
     _check_ball(eps, norm, box)
+    check_number("alpha", alpha, low=0.0)
     if x.shape[0] == 0:
         raise ShapeError("x: expected at least one sample, found none")
     found: tuple[Array, Array, Array] | None = None  # the worst of each sample so far: x, CE, right
@@ -199,6 +202,16 @@ def _norm(v: Array) -> Array:
 
 def _boxed(x: Array, box: Box | None) -> Array:
     return x if box is None else np.clip(x, float(box[0]), float(box[1]))
+
+
+def _check_labels(y: Array, x: Array) -> None:
+    """Raise unless `y` is (N,) NumPy integers; their range is known with the logits."""
+    if not isinstance(y, np.ndarray) or y.dtype.kind not in "iu":
+        raise DTypeError(f"y: expected a NumPy array of integers, found {getattr(y, 'dtype', type(y).__name__)}")
+    if not hasattr(x, "shape"):
+        raise DTypeError(f"x: expected an array, found {type(x).__name__}")
+    if y.shape != x.shape[:1]:
+        raise ShapeError(f"y: expected shape ({x.shape[0]},), found {y.shape}")
 
 
 def _check_ball(eps: float, norm: str, box: Box | None) -> None:

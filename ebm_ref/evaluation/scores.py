@@ -25,16 +25,16 @@ import numpy as np
 
 from ..contracts import (
     Array,
-    DTypeError,
     Energy,
     Params,
     ShapeError,
     Stream,
     check_array,
-    check_count,
     check_number,
     flat_size,
 )
+from ..energies.base import theta_check
+from .bits_per_dim import check_pixels
 from .classifier import Classifier
 
 
@@ -66,6 +66,8 @@ def score_likelihood_ratio(energy: Energy, theta: Params, energy_bg: Energy, the
     """
     if energy.shape != energy_bg.shape:
         raise ShapeError(f"energy_bg: expected sample shape {energy.shape}, found {energy_bg.shape}")
+    theta_check(energy, theta)
+    theta_check(energy_bg, theta_bg, "theta_bg")
     return energy_bg.energy(theta_bg, x) - energy.energy(theta, x)
 
 
@@ -84,10 +86,8 @@ def mutate(v: Array, u: Array, r: Array, mu: float, levels: int = 256) -> Array:
     mu: mutation rate in [0, 1]   returns like v. Raises DTypeError, ShapeError, RangeError.
     """
     check_number("mu", mu, low=0.0, high=1.0)
-    check_count("levels", levels, low=2)
     for name, y in (("v", v), ("r", r)):
-        if not hasattr(y, "dtype") or y.dtype.kind not in "iu":
-            raise DTypeError(f"{name}: expected an array of integers, found {getattr(y, 'dtype', type(y).__name__)}")
+        check_pixels(name, y, levels)
     check_array("u", u, shape=v.shape)
     if r.shape != v.shape:
         raise ShapeError(f"r: expected shape {v.shape}, found {r.shape}")
@@ -101,7 +101,7 @@ def mutate_run(backend: ModuleType, v: Array, mu: float, seed: int, step: int = 
 
     backend: module with noise_uniform, noise_bits, noise_index   v: (N, *shape)   returns like v. Raises as `mutate`.
     """
-    check_count("levels", levels, low=2)
+    check_pixels("v", v, levels)
     N, D = v.shape[0], flat_size(v.shape[1:])
     chains = np.arange(N)
     u = backend.noise_uniform(seed, Stream.AUGMENTATION, step, chains, D).reshape(v.shape)

@@ -34,6 +34,7 @@ from ..contracts import (
 )
 from ..samplers import RobbinsMonro, adaptation_start, hmc_adapt, hmc_run, mala_adapt, mala_run
 from ..samplers.adaptation import HMC_TARGET, MALA_TARGET
+from .ais_result import check_betas
 from .bases import Base, TemperedEnergy
 
 Size = float | tuple[float, ...]
@@ -126,6 +127,8 @@ def ais_tune(
     Robbins-Monro at each temperature, towards the acceptance 0.574 (MALA) or 0.651 (HMC)   seed: of the pilot; give
     the runs another   the rest as in `ais_run`. Raises DTypeError, RangeError, ShapeError.
     """
+    betas = check_betas(betas)
+    check_count("N", N, low=1)
     check_count("burn", burn, low=1)
     if not isinstance(transition, (MALATransition, HMCTransition)):
         raise DTypeError(f"transition: expected MALATransition or HMCTransition, found {type(transition).__name__}")

@@ -24,21 +24,35 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Params
+from ..contracts import Array, DTypeError, Params, ShapeError, check_number, check_params
 
 BALANCES = ("steps", "weight", "energy_target")
 TINY = 1e-30
 
 
 def balance_ratio(g_pos: Params, g_neg: Params) -> Array:
-    """r = min(|g_pos| / |g_neg|, 1), |.| over all names and elements; 0 where both are 0. returns ()."""
+    """r = min(|g_pos| / |g_neg|, 1), |.| over all names and elements; 0 where both are 0. returns ().
+
+    g_pos, g_neg: of one energy, the same names. Raises DTypeError, ShapeError.
+    """
+    check_params("g_pos", g_pos)
+    check_params("g_neg", g_neg)
+    if set(g_pos) != set(g_neg):
+        raise ShapeError(f"g_neg: expected the names {', '.join(g_pos)}, found {', '.join(g_neg)}")
     n_pos, n_neg = _norm(g_pos), _norm(g_neg)  # (), ()
     ratio: Array = n_pos / np.maximum(np.maximum(n_neg, n_pos), TINY)
     return ratio
 
 
 def balance_reached(energy_pos: float, energy_neg: float, delta: float) -> bool:
-    """Whether mean E(x_neg) <= mean E(x_pos) + delta: the chains are as deep as the data."""
+    """Whether mean E(x_neg) <= mean E(x_pos) + delta: the chains are as deep as the data; False where one is NaN.
+
+    delta: of any sign. Raises RangeError, DTypeError.
+    """
+    check_number("delta", delta, low=float("-inf"))
+    for name, E in (("energy_pos", energy_pos), ("energy_neg", energy_neg)):
+        if isinstance(E, bool) or not isinstance(E, (int, float, np.number)):
+            raise DTypeError(f"{name}: expected a real number, found {E!r}")
     return energy_neg <= energy_pos + delta
 
 

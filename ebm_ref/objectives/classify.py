@@ -9,7 +9,8 @@ I is the information that x carries about y under the model: 0 <= I <= log C, 0 
 of one: it says nothing, and its gradient is 0) and log C where the P_i are one-hot and the classes balanced. It is the
 logarithm of the inception score. Its estimate from N samples is bounded by log N too.
 
-Every logarithm is of a sum of exponentials with the largest taken out, so that no P of 0 meets log 0.
+Every logarithm is of a sum of exponentials with the largest taken out, so that no P of 0 meets log 0. Logits that are
+not finite give what is not finite.
 
 Source: Bridle 1990 (softmax and its cross entropy); Bridle, Heading & MacKay 1992, Unsupervised classifiers, mutual
 information and phantom targets (I); Sustek et al. 2023, arXiv:2303.04187 (I as a regulariser of a JEM).

@@ -51,10 +51,10 @@ class GaussianNoise:
 
     def __post_init__(self) -> None:
         check_sizes("shape", self.shape)
-        D = flat_size(self.shape)
-        check_array("mean", self.mean, shape=(D,))
-        check_array("L", self.L, shape=(D, D))
-        check_array("inverse", self.inverse, shape=(D, D))
+        D, host = flat_size(self.shape), isinstance(self.mean, np.ndarray)  # an array on a device is not read back
+        check_array("mean", self.mean, shape=(D,), finite=host)
+        check_array("L", self.L, shape=(D, D), finite=host)
+        check_array("inverse", self.inverse, shape=(D, D), finite=host)
 
     def sample(self, backend: ModuleType, seed: int, step: int, chains: Array, dtype: Any) -> Array:
         """x = mean + L xi, (N, *shape)."""
@@ -76,9 +76,9 @@ def gaussian_noise_fit(x: Array, floor: float = 0.0) -> GaussianNoise:
     """mean = sum_n x_n / N,  L L' = sum_n (x_n - mean)(x_n - mean)' / N + floor I.
 
     x: (N, *shape) data, N >= 2   floor: variance added in every direction; > 0 where the data do not fill the space.
-    Computed in x's dtype. Raises ShapeError, DTypeError, RangeError (a covariance that is singular).
+    Computed in x's dtype. Raises ShapeError, DTypeError, NonFiniteError, RangeError (a covariance that is singular).
     """
-    check_array("x", x)
+    check_array("x", x, finite=isinstance(x, np.ndarray))
     if x.ndim < 2 or x.shape[0] < 2:
         raise ShapeError(f"x: expected (N, *shape) with N >= 2, found {tuple(x.shape)}")
     check_number("floor", floor, low=0.0)

@@ -36,7 +36,7 @@ def contrastive(energy: Energy, theta: Params, x_pos: Array, x_neg: Array, alpha
 
     x_pos: (N_pos, *shape) data   x_neg: (N_neg, *shape) model samples, constants   alpha >= 0
     returns loss (), grads like theta, info: energy_pos, energy_neg (means), gap = energy_neg - energy_pos.
-    Raises ShapeError, DTypeError, RangeError. Non-finite energies give a non-finite loss, or
+    Raises ShapeError, DTypeError, RangeError, NonFiniteError. Non-finite energies give a non-finite loss, or
     NonFiniteError from an energy that refuses the weights that follow (those of this project do).
     """
     check_samples("x_pos", x_pos, energy)
@@ -74,6 +74,7 @@ def cd_step(
     With K = 0 the chains have not moved: the loss is 0, and with alpha = 0 so is every gradient.
     Raises ShapeError, DTypeError, RangeError, NonFiniteError (x).
     """
+    check_number("alpha", alpha, low=0.0)
     x_pos = data_noise(backend, energy, x, sigma_data, seed, step, box)
     x_neg, chain = backend.langevin_run(energy, theta, x_pos, K, update, seed, step * K)
     loss, grads, info = contrastive(energy, theta, x_pos, x_neg, alpha)
@@ -102,8 +103,9 @@ def pcd_step(
     x: (N, *shape) data   buffer: advanced in place, last of all   rho: probability that a chain restarts
     start: a restart is uniform in the box ("uniform") or box(x + sigma_data xi') ("data_noise")
     returns loss, grads, info; info adds x_neg (N, *shape), chain (ChainInfo) and restart (N,).
-    Raises ShapeError, DTypeError, RangeError, NonFiniteError (buffer).
+    Raises ShapeError, DTypeError, RangeError, NonFiniteError (x, buffer).
     """
+    check_number("alpha", alpha, low=0.0)
     x_pos = data_noise(backend, energy, x, sigma_data, seed, step, box)
     chains = np.arange(x.shape[0])
     bits = backend.noise_bits(seed, Stream.BUFFER_INDEX, step, chains, 1)[:, 0]  # (N,)

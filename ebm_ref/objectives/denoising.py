@@ -179,10 +179,11 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def _check_data(shape: tuple[int, ...], x: Array, xi: Array) -> None:
-    check_array("x", x, shape=(None, *shape))
+    host = isinstance(x, np.ndarray)  # an array on a device is not read back
+    check_array("x", x, shape=(None, *shape), finite=host)
     if x.shape[0] == 0:
         raise ShapeError("x: expected at least one sample, found none")
-    check_array("xi", xi, shape=x.shape)
+    check_array("xi", xi, shape=x.shape, finite=host)
     if xi.dtype != x.dtype:
         raise DTypeError(f"xi: expected x's {x.dtype}, found {xi.dtype}")
 

@@ -49,7 +49,7 @@ from ..samplers.chain import chain_count, chain_keep
 from ..samplers.unrolled import UnrolledStep, unrolled_backward, unrolled_run
 from ..specs import Box, Update
 from .contrastive import contrastive
-from .neighbours import neighbour_spread
+from .neighbours import check_neighbours, neighbour_spread
 from .parts import Info, check_samples, data_noise, restarts
 
 
@@ -93,22 +93,25 @@ def improved_contrastive(
     unrolled_run kept them under `update`   reference: (C, *shape), None where kappa_ent is 0   same: (n, C) bool, pairs
     left out   terms: its alpha, kappa_opt, kappa_ent and floor are used
     returns loss (), grads like theta, info: energy_pos, energy_neg, gap, loss_contrastive, loss_opt, loss_ent.
-    Raises SmoothnessError, BackendError, ShapeError, DTypeError, RangeError.
+    Raises SmoothnessError, BackendError, ShapeError, DTypeError, RangeError, NonFiniteError.
     """
     check_derivatives("improved_contrastive", energy, "grad_theta_along")
     check_count("len(steps)", len(steps), low=1)
+    check_samples("x_pos", x_pos, energy)
     check_samples("x_neg", x_neg, energy)
     n = steps[-1].at.shape[0]
     if not 1 <= n <= x_neg.shape[0]:
         raise ShapeError(f"steps: expected 1 to {x_neg.shape[0]} chains, found {n}")
-    loss, grads, info = contrastive(energy, theta, x_pos, x_neg, terms.alpha)
     ends = x_neg[:n]  # (n, *shape)
-    E, g = energy.energy_and_grad_x(theta, ends)  # (n,), (n, *shape)
-    loss_opt: Any = float(terms.kappa_opt) * np.mean(E)  # ()
-    loss_ent, u = 0 * loss_opt, float(terms.kappa_opt) / n * g  # (), (n, *shape)
     if terms.kappa_ent:
         if reference is None:
             raise ShapeError("reference: expected (C, *shape) where kappa_ent > 0, found None")
+        check_neighbours(ends, reference, same)
+    loss, grads, info = contrastive(energy, theta, x_pos, x_neg, terms.alpha)
+    E, g = energy.energy_and_grad_x(theta, ends)  # (n,), (n, *shape)
+    loss_opt: Any = float(terms.kappa_opt) * np.mean(E)  # ()
+    loss_ent, u = 0 * loss_opt, float(terms.kappa_opt) / n * g  # (), (n, *shape)
+    if terms.kappa_ent and reference is not None:
         spread, away = neighbour_spread(ends, reference, terms.floor, same)  # (), (n, *shape)
         loss_ent, u = -float(terms.kappa_ent) * spread, u - float(terms.kappa_ent) * away
     path, _ = unrolled_backward(energy, theta, steps, u, update, to_start=False)

@@ -30,7 +30,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..contracts import Array, DTypeError, Energy, Params, RangeError, ShapeError, Shapes, check_array, check_number
+from ..contracts import (
+    Array,
+    DTypeError,
+    Energy,
+    Params,
+    RangeError,
+    ShapeError,
+    Shapes,
+    check_array,
+    check_labels,
+    check_number,
+)
 from .balance import balance_ratio
 from .classify import cross_entropy, log_softmax, mutual_information, one_hot
 
@@ -96,7 +107,8 @@ def jem(
     (w_xy)   balance_weight: multiply the negative part of w_x by r, a constant
     returns loss (), grads like theta, info: of the terms that are on, loss_x, gap, energy_pos, energy_neg; loss_yx,
     accuracy; loss_xy; mutual_information; and ratio (r) with balance_weight. All are 0-dimensional arrays.
-    Raises ShapeError, DTypeError, RangeError (a label outside [0, C), no term on, samples missing for a term).
+    Raises ShapeError, DTypeError, NonFiniteError, RangeError (a label outside [0, C), no term on, samples missing for
+    a term).
     """
     _check_terms(energy, terms, x_pos=x_pos, x_neg=x_neg, x_lab=x_lab, y=y, x_neg_y=x_neg_y)
     w_x, w_yx, w_xy, w_mi, alpha = (float(getattr(terms, name)) for name in terms.__dataclass_fields__)
@@ -191,8 +203,10 @@ def _check_terms(energy: JointEnergy, terms: JEMTerms, **given: Array | None) ->
             raise RangeError(f"{name}: expected None, since {' and '.join(weights)} is 0")
         x = given[name]
         if x is not None and name != "y":
-            check_array(name, x, shape=(None, *energy.shape))
+            check_array(name, x, shape=(None, *energy.shape), finite=isinstance(x, np.ndarray))
             if x.shape[0] == 0:
                 raise ShapeError(f"{name}: expected at least one sample, found none")
-    if given["x_neg_y"] is not None and given["x_lab"] is not None:
-        check_array("x_neg_y", given["x_neg_y"], shape=tuple(given["x_lab"].shape))
+    if given["x_lab"] is not None:
+        if given["x_neg_y"] is not None:
+            check_array("x_neg_y", given["x_neg_y"], shape=tuple(given["x_lab"].shape))
+        check_labels("y", given["y"], energy.classes, given["x_lab"].shape[0])

@@ -37,6 +37,7 @@ from ..contracts import (
     Array,
     Buffer,
     DataError,
+    DTypeError,
     Energy,
     Params,
     RangeError,
@@ -91,9 +92,11 @@ def jem_step(
     K: gradients of a chain   inner: moves along each, as in `jempp_run`
     delta, K_max: of balance="steps"   kappa, eta_bounds: of balance="energy_target"
     returns loss, grads, info; info adds x_neg, chain (ChainInfo), restart, and where they are, y_neg, x_neg_y, eta, K.
-    Raises ShapeError, DTypeError, RangeError, NonFiniteError (buffer).
+    Raises ShapeError, DTypeError, RangeError, NonFiniteError (x, x_lab, buffer).
     """
     _check_step(energy, x, x_lab, y, buffer, terms, sigma_data, box, start, conditional, balance)
+    check_number("kappa", kappa, low=0.0)
+    _check_bounds(eta_bounds)
     length = chain_length(K, inner, K_max, delta, balance)
     draws = JEMDraws(backend, seed, step, energy.classes, box, update, inner, length)
     N, N_lab = x.shape[0], 0 if x_lab is None else x_lab.shape[0]
@@ -151,7 +154,7 @@ def _check_step(
     """Raise on what would be found only after a chain has run."""
     for name, samples in (("x", x), ("x_lab", x_lab)):
         if samples is not None:
-            check_array(name, samples, shape=(None, *energy.shape))
+            check_array(name, samples, shape=(None, *energy.shape), finite=isinstance(samples, np.ndarray))
             if samples.shape[0] == 0:
                 raise ShapeError(f"{name}: expected at least one sample, found none")
     if (x_lab is None) != (y is None):
@@ -181,6 +184,14 @@ def _check_step(
                 f"buffer: class blocks need policy in_place and every slot filled, found {buffer.policy} and "
                 f"{buffer.filled} of {buffer.slots.shape[0]}"
             )
+
+
+def _check_bounds(eta_bounds: tuple[float, float]) -> None:
+    """Raise unless 0 < low < high."""
+    if not isinstance(eta_bounds, tuple) or len(eta_bounds) != 2:
+        raise DTypeError(f"eta_bounds: expected (low, high), found {eta_bounds!r}")
+    check_number("eta_bounds", eta_bounds[0], low=0.0, open_low=True)
+    check_number("eta_bounds", eta_bounds[1], low=eta_bounds[0], open_low=True)
 
 
 def jem_batch(n: int, labelled: Array, batch: int, seed: int, step: int) -> tuple[Array, Array]:

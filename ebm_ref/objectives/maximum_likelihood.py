@@ -45,19 +45,22 @@ def maximum_likelihood(
 
     x_pos: (N, *shape) data   points: (S, *shape) states or grid   w: (S,) weights > 0, None = 1 each
     returns loss (), grads like theta, info: log_z, energy_pos, energy_neg = sum_s p_s E(points_s),
-    gap = energy_neg - energy_pos, p (S,). Raises ShapeError, DTypeError. Non-finite energies give a non-finite loss,
-    or NonFiniteError from an energy that refuses the weights that follow.
+    gap = energy_neg - energy_pos, p (S,). Raises ShapeError, DTypeError, RangeError, NonFiniteError. Non-finite
+    energies give a non-finite loss, or NonFiniteError from an energy that refuses the weights that follow.
     """
     check_samples("x_pos", x_pos, energy)
     check_samples("points", points, energy)
     if points.dtype != x_pos.dtype:
         raise DTypeError(f"points: expected x_pos' {x_pos.dtype}, found {points.dtype}")
     N, S = x_pos.shape[0], points.shape[0]
+    if w is not None:
+        check_array("w", w, shape=(S,), finite=isinstance(w, np.ndarray))
+        if isinstance(w, np.ndarray) and not bool((w > 0).all()):
+            raise RangeError(f"w: expected weights above 0, found {w.min()}")
     e_pos = energy.energy(theta, x_pos)  # (N,)
     e_neg = energy.energy(theta, points)  # (S,)
     logs = -e_neg  # (S,)
     if w is not None:
-        check_array("w", w, shape=(S,))
         logs = logs + np.log(w)
     top = np.max(logs)  # ()
     mass = np.exp(logs - top)  # (S,)
@@ -83,6 +86,7 @@ def ml_step(
     step: int,
 ) -> tuple[Array, Params, Info]:
     """`maximum_likelihood` on x. It draws nothing: backend, seed and step are there because every step has them."""
+    check_samples("x", x, energy)
     return maximum_likelihood(energy, theta, x, points, w)
 
 

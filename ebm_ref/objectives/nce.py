@@ -27,7 +27,17 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Energy, Params, RangeError, ShapeError, check_array, check_count, check_number
+from ..contracts import (
+    Array,
+    Energy,
+    Params,
+    RangeError,
+    ShapeError,
+    check_array,
+    check_count,
+    check_number,
+    check_params,
+)
 from .contrast_noise import ContrastNoise
 from .parts import Info, check_rows, check_samples, energy_gap, logistic, softplus
 
@@ -37,8 +47,10 @@ LOG_Z = "log_z"
 def nce_start(energy: Energy, theta: Params, x_neg: Array | None = None, log_noise_neg: Array | None = None) -> Params:
     """theta with log_z (1,): c = mean(-E(x_neg) - log p_n(x_neg)), so that mean G = -log nu on noise; 0 without noise.
 
-    theta: the energy's own   x_neg: (N, *shape) noise   log_noise_neg: (N,). Raises ShapeError, DTypeError.
+    theta: the energy's own   x_neg: (N, *shape) noise   log_noise_neg: (N,)
+    Raises ShapeError, DTypeError, NonFiniteError.
     """
+    check_params("theta", theta)
     if LOG_Z in theta:
         raise ShapeError(f"theta: expected the energy's names, found {LOG_Z} among them")
     c = np.zeros_like(next(iter(theta.values())), shape=(1,))  # (1,)
@@ -51,9 +63,10 @@ def nce_start(energy: Energy, theta: Params, x_neg: Array | None = None, log_noi
 
 def nce_split(theta: Params) -> tuple[Params, Array]:
     """The energy's own theta, and c = theta["log_z"], (1,). Raises ShapeError, DTypeError."""
+    check_params("theta", theta)
     if LOG_Z not in theta:
         raise ShapeError(f"theta: expected {LOG_Z} beside the energy's names, found {', '.join(theta)}; see nce_start")
-    check_array(LOG_Z, theta[LOG_Z], shape=(1,))
+    check_array(f"theta[{LOG_Z!r}]", theta[LOG_Z], shape=(1,))
     return {name: value for name, value in theta.items() if name != LOG_Z}, theta[LOG_Z]
 
 
@@ -71,7 +84,8 @@ def nce(
     theta: the energy's names and log_z (1,)   x_pos: (N_pos, *shape) data   x_neg: (N_neg, *shape) noise
     log_noise_pos, log_noise_neg: log p_n at each   nu: None = N_neg / N_pos
     returns loss (), grads like theta, info: energy_pos, energy_neg, gap, log_z, accuracy (of the sign of G).
-    Raises ShapeError, DTypeError, RangeError. Data where p_n = 0 make the loss NaN.
+    Raises ShapeError, DTypeError, RangeError, NonFiniteError: so data where p_n = 0 are refused. Arrays on a device
+    are not read back; there such data make the loss NaN.
     """
     theta, c = nce_split(theta)
     check_samples("x_pos", x_pos, energy)
@@ -122,12 +136,19 @@ def nce_contrast(
 ) -> tuple[Array, Array, Array]:
     """x_neg (N_neg, *shape), drawn at chains 0 .. N_neg - 1, and log p_n(x), log p_n(x_neg).
 
-    Raises ShapeError, and RangeError where p_n(x) is 0; an array on a device is not read back, and its loss is NaN.
+    Raises ShapeError, and RangeError where log p_n is not finite, at x or at a draw; an array on a device is not read
+    back, and its loss is NaN.
     """
     log_pos = noise.log_density(x)  # (N,)
-    bad = int(np.count_nonzero(~np.isfinite(log_pos))) if isinstance(log_pos, np.ndarray) else 0
-    if bad:
-        raise RangeError(f"noise: expected a positive density wherever data live, found none at {bad} of {x.shape[0]}")
+    _check_density(log_pos, "data live")
     x_neg = noise.sample(backend, seed, step, np.arange(N_neg), x.dtype)  # (N_neg, *shape)
     check_array("noise.sample", x_neg, shape=(N_neg, *energy.shape))
-    return x_neg, log_pos, noise.log_density(x_neg)
+    log_neg = noise.log_density(x_neg)  # (N_neg,)
+    _check_density(log_neg, "it draws")
+    return x_neg, log_pos, log_neg
+
+
+def _check_density(log_p: Array, where: str) -> None:
+    bad = int(np.count_nonzero(~np.isfinite(log_p))) if isinstance(log_p, np.ndarray) else 0
+    if bad:
+        raise RangeError(f"noise: expected a positive density wherever {where}, found none at {bad} of {len(log_p)}")

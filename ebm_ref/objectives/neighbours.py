@@ -26,32 +26,47 @@ def nearest_neighbour(x: Array, reference: Array, same: Array | None = None) -> 
     """rho_n = min_c |x_n - c| and the nearest c.
 
     x: (N, *shape)   reference: (C, *shape), C >= 1   same: (N, C) bool, pairs left out, None = none
-    returns rho (N,), nearest (N, *shape); rho is infinite where every pair is left out. Raises ShapeError, DTypeError.
+    returns rho (N,), nearest (N, *shape); rho is infinite where every pair is left out.
+    Raises ShapeError, DTypeError, NonFiniteError.
     """
-    check_array("x", x)
-    check_array("reference", reference, shape=(None, *x.shape[1:]))
+    check_neighbours(x, reference, same)
     N, C, D = x.shape[0], reference.shape[0], flat_size(x.shape[1:])
+    d = x.reshape((N, 1, D)) - reference.reshape((1, C, D))  # (N, C, D)
+    square = np.sum(d * d, axis=2)  # (N, C)
+    if same is not None:
+        square = np.where(same, np.inf, square)
+    nearest = reference[np.argmin(square, axis=1)]  # (N, *shape)
+    return np.sqrt(np.min(square, axis=1)), nearest
+
+
+def check_neighbours(x: Array, reference: Array, same: Array | None) -> None:
+    """Raise unless x, reference and same are what `nearest_neighbour` takes; arrays on a device are not read back."""
+    host = isinstance(x, np.ndarray)
+    check_array("x", x, finite=host)
+    check_array("reference", reference, shape=(None, *x.shape[1:]), finite=host)
+    N, C = x.shape[0], reference.shape[0]
     if C == 0:
         raise ShapeError("reference: expected at least one sample, found none")
     if reference.dtype != x.dtype:
         raise DTypeError(f"reference: expected x's {x.dtype}, found {reference.dtype}")
-    d = x.reshape((N, 1, D)) - reference.reshape((1, C, D))  # (N, C, D)
-    square = np.sum(d * d, axis=2)  # (N, C)
-    if same is not None:
-        if tuple(same.shape) != (N, C) or same.dtype != np.bool_:
-            raise ShapeError(f"same: expected ({N}, {C}) bool, found {same.dtype} {tuple(same.shape)}")
-        square = np.where(same, np.inf, square)
-    nearest = reference[np.argmin(square, axis=1)]  # (N, *shape)
-    return np.sqrt(np.min(square, axis=1)), nearest
+    if same is None:
+        return
+    if not hasattr(same, "dtype"):
+        raise DTypeError(f"same: expected an array, found {type(same).__name__}")
+    if tuple(same.shape) != (N, C) or same.dtype != np.bool_:
+        raise ShapeError(f"same: expected ({N}, {C}) bool, found {same.dtype} {tuple(same.shape)}")
 
 
 def neighbour_spread(x: Array, reference: Array, floor: float = 1e-3, same: Array | None = None) -> tuple[Array, Array]:
     """S = mean_n log max(rho_n, floor) and dS/dx; the reference is a constant.
 
     x: (N, *shape)   reference: (C, *shape)   floor > 0   same: (N, C) bool, pairs left out
-    returns S (), dS/dx like x. Raises ShapeError, DTypeError, RangeError.
+    returns S (), dS/dx like x. Raises ShapeError, DTypeError, RangeError, NonFiniteError.
     """
     check_number("floor", floor, low=0.0, open_low=True)
+    check_neighbours(x, reference, same)
+    if x.shape[0] == 0:
+        raise ShapeError("x: expected at least one sample, found none")
     rho, nearest = nearest_neighbour(x, reference, same)  # (N,), (N, *shape)
     far = rho > float(floor)  # (N,)
     rho = np.where(far, rho, np.zeros_like(rho) + float(floor))  # (N,)
@@ -63,9 +78,9 @@ def neighbour_spread(x: Array, reference: Array, floor: float = 1e-3, same: Arra
 def neighbour_entropy(x: Array) -> Array:
     """H^ = (D/N) sum_n log rho_n + log V_D + log(N - 1) + gamma, (), in nats; -inf where two samples are equal.
 
-    x: (N, *shape), N >= 2. Raises ShapeError, DTypeError.
+    x: (N, *shape), N >= 2. Raises ShapeError, DTypeError, NonFiniteError.
     """
-    check_array("x", x)
+    check_array("x", x, finite=isinstance(x, np.ndarray))
     N, D = x.shape[0], flat_size(x.shape[1:])
     if N < 2:
         raise ShapeError(f"x: expected at least two samples, found {N}")

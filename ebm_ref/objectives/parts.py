@@ -34,8 +34,8 @@ Info = dict[str, Any]
 
 
 def check_samples(name: str, x: Array, energy: Energy) -> None:
-    """Raise unless `x` is (N, *energy.shape) with N >= 1."""
-    check_array(name, x, shape=(None, *energy.shape))
+    """Raise unless `x` is (N, *energy.shape) with N >= 1, and finite; an array on a device is not read back."""
+    check_array(name, x, shape=(None, *energy.shape), finite=isinstance(x, np.ndarray))
     if x.shape[0] == 0:
         raise ShapeError(f"{name}: expected at least one sample, found none")
 
@@ -59,8 +59,8 @@ def logistic(G: Array) -> Array:
 
 
 def check_rows(name: str, y: Array | None, shape: tuple[int, ...], x: Array) -> None:
-    """Raise unless `y` is an array of `shape` in x's dtype."""
-    check_array(name, y, shape=shape)
+    """Raise unless `y` is an array of `shape` in x's dtype, and finite; an array on a device is not read back."""
+    check_array(name, y, shape=shape, finite=isinstance(y, np.ndarray))
     assert y is not None  # check_array has refused None
     if y.dtype != x.dtype:
         raise DTypeError(f"{name}: expected {x.dtype} like the samples, found {y.dtype}")

@@ -33,12 +33,12 @@ def ranking_nce(
 
     x_pos: (N, *shape) data, x_0   x_neg: (N, K, *shape) noise of each   log_noise_pos: (N,)   log_noise_neg: (N, K)
     returns loss (), grads like theta, info: energy_pos, energy_neg, gap, accuracy (l_0 above every other).
-    Raises ShapeError, DTypeError. Data where p_n = 0 make the loss NaN, or NonFiniteError from an energy that refuses
-    the weights that follow.
+    Raises ShapeError, DTypeError, NonFiniteError: so data where p_n = 0 are refused. Arrays on a device are not read
+    back; there such data make the loss NaN.
     """
     check_samples("x_pos", x_pos, energy)
     N = x_pos.shape[0]
-    check_array("x_neg", x_neg, shape=(N, None, *energy.shape))
+    check_array("x_neg", x_neg, shape=(N, None, *energy.shape), finite=isinstance(x_neg, np.ndarray))
     K = x_neg.shape[1]
     if K == 0:
         raise ShapeError("x_neg: expected at least one noise sample for each of the data, found none")
@@ -69,15 +69,17 @@ def conditional_nce(
     """L = 2 mean softplus(-G),  G = -E(x) + E(x') + log_ratio,  log_ratio = log q(x' | x) - log q(x | x').
 
     x: (N, *shape) data   x_near: (N, *shape), x' drawn from q( . | x)   log_ratio: (N,), None = 0, a symmetric q
-    returns loss (), grads like theta, info: energy_pos, energy_neg, gap, accuracy. Raises ShapeError, DTypeError.
+    returns loss (), grads like theta, info: energy_pos, energy_neg, gap, accuracy.
+    Raises ShapeError, DTypeError, NonFiniteError.
     """
     check_samples("x", x, energy)
-    check_array("x_near", x_near, shape=x.shape)
+    check_rows("x_near", x_near, x.shape, x)
     N = x.shape[0]
+    if log_ratio is not None:
+        check_rows("log_ratio", log_ratio, (N,), x)
     e_pos, e_neg = energy.energy(theta, x), energy.energy(theta, x_near)  # (N,), (N,)
     G = e_neg - e_pos  # (N,)
     if log_ratio is not None:
-        check_rows("log_ratio", log_ratio, (N,), x)
         G = G + log_ratio
     loss: Any = 2 * np.mean(softplus(-G))  # ()
     w = logistic(-G) * (2 / N)  # (N,)

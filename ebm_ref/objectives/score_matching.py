@@ -141,6 +141,7 @@ def draw_directions(backend: ModuleType, x: Array, projections: int, kind: str, 
     rademacher: -1 or 1 by the word's highest bit   gaussian: n   sphere: sqrt(D) n / |n|.
     """
     check_count("projections", projections, low=1)
+    check_count("step", step, low=0, high=2**32 - 1)
     check_choice("kind", kind, KINDS)
     N, D = x.shape[0], flat_size(x.shape[1:])
     chains = np.arange(N)
@@ -192,6 +193,6 @@ def _plus(total: Params, grads: Params) -> Params:
 
 def _check(energy: Energy3, x: Array, what: str) -> None:
     check_derivatives(what, energy, "grad_theta_along", "curvature", "grad_theta_curvature")
-    check_array("x", x, shape=(None, *energy.shape))
+    check_array("x", x, shape=(None, *energy.shape), finite=isinstance(x, np.ndarray))
     if x.shape[0] == 0:
         raise ShapeError("x: expected at least one sample, found none")

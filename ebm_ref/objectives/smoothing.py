@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ..contracts import Array, Stream, check_count, check_number
+import numpy as np
+
+from ..contracts import Array, Stream, check_array, check_count, check_number
 from ..specs import Box, check_box
 from .parts import noised
 
@@ -35,7 +37,11 @@ def smoothing_level(step: int, steps: int, smoothing: float, until: float) -> fl
 
 
 def smooth_data(backend: ModuleType, x: Array, level: float, seed: int, step: int, box: Box | None) -> Array:
-    """x_t = box(x + level xi). x: (N, *shape), returns like x; x itself at level 0. Raises RangeError, DTypeError."""
+    """x_t = box(x + level xi). x: (N, *shape), returns like x; x itself at level 0.
+
+    Raises RangeError, DTypeError, NonFiniteError.
+    """
+    check_array("x", x, finite=isinstance(x, np.ndarray))
     check_number("level", level, low=0.0)
     check_box(box)
     return noised(backend, x, level, Stream.SMOOTHING, seed, step, box) if level else x

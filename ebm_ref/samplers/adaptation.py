@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, DTypeError, RangeError, check_array, check_count, check_number
+from ..contracts import Array, DTypeError, RangeError, ShapeError, check_array, check_count, check_number
 
 MALA_TARGET = 0.574
 HMC_TARGET = 0.651
@@ -117,7 +117,8 @@ class AdaptationState:
 
 def adaptation_start(eps_step: float, rate: float = 0.0) -> AdaptationState:
     """The state before the first step. rate: where Multiplicative's average starts. Raises DTypeError, RangeError."""
-    return AdaptationState(float(eps_step) if not isinstance(eps_step, bool) else eps_step, 0, rate)
+    check_number("eps_step", eps_step, low=0.0, open_low=True)
+    return AdaptationState(float(eps_step), 0, rate)
 
 
 def adaptation_rate(log_ratio: Array) -> Any:
@@ -127,6 +128,8 @@ def adaptation_rate(log_ratio: Array) -> Any:
     infinite energy) count as rejections. Raises ShapeError, DTypeError.
     """
     check_array("log_ratio", log_ratio, ndim=1)
+    if log_ratio.shape[0] == 0:
+        raise ShapeError("log_ratio: expected at least one chain, found none")
     rate: Any = np.mean(np.exp(np.minimum(log_ratio, 0.0)))
     return rate
 

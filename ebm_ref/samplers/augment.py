@@ -80,7 +80,11 @@ def augment_run(
 
     backend: module with noise_uniform, noise_normal   x: (N, *shape)   chains: (N,), None = 0..N-1. Raises as augment.
     """
+    check_array("x", x)
     chains = np.arange(x.shape[0]) if chains is None else chains
+    backend.noise_uniform(seed, Stream.AUGMENTATION, step, chains, 0)  # refuses a bad address
+    if chains.shape != (x.shape[0],):
+        raise ShapeError(f"chains: expected shape ({x.shape[0]},), found {chains.shape}")
     D = flat_size(x.shape[1:])
     u = backend.noise_uniform(seed, Stream.AUGMENTATION, step, chains, 3)  # (N, 3)
     xi = backend.noise_normal(seed, Stream.AUGMENTATION, step, chains, D + 4, x.dtype)[:, 4:]  # (N, D)

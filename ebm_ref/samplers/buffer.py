@@ -68,6 +68,8 @@ def buffer_start(
     check_sizes("shape", shape)
     check_choice("start", start, STARTS)
     check_box(box)
+    check_number("sigma", sigma, low=0.0)
+    check_count("seed", seed, low=0, high=2**64 - 1)
     chains, D = np.arange(M), flat_size(shape)
     if start == "uniform":
         if box is None:
@@ -89,7 +91,6 @@ def buffer_start(
         slots = np.zeros((M, *shape), dtype, like=given)
         slots[:n] = given
         return Buffer(slots, filled=n, ptr=n, policy=policy)
-    check_number("sigma", sigma, low=0.0)
     idx = noise_index(noise_bits(seed, Stream.SAMPLE_START, 0, chains, 1)[:, 0], n)  # (M,)
     xi = noise_normal(seed, Stream.SAMPLE_START, 1, chains, D, dtype).reshape(M, *shape)  # (M, *shape)
     slots = given[idx] + float(sigma) * np.asarray(xi, like=given)

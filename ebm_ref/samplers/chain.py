@@ -82,9 +82,9 @@ def chain_count(true: Array) -> int:
     return count
 
 
-def check_like(name: str, y: Array, x: Array) -> None:
-    """Raise unless `y` has x's shape and dtype."""
-    check_array("x", x)
+def check_like(name: str, y: Array, x: Array, like: str = "x") -> None:
+    """Raise unless `y` has the shape and dtype of `x`, the argument named `like`."""
+    check_array(like, x)
     check_array(name, y, shape=x.shape)
     if y.dtype != x.dtype:
-        raise DTypeError(f"{name}: expected x's {x.dtype}, found {y.dtype}")
+        raise DTypeError(f"{name}: expected {like}'s {x.dtype}, found {y.dtype}")

@@ -33,6 +33,7 @@ from ..contracts import (
     check_count,
     check_labels,
     check_number,
+    check_sizes,
     flat_size,
 )
 from ..noise import noise_index, noise_normal
@@ -48,6 +49,7 @@ class ClassGaussians:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        check_sizes("shape", self.shape)
         D = flat_size(self.shape)
         check_array("mean", self.mean, shape=(None, D), finite=True)
         check_array("factor", self.factor, shape=(self.classes, D, D), finite=True)
@@ -74,6 +76,10 @@ def class_buffer_index(bits: Array, y: Array, M: int, classes: int) -> Array:
     Raises DTypeError, ShapeError, RangeError (C does not divide M, a label outside).
     """
     block = class_block(M, classes)
+    if not hasattr(bits, "dtype") or bits.dtype != np.uint32:
+        raise DTypeError(f"bits: expected a uint32 array, found {getattr(bits, 'dtype', type(bits).__name__)}")
+    if bits.ndim != 1:
+        raise ShapeError(f"bits: expected shape (N,), found {bits.shape}")
     check_labels("y", y, classes, bits.shape[0])
     idx: Array = y.astype(np.int64) * block + noise_index(bits, block)  # (N,)
     return idx
@@ -86,7 +92,7 @@ def class_buffer_draw(slots: Array, idx: Array, u: Array, fresh: Array, rho: flo
     returns x0 (N, *shape), restart (N,) bool. Raises ShapeError, DTypeError, RangeError.
     """
     check_array("slots", slots)
-    N = idx.shape[0]
+    N = _check_places(idx, slots.shape[0])
     check_array("u", u, shape=(N,))
     check_array("fresh", fresh, shape=(N, *slots.shape[1:]))
     check_number("rho", rho, low=0.0, high=1.0)
@@ -107,8 +113,8 @@ def class_gaussians(x: Array, y: Array, classes: int, ridge: float = 1e-4) -> Cl
     Raises DTypeError, ShapeError, RangeError, NonFiniteError; DataError names the classes without a sample.
     """
     check_array("x", x, finite=True)
-    if x.ndim < 2:
-        raise ShapeError(f"x: expected (n, *shape), found {x.shape}")
+    if x.ndim < 2 or x.shape[0] == 0:
+        raise ShapeError(f"x: expected (n, *shape) with n >= 1, found {x.shape}")
     check_count("classes", classes, low=1)
     check_labels("y", y, classes, x.shape[0])
     check_number("ridge", ridge, low=0.0, open_low=True)
@@ -147,12 +153,25 @@ def class_buffer_start(M: int, gaussians: ClassGaussians, *, seed: int, box: Box
 
     Raises RangeError unless C divides M, DTypeError.
     """
-    y = np.arange(M) // class_block(M, gaussians.classes)  # (M,)
+    block = class_block(M, gaussians.classes)
+    y = np.arange(M) // block  # (M,)
     D, dtype = flat_size(gaussians.shape), gaussians.mean.dtype
     xi = noise_normal(seed, Stream.SAMPLE_START, 0, np.arange(M), D, dtype)  # (M, D)
     parts = range(0, M, CHUNK)  # a draw gathers D^2 numbers a sample
     slots = [class_gaussian_draw(gaussians, y[i : i + CHUNK], xi[i : i + CHUNK], box) for i in parts]
     return Buffer(np.concatenate(slots), filled=M)
+
+
+def _check_places(idx: Array, M: int) -> int:
+    """N of (N,) integers in [0, M); an array on a device is not read back to check its range."""
+    kind = getattr(getattr(idx, "dtype", None), "kind", None)
+    if kind is None or kind not in "iu":
+        raise DTypeError(f"idx: expected an array of integers, found {getattr(idx, 'dtype', type(idx).__name__)}")
+    if idx.ndim != 1:
+        raise ShapeError(f"idx: expected shape (N,), found {tuple(idx.shape)}")
+    if isinstance(idx, np.ndarray) and idx.size and (int(idx.min()) < 0 or int(idx.max()) >= M):
+        raise RangeError(f"idx: expected places in [0, {M}), found {int(idx.min())} to {int(idx.max())}")
+    return int(idx.shape[0])
 
 
 CHUNK = 256

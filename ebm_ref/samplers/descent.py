@@ -108,7 +108,11 @@ MOMENTUM = (NesterovDescent, LookAheadDescent)
 
 
 def descent_start(rule: Descent, x: Array) -> State:
-    """The state before the first step: velocity = 0, or m = square = 0 and t = 0; {} for GradientDescent."""
+    """The state before the first step: velocity = 0, or m = square = 0 and t = 0; {} for GradientDescent.
+
+    Raises DTypeError.
+    """
+    check_array("x", x)
     if isinstance(rule, MOMENTUM):
         return {"velocity": np.zeros_like(x)}
     if isinstance(rule, AdamDescent):
@@ -119,7 +123,11 @@ def descent_start(rule: Descent, x: Array) -> State:
 
 
 def descent_point(rule: Descent, x: Array, state: State) -> Array:
-    """Where the gradient is taken: x + mu velocity, or x. x: (N, *shape), returns like x."""
+    """Where the gradient is taken: x + mu velocity, or x. x: (N, *shape), returns like x.
+
+    Raises ShapeError, DTypeError.
+    """
+    _check_state(rule, x, state)
     return x + float(rule.mu) * state["velocity"] if isinstance(rule, MOMENTUM) else x
 
 
@@ -165,8 +173,9 @@ def descent_run(
     check_count("K", K, low=0)
     check_number("g_min", g_min, low=0.0)
     x, N = np.copy(x0), x0.shape[0]
-    state = descent_start(rule, x) if state is None else {name: np.copy(value) for name, value in state.items()}
+    state = descent_start(rule, x) if state is None else state
     _check_state(rule, x, state)
+    state = {name: np.copy(value) for name, value in state.items()}
     info = ChainInfo(np.empty_like(x, shape=(K, N)), np.empty_like(x, shape=(K, N)), _all(x, True))
     E, norm, stopped = np.zeros_like(x, shape=(N,)), np.zeros_like(x, shape=(N,)), _all(x, False)
     nfe = np.zeros_like(x, shape=(N,), dtype=np.int64)
@@ -213,7 +222,10 @@ def _rows(state: State, rows: Array) -> State:
 
 
 def _check_state(rule: Descent, x: Array, state: State) -> None:
+    check_array("x", x)
     names = set(descent_start(rule, x[:0]))
+    if not isinstance(state, dict):
+        raise DTypeError(f"state: expected a dict of arrays, found {type(state).__name__}")
     if set(state) != names:
         raise ShapeError(f"state: expected the names {sorted(names)}, found {sorted(state)}")
     for name, value in state.items():

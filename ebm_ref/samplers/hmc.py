@@ -65,8 +65,8 @@ def hmc_log_ratio(E: Array, E_new: Array, p: Array, p_new: Array) -> Array:
 
     E, E_new: (N,)   p, p_new: (N, *shape)   returns (N,). Raises ShapeError, DTypeError.
     """
-    check_like("E_new", E_new, E)
-    check_like("p_new", p_new, p)
+    check_like("E_new", E_new, E, "E")
+    check_like("p_new", p_new, p, "p")
     return E - E_new + chain_dot(p - p_new, p + p_new) / 2
 
 
@@ -79,7 +79,7 @@ def hmc_step(
     (0, 1]   h > 0   L >= 1   returns x, E, g of the next state; accept: (N,) bool; l: (N,), -inf where it or the path
     is not finite. L evaluations of the energy. Raises ShapeError, DTypeError, RangeError.
     """
-    check_state(x, E, g, p, u)
+    check_state(x, E, g, p, u, "p")
     moved, p_new, E_new, g_new, finite = hmc_leapfrog(energy, theta, x, p, g, h, L)
     l = metropolis_ratio(hmc_log_ratio(E, E_new, p, p_new), finite)
     return *metropolis_step(l, u, (x, E, g), (moved, E_new, g_new)), l

@@ -74,6 +74,7 @@ def jempp_run(
         raise RangeError("update: expected order gradient_first, since a frozen gradient sees no new noise")
     count, D = x0.shape[0], flat_size(energy.shape)
     chains = np.arange(count) if chains is None else chains
+    backend.noise_normal(seed, stream, step, chains, 0)  # refuses a bad address, even where M = 0 draws nothing
     if chains.shape != (count,):
         raise ShapeError(f"chains: expected shape ({count},), found {chains.shape}")
     clips = (update.clip, update.clip_norm, update.box)

@@ -47,9 +47,9 @@ def mala_log_ratio(E: Array, E_new: Array, g: Array, g_new: Array, xi: Array, ep
     E, E_new: (N,)   g, g_new, xi: (N, *shape)   returns (N,); non-finite input gives non-finite output.
     Raises ShapeError, DTypeError, RangeError.
     """
-    check_like("E_new", E_new, E)
-    check_like("g_new", g_new, g)
-    check_like("xi", xi, g)
+    check_like("E_new", E_new, E, "E")
+    check_like("g_new", g_new, g, "g")
+    check_like("xi", xi, g, "g")
     check_number("eps_step", eps_step, low=0.0, open_low=True)
     s = (sqrt(eps_step) / 2) * (g + g_new)  # (N, *shape)
     return E - E_new + chain_dot(s, xi - s / 2)

@@ -22,7 +22,7 @@ from types import ModuleType
 
 import numpy as np
 
-from ..contracts import Array, ChainInfo, Energy, Params, Stream, check_array, flat_size
+from ..contracts import Array, ChainInfo, Energy, Params, ShapeError, Stream, check_array, flat_size
 from .adaptation import AdaptationState, Rule, adaptation_rate, adaptation_step
 from .chain import chain_count, chain_finite, chain_keep, chain_norm, chain_start, check_like
 
@@ -75,6 +75,8 @@ def metropolis_run(
     """
     chains = chain_start(backend, energy, x0, K, seed, step, chains)
     N, D, step = x0.shape[0], flat_size(energy.shape), int(step)
+    if rule is not None and N == 0:
+        raise ShapeError("x0: expected at least one chain to adapt on, found none")
     x = np.copy(x0)
     alive = np.ones_like(x, shape=(N,), dtype=bool)
     info = ChainInfo(np.empty_like(x, shape=(K, N)), np.empty_like(x, shape=(K, N)), alive)
@@ -98,9 +100,9 @@ def metropolis_run(
     return x, state, info
 
 
-def check_state(x: Array, E: Array, g: Array, xi: Array, u: Array) -> None:
-    """Raise unless x, g, xi are (N, *shape) and E, u (N,)."""
+def check_state(x: Array, E: Array, g: Array, xi: Array, u: Array, noise: str = "xi") -> None:
+    """Raise unless x, g, xi are (N, *shape) and E, u (N,). noise: the name of xi."""
     check_like("g", g, x)
-    check_like("xi", xi, x)
+    check_like(noise, xi, x)
     check_array("E", E, shape=(x.shape[0],))
     check_array("u", u, shape=(x.shape[0],))

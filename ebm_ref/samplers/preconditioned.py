@@ -111,7 +111,7 @@ def psgld_run(
     V: like x0, what the last run returned; None = 0   returns x_K, V_K like x0 and ChainInfo: energy, grad_norm
     (K, N); alive, nonfinite: chains that stopped; extra: nfe (N,), the evaluations of E and its gradient, and with
     gamma hvp (N,), the Hessian-vector products.
-    Raises NonFiniteError (x0), ShapeError, DTypeError, RangeError; with gamma BackendError where the energy has no
+    Raises NonFiniteError (x0, V), ShapeError, DTypeError, RangeError; with gamma BackendError where the energy has no
     `hvp`, SmoothnessError where it is only piecewise smooth.
     """
     chains = chain_start(backend, energy, x0, K, seed, step, chains)
@@ -122,6 +122,7 @@ def psgld_run(
     N, D, step = x0.shape[0], flat_size(energy.shape), int(step)
     x = np.copy(x0)
     V = np.zeros_like(x) if V is None else V
+    check_array("V", V, shape=x.shape, finite=isinstance(V, np.ndarray))
     check_like("V", V, x)
     alive = np.ones_like(x, shape=(N,), dtype=bool)
     V = np.copy(V)
@@ -145,6 +146,7 @@ def psgld_run(
 
 def hessian_diagonal(energy: Any, theta: Params, x: Array) -> Array:
     """H_dd(x_n) for every d, by D products H e_d. x: (N, *shape), returns like x. Raises as the energy's `hvp`."""
+    check_array("x", x, shape=(None, *energy.shape))
     diagonal = np.zeros_like(chain_rows(x))  # (N, D)
     for d in range(diagonal.shape[1]):
         e = np.zeros_like(diagonal)

@@ -33,6 +33,7 @@ from ..contracts import (
     Energy2,
     Params,
     Stream,
+    check_array,
     check_count,
     check_derivatives,
     check_number,
@@ -116,11 +117,13 @@ def unrolled_backward(
 
     steps: of unrolled_run; its last ones alone cut the derivative off there   u: (N, *shape)   update: the run's
     to_start: False spares the hvp of the first step and returns None for dL/dx_0
-    returns grads like theta, u_0 like u. Raises SmoothnessError, BackendError, ShapeError, DTypeError, RangeError.
+    returns grads like theta, u_0 like u.
+    Raises SmoothnessError, BackendError, ShapeError, DTypeError, RangeError, NonFiniteError.
     """
     hvp = ("hvp",) if to_start or len(steps) > 1 else ()
     check_derivatives("unrolled_backward", energy, "grad_theta_along", *hvp)
     check_count("len(steps)", len(steps), low=1)
+    check_array("u", u, shape=steps[-1].at.shape, finite=isinstance(u, np.ndarray))
     check_like("u", u, steps[-1].at)
     zero = np.zeros_like(u)
     grads: Params = {}
@@ -142,7 +145,7 @@ def langevin_clip_backward(g: Array, u: Array, clip: float | None, clip_norm: fl
 
     g, u: (N, *shape)   returns like u; None switches a clip off. Raises ShapeError, DTypeError, RangeError.
     """
-    check_like("u", u, g)
+    check_like("u", u, g, "g")
     for name, value in (("clip", clip), ("clip_norm", clip_norm)):
         if value is not None:
             check_number(name, value, low=0.0, open_low=True)
