@@ -127,8 +127,9 @@ def test_sample__several_levels_are_annealed_by_the_chains_backend(
 
 
 def test_train__chains_of_a_backend_without_the_energy_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delattr(numba_cpu, "DeepConvEnergy")
     deep = ["energy.kind=DeepConvEnergy", "batch=4", "K=1", "M=8", "run.report=false"]
     command = ["train", "digits", "--steps", "1", "--out", str(tmp_path / "run"), "--set", *deep]
     assert main([*command, "run.chains=numba_cpu"]) == 2
@@ -137,8 +138,9 @@ def test_train__chains_of_a_backend_without_the_energy_are_refused(
 
 
 def test_choose_backends__auto_without_the_energy_leaves_all_to_the_oracle(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delattr(numba_cpu, "DeepConvEnergy")
     assert choose_backends("auto", "auto", "DeepConvEnergy", Recipe()) == (ebm_ref, ebm_ref)
     assert capsys.readouterr().err == "backend auto: ebm_ref, because numba_cpu has no DeepConvEnergy\n"
     assert choose_backends("auto", "auto", "ConvEnergy", Recipe()) == (numba_cpu, numba_cpu)

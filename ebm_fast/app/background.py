@@ -80,6 +80,7 @@ class _Cooled:
 
     def __init__(self, model: Model, T: float) -> None:
         self.model, self.T, self.shape = model, T, tuple(model.energy.shape)
+        self.theta_shapes = model.energy.theta_shapes
 
     def energy(self, theta: Params, x: Array) -> Array:
         return self.model.energies(x) / self.T
