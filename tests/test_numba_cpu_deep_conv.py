@@ -61,8 +61,8 @@ def test_langevin_run__of_a_deep_network_is_one_program_and_the_oracle_s_chain(n
     args = (theta, x, 4, SGLD(0.05, 0.1, clip=0.5, box=(-2.0, 2.0), order=order), 3, 7, np.arange(N) + 2)
     wanted, also = ebm_ref.langevin_run(ref, *args)
     plain, _ = FAST.langevin_run(Wrapped(fast), *args)
-    runs, run = [], FAST.network.Program.run
-    monkeypatch.setattr(FAST.network.Program, "run", lambda *args: runs.append(1) or run(*args))
+    runs, run = [], FAST.program.Program.run
+    monkeypatch.setattr(FAST.program.Program, "run", lambda *args: runs.append(1) or run(*args))
     found, info = FAST.langevin_run(fast, *args)
     assert len(runs) == 1 and np.array_equal(found, plain) and info.alive.all()
     close(found, wanted, 1e-10)
