@@ -14,6 +14,7 @@ import pytest
 import ebm_fast
 from ebm_fast import numba_cpu
 from ebm_fast.numba_cpu import build
+from ebm_fast.numba_cpu.lanes import lane_count
 from ebm_fast.numba_cpu.threads import parallel, thread_count
 from ebm_ref.contracts import BackendError, RangeError
 from ebm_ref.specs import SGLD
@@ -236,8 +237,8 @@ def test_energies__are_the_same_in_half_registers_one_and_two(dtype, monkeypatch
     for energy in (ENERGY, mlp):
         theta, x = parameters(energy, dtype), numbers(3, (40, *energy.shape), dtype)
         whole, wide = energy.energy_and_grad_x(theta, x), energy.hvp(theta, x, x[::-1])
-        widths = set()
-        for n in (1, 2, 8, 9, 16, 17):
+        widths, lanes = set(), lane_count(dtype)
+        for n in (1, 2, lanes // 2, lanes // 2 + 1, lanes, lanes + 1, 17):
             widths.add(energy.tile_width(x[:n]))
             E, g = energy.energy_and_grad_x(theta, x[:n])
             assert np.array_equal(E, whole[0][:n]) and np.array_equal(g, whole[1][:n])

@@ -14,8 +14,11 @@ holds, so two processes that save different variants at once cannot mix them up.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ FASTMATH = {"contract", "nsz"}  # sums keep their order and divisions are exact,
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
 NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # never called from Python: quicker to compile
 JIT = not numba.config.DISABLE_JIT
+COLUMNS = 12  # of a program of `machine`: what to do, and its operands
 
 
 def vector_bytes() -> int:
@@ -115,10 +119,11 @@ def tile_width(A):
 
 
 def instruction_signature(dtype: Any, half: bool) -> Any:
-    """row, T: int64; W, S, G: numbers of `dtype`, in half registers or not; A: uint64; all flat and contiguous."""
+    """row: COLUMNS integers; T: int64; W, S, G: numbers of `dtype`, in half registers or not; A: uint64; all flat."""
+    row = types.UniTuple(types.int64, COLUMNS)
     number = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C", aligned=not half)
     index = types.Array(types.int64, 1, "C")
-    return types.void(index, index, number, number, number, types.Array(types.uint64, 1, "C"))
+    return types.void(row, index, number, number, number, types.Array(types.uint64, 1, "C"))
 
 
 def address(dispatcher: Any, dtype: Any, half: bool) -> int:
@@ -127,6 +132,31 @@ def address(dispatcher: Any, dtype: Any, half: bool) -> int:
     dispatcher.compile(signature)
     compiled = dispatcher.overloads[signature.args]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Compiling makes many objects and little garbage: without the collector's visits it is a tenth quicker."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@intrinsic
+def row_of(typingctx, P, i):
+    """The COLUMNS numbers of row i of P."""
+
+    def codegen(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        start = builder.mul(args[1], args[1].type(COLUMNS))
+        places = [builder.gep(data, [builder.add(start, start.type(j))]) for j in range(COLUMNS)]
+        return context.make_tuple(builder, sig.return_type, [builder.load(place) for place in places])
+
+    return types.UniTuple(types.int64, COLUMNS)(P, types.intp), codegen
 
 
 @intrinsic

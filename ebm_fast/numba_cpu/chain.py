@@ -12,7 +12,7 @@ import numpy as np
 from .. import scalar
 from .build import inner, instruction, tile_width
 from .lanes import vabs, vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere
-from .noise import normal_row, philox_row
+from .noise import NONE, four_normals, philox_row
 
 ETA, SIGMA, CLIP, CLIP_NORM, LOW, HIGH = range(6)
 langevin_move = inner(scalar.langevin_move)
@@ -20,15 +20,21 @@ langevin_move = inner(scalar.langevin_move)
 
 @instruction
 def noise_tile(row, T, W, S, G, A):
-    """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile."""
-    _, at, D, _, _, _, _, _, _, _, _, _ = row
-    width = tile_width(A)
-    words = np.empty((4, width), np.uint64)
-    blocks = np.empty(width, np.uint64)
+    """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile; raw: four rows for the words."""
+    _, at, D, raw, _, _, _, _, _, _, _, _ = row
+    width, lanes = tile_width(A), vcount(S)
+    words = np.empty(4 * lanes, np.uint64)
     for block in range((D + 3) // 4):
-        blocks[:] = np.uint64(block)
-        philox_row(blocks, A[4:], A[3], A[2], A[0], A[1], words)
-        normal_row(words, S, at + 4 * block * width)
+        for l in range(0, width, lanes):
+            philox_row(np.uint64(block), NONE, A, 4 + l, 1, A[3], A[2], A[0], A[1], lanes, words, 0)
+            for k in range(4 * lanes):
+                S[raw + k] = words[k]
+            a, b, c, d = four_normals(S, raw, lanes)
+            rows = at + 4 * block * width + l
+            vstore(S, rows, a)
+            vstore(S, rows + width, b)
+            vstore(S, rows + 2 * width, c)
+            vstore(S, rows + 3 * width, d)
 
 
 @instruction

@@ -20,8 +20,11 @@ from __future__ import annotations
 
 from .build import VECTOR_BYTES, inner, instruction, kernel, tile_width
 from .lanes import vcount, vfma, vlike, vload, vsplat, vstore
+from .links import turned_channels
 
 BLOCK = 8 if VECTOR_BYTES == 64 else 4  # outputs: 16 of the 32 registers of AVX-512 hold sums, or 8 of the 16 of others
+
+turned = inner(turned_channels)
 
 
 def block_sizes(O: int) -> list[int]:
@@ -279,15 +282,16 @@ def gather(row, T, W, S, G, A):
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     both = dot4(both, S, s, r, width, W, w + T[t + 2] * C * 4, C)
-                for t in range(last, shared, 6):
-                    s, r, o2 = src + T[t] * lanes, src + T[t + 1] * lanes, src + T[t + 2] * lanes
-                    both = split4(both, S, s, r, o2, width, W, w + T[t + 3] * C * 4, w + T[t + 4] * C * 4, C)
-                if shared > last:
-                    zero = vlike(both[0], 0.0)
-                    sum = (zero, zero, zero, zero)
+                if BLOCK == 4:  # else only blocks of 8 share
                     for t in range(last, shared, 6):
-                        sum = dot4_one(sum, S, src + T[t + 2] * lanes, width, W, w + T[t + 5] * C * 4, C)
-                    both = add4(both[:4], sum) + add4(both[4:], sum)
+                        s, r, o2 = src + T[t] * lanes, src + T[t + 1] * lanes, src + T[t + 2] * lanes
+                        both = split4(both, S, s, r, o2, width, W, w + T[t + 3] * C * 4, w + T[t + 4] * C * 4, C)
+                    if shared > last:
+                        zero = vlike(both[0], 0.0)
+                        sum = (zero, zero, zero, zero)
+                        for t in range(last, shared, 6):
+                            sum = dot4_one(sum, S, src + T[t + 2] * lanes, width, W, w + T[t + 5] * C * 4, C)
+                        both = add4(both[:4], sum) + add4(both[4:], sum)
                 four = both[:4]
                 store4(S, to, width, both[4:], O - o)
             else:
@@ -376,18 +380,28 @@ def turn(S, dst, src, width, pixels, C, padded):
 def weight_grad(row, T, W, S, G, A):
     """G[at + (t C' + c) O' + o] += sum over pairs (q, p) of tap t, over lanes, x[q, c, lane] dy[p, o, lane].
 
-    x and dy are first turned, with channels padded to C' (a multiple of 8) and O' (of two registers).
+    dy is first turned, its channels padded to O' (a multiple of two registers); so is x, to C' (a multiple of 8),
+    unless it has fewer than 8: those are taken one by one, as they lie.
     """
     _, x, dy, at, tab, taps, C, O, pixels_in, pixels_out, xt, dyt = row
     width, lanes = tile_width(A), vcount(S)
-    size_in, size_out = (C + 7) // 8 * 8, (O + 2 * lanes - 1) // (2 * lanes) * 2 * lanes
-    turn(S, xt, x, width, pixels_in, C, size_in)
+    size_in, size_out = turned(C), (O + 2 * lanes - 1) // (2 * lanes) * 2 * lanes
+    if C >= 8:
+        turn(S, xt, x, width, pixels_in, C, size_in)
     turn(S, dyt, dy, width, pixels_out, O, size_out)
     for t in range(taps):
         first, last = T[tab + t], T[tab + t + 1]
-        for c in range(0, size_in, 8):
+        for c in range(0, size_in, 8 if C >= 8 else 1):
             for o in range(0, size_out, 2 * lanes):
                 z = at + (t * size_in + c) * size_out + o
+                if C < 8:
+                    pair = (vload(G, z), vload(G, z + lanes))
+                    for k in range(first, last, 2):
+                        s, w = dyt + T[k + 1] * width * size_out + o, x + (T[k] * C + c) * width
+                        pair = dot1(pair, S, s, s + lanes, size_out, S, w, width)
+                    vstore(G, z, pair[0])
+                    vstore(G, z + lanes, pair[1])
+                    continue
                 acc = load8(G, z, z + lanes, size_out)
                 for k in range(first, last, 2):
                     s, w = dyt + T[k + 1] * width * size_out + o, xt + T[k] * width * size_in + c

@@ -109,6 +109,11 @@ def join(
     return Unit(at, to, [(first[t], second[t], t) for t in left], shared)
 
 
+def turned_channels(C: int) -> int:
+    """Channels of the input as `weight_grad` sums over them: blocks of 8, or one by one."""
+    return C if C < 8 else (C + 7) // 8 * 8
+
+
 DENSE = Links(1, 1, 1, np.zeros((1, 3), np.int64))
 
 

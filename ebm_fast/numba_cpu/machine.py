@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from . import chain, gather, normalise, softmax, tile
-from .build import JIT, address, call_address, inner, kernel
+from .build import COLUMNS, JIT, address, call_address, inner, kernel, no_collector, row_of
 from .lanes import vcount, vload, vstore
 
 LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
 # LOAD: dst, input 0..2, D     STORE: src, D     READ, WRITE: row, record r, whether it has one row a repetition
 # FILL: dst, rows, integer     COPY: dst, src, rows
-COLUMNS = 12
 INSTRUCTIONS = (
     gather.gather,
     gather.weight_grad,
@@ -35,7 +34,7 @@ INSTRUCTIONS = (
     normalise.back_rows,
     normalise.normalise_back,
     normalise.normalise_back1,
-    tile.activate,
+    *tile.ACTIVATE.values(),
     tile.bend,
     tile.add_rows,
     tile.multiply_rows,
@@ -56,10 +55,9 @@ INSTRUCTIONS = (
 
 def table_of(code: list[tuple[Any, ...]], dtype: Any, half: bool) -> np.ndarray:
     """The program as int64 rows, instructions replaced by their addresses."""
-    places = {}
-    for what, *_ in code:
-        if not isinstance(what, int) and what not in places:
-            places[what] = address(what, dtype, half) if JIT else INSTRUCTIONS.index(what)
+    used = dict.fromkeys(what for what, *_ in code if not isinstance(what, int))
+    with no_collector():
+        places = {what: address(what, dtype, half) if JIT else INSTRUCTIONS.index(what) for what in used}
     rows = [(what if isinstance(what, int) else places[what], *operands) for what, *operands in code]
     return np.array([row + (0,) * (COLUMNS - len(row)) for row in rows], np.int64).reshape(-1, COLUMNS)
 
@@ -68,6 +66,9 @@ ONE = np.uint64(1)
 if JIT:
     call = call_address
 else:
+
+    def row_of(P, i):
+        return tuple(P[i].tolist())
 
     def call(place, row, T, W, S, G, A):
         INSTRUCTIONS[place](row, T, W, S, G, A)
@@ -98,28 +99,28 @@ def run_tiles(P, ends, K, width, T, W, S, G, address, chains, in0, in1, in2, out
                 i = ends[1]
             if i == P.shape[0]:
                 break
-            what, at = P[i, 0], P[i, 1]
+            row = row_of(P, i)
+            what, at, a, b = row[0], row[1], row[2], row[3]
             if what >= 0:
-                call(what, P[i], T, W, S, G, A)
+                call(what, row, T, W, S, G, A)
             elif what == LOAD:
-                x = in0 if P[i, 2] == 0 else (in1 if P[i, 2] == 1 else in2)
-                load(x, n0, width, P[i, 3], S, at)
+                load(in0 if a == 0 else (in1 if a == 1 else in2), n0, width, b, S, at)
             elif what == STORE:
                 for l in range(keep):
-                    for d in range(P[i, 2]):
+                    for d in range(a):
                         out[n0 + l, d] = S[at + d * width + l]
             elif what == READ:
                 for l in range(width):
-                    S[at + l] = records[P[i, 2], k * P[i, 3], n0 + l] if l < keep else 0
+                    S[at + l] = records[a, k * b, n0 + l] if l < keep else 0
             elif what == WRITE:
                 for l in range(keep):
-                    records[P[i, 2], k * P[i, 3], n0 + l] = S[at + l]
+                    records[a, k * b, n0 + l] = S[at + l]
             elif what == FILL:
-                for l in range(P[i, 2] * width):
-                    S[at + l] = P[i, 3]
+                for l in range(a * width):
+                    S[at + l] = b
             elif what == COPY:
-                for l in range(0, P[i, 3] * width, vcount(S)):
-                    vstore(S, at + l, vload(S, P[i, 2] + l))
+                for l in range(0, b * width, vcount(S)):
+                    vstore(S, at + l, vload(S, a + l))
             i += 1
 
 

@@ -51,7 +51,7 @@ def chain_program(network: Any, dtype: np.dtype, noise_first: bool, width: int) 
     P.emit(m.FILL, alive, 1, 1)
     P.section()
     P.emit(m.FILL, bad, 1, 0)
-    P.emit(chain.noise_tile, xi, D)
+    P.emit(chain.noise_tile, xi, D, P.rows(4))
     P.emit(m.COPY, x.at, state, D)
     if noise_first:
         P.emit(chain.jitter_tile, state, xi, xi, D, p, bad, alive)

@@ -18,10 +18,11 @@ from .. import scalar
 from ..checks import check_address, check_chains, check_dtype, check_words
 from .build import inner, kernel
 from .elementary import box_muller
-from .lanes import vcount, vfma, vlike, vload, vstore, vstore4
+from .lanes import vcount, vfma, vlike, vload, vstore4
 from .threads import parallel
 
 ROW = 32  # counters that go through the rounds together
+NONE, ONE = np.uint64(0), np.uint64(1)
 SMALL = 1 << 14  # numbers below which one thread is faster than two
 philox_round = inner(scalar.philox_round)
 philox_next_key = inner(scalar.philox_next_key)
@@ -29,89 +30,57 @@ index_of = inner(scalar.index_of)
 
 
 @inner
-def philox_row(c0, c1, step, stream, k0, k1, words):
-    """words[j, l] = word j of block c0[l] of chain c1[l]; all uint64."""
-    for l in range(c0.shape[0]):
-        w0, w1, w2, w3 = c0[l] & scalar.MASK, c1[l] & scalar.MASK, step & scalar.MASK, stream
-        a, b = k0, k1
+def philox_row(block, per_block, ids, n, per_id, step, stream, k0, k1, size, out, at):
+    """out[at + j size + l] = word j of block `block` + l per_block of chain ids[n + l per_id], l < size."""
+    for l in range(size):
+        w0, w1 = (block + np.uint64(l) * per_block) & scalar.MASK, ids[n + l * per_id] & scalar.MASK
+        w2, w3, a, b = step & scalar.MASK, stream, k0, k1
         for _ in range(9):
             w0, w1, w2, w3 = philox_round(w0, w1, w2, w3, a, b)
             a, b = philox_next_key(a, b)
         w0, w1, w2, w3 = philox_round(w0, w1, w2, w3, a, b)
-        words[0, l], words[1, l], words[2, l], words[3, l] = w0, w1, w2, w3
-
-
-@inner
-def as_floats(words, out, start):
-    """out[start + j size + l] = words[j, l], size the counters of `words`."""
-    size = words.shape[1]
-    for j in range(4):
-        for l in range(size):
-            out[start + j * size + l] = words[j, l]
+        out[at + l], out[at + size + l], out[at + 2 * size + l], out[at + 3 * size + l] = w0, w1, w2, w3
 
 
 @inner
 def four_normals(raw, at, size):
-    """Registers of the four normals of the counters whose words `as_floats` has put at `at`, `at` + size, ..."""
+    """Registers of the four normals of the counters whose words, as floats, lie at `at`, `at` + size, ..."""
     first, second = vload(raw, at), vload(raw, at + 2 * size)
     one = box_muller(vfma(first, 2.0**-32, vlike(first, 2.0**-33)), vload(raw, at + size) * 2.0**-31)
     two = box_muller(vfma(second, 2.0**-32, vlike(second, 2.0**-33)), vload(raw, at + 3 * size) * 2.0**-31)
     return one[0], one[1], two[0], two[1]
 
 
-@inner
-def normal_row(words, out, start):
-    """Four rows of normals from four rows of words: out[start + j size + l] = normal j of counter l."""
-    as_floats(words, out, start)
-    size = words.shape[1]
-    for l in range(start, start + size, vcount(out)):
-        a, b, c, d = four_normals(out, l, size)
-        vstore(out, l, a)
-        vstore(out, l + size, b)
-        vstore(out, l + 2 * size, c)
-        vstore(out, l + 3 * size, d)
-
-
 @kernel
 def bits_rows(k0, k1, stream, step, chains, out, part, parts):
     """out[n, d] = word d mod 4 of block d // 4 of chains[n]."""
     N, D = out.shape
-    words = np.empty((4, ROW), np.uint64)
-    c0 = np.empty(ROW, np.uint64)
-    c1 = np.empty(ROW, np.uint64)
+    words = np.empty(4 * ROW, np.uint32)
     for n in range(part, N, parts):
-        c1[:] = chains[n]
         for start in range(0, D, 4 * ROW):
-            for l in range(ROW):
-                c0[l] = start // 4 + l
-            philox_row(c0, c1, step, stream, k0, k1, words)
+            philox_row(np.uint64(start // 4), ONE, chains, n, 0, step, stream, k0, k1, ROW, words, 0)
             for d in range(start, min(D, start + 4 * ROW)):
-                out[n, d] = words[(d - start) % 4, (d - start) // 4]
+                out[n, d] = words[(d - start) % 4 * ROW + (d - start) // 4]
 
 
 @kernel
 def normal_rows(k0, k1, stream, step, chains, out, part, parts):
     """out[n, d] = normal d of chains[n]."""
     N, D = out.shape
-    words = np.empty((4, ROW), np.uint64)
-    c0 = np.empty(ROW, np.uint64)
-    c1 = np.empty(ROW, np.uint64)
-    row = np.empty(4 * ROW, out.dtype)
+    row, last = np.empty(4 * ROW, out.dtype), np.empty(4 * ROW, out.dtype)
     for n in range(part, N, parts):
-        c1[:] = chains[n]
         for start in range(0, D, 4 * ROW):
-            for l in range(ROW):
-                c0[l] = start // 4 + l
-            philox_row(c0, c1, step, stream, k0, k1, words)
-            if start + 4 * ROW <= D:
-                as_floats(words, row, 0)
-                for l in range(0, ROW, vcount(row)):
-                    w, x, y, z = four_normals(row, l, ROW)
+            philox_row(np.uint64(start // 4), ONE, chains, n, 0, step, stream, k0, k1, ROW, row, 0)
+            whole = start + 4 * ROW <= D
+            for l in range(0, ROW, vcount(row)):
+                w, x, y, z = four_normals(row, l, ROW)
+                if whole:
                     vstore4(out, n * D + start + 4 * l, w, x, y, z)
-            else:
-                normal_row(words, row, 0)
+                else:
+                    vstore4(last, 4 * l, w, x, y, z)
+            if not whole:
                 for d in range(start, D):
-                    out[n, d] = row[(d - start) % 4 * ROW + (d - start) // 4]
+                    out[n, d] = last[d - start]
 
 
 @kernel

@@ -21,7 +21,7 @@ from . import gather, normalise, tile
 from . import machine as m
 from .gather import BLOCK, pack_weights, packed_size
 from .lanes import HalfArray, lane_count
-from .links import Linear, Links, Norm, Unit, Value, units_of
+from .links import Linear, Links, Norm, Unit, Value, turned_channels, units_of
 from .normalise import EPS_AT
 from .threads import aligned, parallel, scratch
 
@@ -146,7 +146,7 @@ class Program:
             size = packed_size(links.taps + len(extra), size_in, size_out)
             weights.append((self.pack(w, size, shape, key == 0, extra), links.taps + len(extra)))
         bias, bias_grad = self.vector(b, O)
-        padded = (links.taps, -(-C // 8) * 8, -(-O // self.block) * self.block)
+        padded = (links.taps, turned_channels(C), -(-O // self.block) * self.block)
         return Linear(
             links, C, O, (*tables, self.table(by_tap)), tuple(weights), bias, (self.grad(w, padded, shape), bias_grad)
         )
@@ -174,7 +174,7 @@ class Program:
         """Add the gradients of the map's weights and bias (their tangents, if the program has tangents)."""
         if not self.params:
             return
-        self.turn_x = max(self.turn_x, map.links.pixels_in * (-(-map.C // 8) * 8))
+        self.turn_x = max(self.turn_x, map.links.pixels_in * turned_channels(map.C))
         self.turn_dy = max(self.turn_dy, map.links.pixels_out * (-(-map.O // self.block) * self.block))
         planes = [(x.at1, dy.at), (x.at, dy.at1)] if self.tangent else [(x.at, dy.at)]
         sizes = (*map.tables[2], map.C, map.O, map.links.pixels_in, map.links.pixels_out)
@@ -203,7 +203,7 @@ class Program:
         for pixels, at, rows in self.chunks(z):
             self.emit(normalise.normalise, z.at + at, y.at + at, mean, rate.at, gamma, beta, pixels, *sizes)
             if slope is not None:
-                self.emit(tile.activate, y.at + at, slope.at + at, rows, ACTIVATIONS.index(kind))
+                self.emit(tile.ACTIVATE[kind], y.at + at, slope.at + at, rows)
         if self.tangent:
             self.emit(normalise.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, *sizes)
             slope = None if kind is None else self.activate(y, kind)
@@ -232,11 +232,11 @@ class Program:
 
     def activate(self, y: Value, kind: str) -> Value:
         """y becomes h = f(y); returns the slope f'(y), with f''(y) y1 in its second plane."""
-        slope, code = self.value(y.pixels, y.C), ACTIVATIONS.index(kind)
+        slope = self.value(y.pixels, y.C)
         if self.tangent:
-            self.emit(tile.bend, y.at, slope.at1, y.rows, code)
+            self.emit(tile.bend, y.at, slope.at1, y.rows, ACTIVATIONS.index(kind))
             self.emit(tile.multiply_rows, slope.at1, slope.at1, y.at1, y.rows, 0)
-        self.emit(tile.activate, y.at, slope.at, y.rows, code)
+        self.emit(tile.ACTIVATE[kind], y.at, slope.at, y.rows)
         if self.tangent:
             self.emit(tile.multiply_rows, y.at1, slope.at, y.at1, y.rows, 0)
         return slope

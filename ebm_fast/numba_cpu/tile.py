@@ -11,47 +11,90 @@ from .build import inner, instruction, tile_width
 from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
 from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vstore, vwhere
 
-SILU, GELU, SOFTPLUS, TANH, RELU, LEAKY_RELU = range(6)  # the order of ebm_ref.specs.ACTIVATIONS
+SILU, GELU, SOFTPLUS = range(3)  # the order of ebm_ref.specs.ACTIVATIONS
 silu, silu_slope, silu_bend = inner(scalar.silu), inner(scalar.silu_slope), inner(scalar.silu_bend)
 gelu, gelu_slope, gelu_bend = inner(scalar.gelu), inner(scalar.gelu_slope), inner(scalar.gelu_bend)
 softplus_bend, tanh_slope, tanh_bend = inner(scalar.softplus_bend), inner(scalar.tanh_slope), inner(scalar.tanh_bend)
 
 
 @instruction
-def activate(row, T, W, S, G, A):
-    """y <- f(y), d <- f'(y), over `size` elements; relu' and leaky_relu' at 0 are those of the left."""
-    _, y, d, rows, kind, _, _, _, _, _, _, _ = row
+def silu_rows(row, T, W, S, G, A):
+    """y <- silu(y), d <- silu'(y)."""
+    _, y, d, rows, _, _, _, _, _, _, _, _ = row
     size = rows * tile_width(A)
-    step = vcount(S)
-    if kind == SILU:
-        for i in range(0, size, step):
-            x = vload(S, y + i)
-            s = vsigmoid(x)
-            vstore(S, y + i, silu(x, s))
-            vstore(S, d + i, silu_slope(x, s))
-    elif kind == GELU:
-        for i in range(0, size, step):
-            x = vload(S, y + i)
-            c, p = vnormal(x)
-            vstore(S, y + i, gelu(x, c))
-            vstore(S, d + i, gelu_slope(x, c, p))
-    elif kind == SOFTPLUS:
-        for i in range(0, size, step):
-            x = vload(S, y + i)
-            vstore(S, y + i, vsoftplus(x))
-            vstore(S, d + i, vsigmoid(x))
-    elif kind == TANH:
-        for i in range(0, size, step):
-            t = vtanh(vload(S, y + i))
-            vstore(S, y + i, t)
-            vstore(S, d + i, tanh_slope(t))
-    else:
-        leak = 0.0 if kind == RELU else scalar.LEAK
-        for i in range(0, size, step):
-            x = vload(S, y + i)
-            slope = vwhere(x, vlike(x, 1.0), vlike(x, leak))
-            vstore(S, y + i, x * slope)
-            vstore(S, d + i, slope)
+    for i in range(0, size, vcount(S)):
+        x = vload(S, y + i)
+        s = vsigmoid(x)
+        vstore(S, y + i, silu(x, s))
+        vstore(S, d + i, silu_slope(x, s))
+
+
+@instruction
+def gelu_rows(row, T, W, S, G, A):
+    """y <- gelu(y), d <- gelu'(y)."""
+    _, y, d, rows, _, _, _, _, _, _, _, _ = row
+    size = rows * tile_width(A)
+    for i in range(0, size, vcount(S)):
+        x = vload(S, y + i)
+        c, p = vnormal(x)
+        vstore(S, y + i, gelu(x, c))
+        vstore(S, d + i, gelu_slope(x, c, p))
+
+
+@instruction
+def softplus_rows(row, T, W, S, G, A):
+    """y <- softplus(y), d <- softplus'(y)."""
+    _, y, d, rows, _, _, _, _, _, _, _, _ = row
+    size = rows * tile_width(A)
+    for i in range(0, size, vcount(S)):
+        x = vload(S, y + i)
+        vstore(S, y + i, vsoftplus(x))
+        vstore(S, d + i, vsigmoid(x))
+
+
+@instruction
+def tanh_rows(row, T, W, S, G, A):
+    """y <- tanh(y), d <- tanh'(y)."""
+    _, y, d, rows, _, _, _, _, _, _, _, _ = row
+    size = rows * tile_width(A)
+    for i in range(0, size, vcount(S)):
+        t = vtanh(vload(S, y + i))
+        vstore(S, y + i, t)
+        vstore(S, d + i, tanh_slope(t))
+
+
+@instruction
+def relu_rows(row, T, W, S, G, A):
+    """y <- relu(y), d <- relu'(y), that at 0 of the left."""
+    _, y, d, rows, _, _, _, _, _, _, _, _ = row
+    rectify(S, y, d, rows * tile_width(A), 0.0)
+
+
+@instruction
+def leaky_relu_rows(row, T, W, S, G, A):
+    """y <- leaky_relu(y), d <- leaky_relu'(y), that at 0 of the left."""
+    _, y, d, rows, _, _, _, _, _, _, _, _ = row
+    rectify(S, y, d, rows * tile_width(A), scalar.LEAK)
+
+
+@inner
+def rectify(S, y, d, size, leak):
+    """The two above."""
+    for i in range(0, size, vcount(S)):
+        x = vload(S, y + i)
+        slope = vwhere(x, vlike(x, 1.0), vlike(x, leak))
+        vstore(S, y + i, x * slope)
+        vstore(S, d + i, slope)
+
+
+ACTIVATE = {
+    "silu": silu_rows,
+    "gelu": gelu_rows,
+    "softplus": softplus_rows,
+    "tanh": tanh_rows,
+    "relu": relu_rows,
+    "leaky_relu": leaky_relu_rows,
+}
 
 
 @instruction
