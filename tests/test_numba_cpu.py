@@ -231,7 +231,7 @@ def test_vector_bytes__refuses_what_the_machine_does_not_have(size, monkeypatch)
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_energies__are_the_same_in_half_registers_one_and_two(dtype, monkeypatch):
-    """Tiles of few samples are narrower; the width follows N and the threads, and no result follows the width."""
+    """Tiles of few samples are narrower; the width follows N, and no result follows the width."""
     monkeypatch.setenv("EBM_NUM_THREADS", "1")
     mlp = numba_cpu.MLPEnergy(shape=(3,), hidden=(20, 9), layer_norm=True)
     for energy in (ENERGY, mlp):

@@ -52,6 +52,15 @@ def reservoir_rows(M, count, bits, target):
         target[n] = slot if slot < M else -1
 
 
+@kernel
+def push_rows(slots, target, x):
+    """slots[target[n]] = x[n] in batch order, so that the last wins; none where target[n] < 0."""
+    for n in range(x.shape[0]):
+        if target[n] >= 0:
+            for d in range(x.shape[1]):
+                slots[target[n], d] = x[n, d]
+
+
 def buffer_draw(
     slots: np.ndarray, filled: int, bits: np.ndarray, u: np.ndarray, fresh: np.ndarray, rho: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -112,10 +121,10 @@ def buffer_push(
         check_words("bits", bits, shape=(N,))
         target = np.empty(N, np.int64)
         reservoir_rows(M, ptr, bits, target)
-    last = np.full(M, -1)
-    np.maximum.at(last, target[target >= 0], np.flatnonzero(target >= 0))
-    hit = np.flatnonzero(last >= 0)
-    slots[hit] = x[last[hit]]
+    rows = flat(slots, slots.shape[1:])
+    push_rows(rows, target, flat(x, slots.shape[1:]))
+    if not slots.flags.c_contiguous:
+        slots[...] = rows.reshape(slots.shape)
     return (filled if policy == "in_place" else min(M, filled + N)), ptr + N
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+from llvmlite import ir
 from numba.core import caching, cgutils, types
 from numba.extending import intrinsic
 
@@ -34,6 +35,8 @@ FASTMATH = {"contract", "nsz"}  # sums keep their order and divisions are exact,
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
 NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # never called from Python: quicker to compile
 JIT = not numba.config.DISABLE_JIT
+PART, IDS = 4, 6  # where A holds which part of the threads on a tile this is and of how many, and the chain ids
+YIELD = os.name == "posix"  # there is a sched_yield
 COLUMNS = 12  # of a program of `machine`: what to do, and its operands
 
 
@@ -114,8 +117,15 @@ def instruction(function: Any) -> Any:
 
 @inner
 def tile_width(A):
-    """Samples of a tile: A holds four words of the noise's address, then a chain id for each sample."""
-    return A.shape[0] - 4
+    """Samples of a tile: A holds four words of the noise's address, part and parts, then a chain id for each sample."""
+    return A.shape[0] - IDS
+
+
+@inner
+def share(A, count):
+    """The numbers below `count` that this part of the threads on a tile does: from the first to before the second."""
+    part, parts = np.int64(A[PART]), np.int64(A[PART + 1])
+    return count * part // parts, count * (part + 1) // parts
 
 
 def instruction_signature(dtype: Any, half: bool) -> Any:
@@ -148,15 +158,53 @@ def no_collector() -> Iterator[None]:
 
 @intrinsic
 def row_of(typingctx, P, i):
-    """The COLUMNS numbers of row i of P."""
+    """The first COLUMNS numbers of row i of P, which has three more."""
 
     def codegen(context, builder, sig, args):
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        start = builder.mul(args[1], args[1].type(COLUMNS))
+        start = builder.mul(args[1], args[1].type(COLUMNS + 3))
         places = [builder.gep(data, [builder.add(start, start.type(j))]) for j in range(COLUMNS)]
         return context.make_tuple(builder, sig.return_type, [builder.load(place) for place in places])
 
     return types.UniTuple(types.int64, COLUMNS)(P, types.intp), codegen
+
+
+SPINS = 1 << 12  # looks of a waiting thread before it lets others have the processor
+
+
+@intrinsic
+def meet(typingctx, arrived, count):
+    """Add 1 to arrived[0], then wait until it is `count`: what threads wrote before is seen by all after."""
+
+    def codegen(context, builder, sig, args):
+        word = ir.IntType(64)
+        place = context.make_array(sig.args[0])(context, builder, args[0]).data
+        builder.atomic_rmw("add", place, word(1), "seq_cst")
+        look, wait, rest, done = (builder.append_basic_block(name) for name in ("look", "wait", "rest", "done"))
+        start = builder.block
+        builder.branch(look)
+        builder.position_at_end(look)
+        turn = builder.phi(word)
+        turn.add_incoming(word(0), start)
+        now = builder.load_atomic(place, "acquire", 8)
+        builder.cbranch(builder.icmp_signed("<", now, args[1]), wait, done)
+        builder.position_at_end(wait)
+        following = builder.add(turn, word(1))
+        turn.add_incoming(following, wait)
+        if YIELD:
+            turn.add_incoming(following, rest)
+            builder.cbranch(builder.icmp_signed("<", following, word(SPINS)), look, rest)
+            builder.position_at_end(rest)
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+        builder.branch(look)
+        if not YIELD:
+            builder.position_at_end(rest)
+            builder.unreachable()
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(arrived, types.int64), codegen
 
 
 @intrinsic

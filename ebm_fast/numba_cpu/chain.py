@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import scalar
-from .build import inner, instruction, tile_width
+from .build import IDS, PART, inner, instruction, share, tile_width
 from .lanes import vabs, vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere
 from .noise import NONE, four_normals, philox_row
 
@@ -20,13 +20,15 @@ langevin_move = inner(scalar.langevin_move)
 
 @instruction
 def noise_tile(row, T, W, S, G, A):
-    """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile; raw: four rows for the words."""
+    """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile; raw: four rows for the words of each part."""
     _, at, D, raw, _, _, _, _, _, _, _, _ = row
     width, lanes = tile_width(A), vcount(S)
     words = np.empty(4 * lanes, np.uint64)
-    for block in range((D + 3) // 4):
+    raw += 4 * width * np.int64(A[PART])
+    begin, end = share(A, (D + 3) // 4)
+    for block in range(begin, end):
         for l in range(0, width, lanes):
-            philox_row(np.uint64(block), NONE, A, 4 + l, 1, A[3], A[2], A[0], A[1], lanes, words, 0)
+            philox_row(np.uint64(block), NONE, A, IDS + l, 1, A[3], A[2], A[0], A[1], lanes, words, 0)
             for k in range(4 * lanes):
                 S[raw + k] = words[k]
             a, b, c, d = four_normals(S, raw, lanes)

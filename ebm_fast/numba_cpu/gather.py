@@ -18,7 +18,7 @@ two registers of output channels stay in registers while pixels and samples are 
 
 from __future__ import annotations
 
-from .build import VECTOR_BYTES, inner, instruction, kernel, tile_width
+from .build import VECTOR_BYTES, inner, instruction, kernel, share, tile_width
 from .lanes import vcount, vfma, vlike, vload, vsplat, vstore
 from .links import turned_channels
 
@@ -236,7 +236,8 @@ def gather(row, T, W, S, G, A):
     """
     _, dst, src, wts, bias, tab, units, taps, C, O, add, _ = row
     width, lanes = tile_width(A), vcount(S)
-    for u in range(units):
+    begin, end = share(A, units)
+    for u in range(begin, end):
         first, last = T[tab + u] + 3, T[tab + u + 1]
         at, to = dst + T[first - 3] * lanes, dst + T[first - 2] * lanes
         two, shared = T[first - 2] >= 0, last
@@ -389,7 +390,8 @@ def weight_grad(row, T, W, S, G, A):
     if C >= 8:
         turn(S, xt, x, width, pixels_in, C, size_in)
     turn(S, dyt, dy, width, pixels_out, O, size_out)
-    for t in range(taps):
+    begin, end = share(A, taps)
+    for t in range(begin, end):
         first, last = T[tab + t], T[tab + t + 1]
         for c in range(0, size_in, 8 if C >= 8 else 1):
             for o in range(0, size_out, 2 * lanes):

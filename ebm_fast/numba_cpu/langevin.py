@@ -22,6 +22,7 @@ from . import machine as m
 from .network import Network
 from .noise import key_words
 from .program import NO_RECORDS, Program
+from .threads import TEAM
 
 INF = float("inf")
 SMALL = 1 << 14  # numbers below which one thread is faster than two
@@ -71,7 +72,7 @@ def jitter_program(D: int, dtype: np.dtype) -> Program:
     P.emit(m.FILL, bad, 1, 0)
     P.emit(m.READ, alive, 0, 0)
     P.emit(m.LOAD, x, 0, D)
-    P.emit(chain.noise_tile, xi, D, P.rows(4))
+    P.emit(chain.noise_tile, xi, D, P.rows(4 * TEAM))
     P.emit(chain.jitter_tile, x, xi, xi, D, p, bad, alive)
     P.emit(chain.keep_tile, x, xi, D, alive, bad)
     P.emit(m.WRITE, alive, 0, 0)
@@ -92,7 +93,7 @@ def update_program(D: int, dtype: np.dtype, draw: bool) -> Program:
     P.emit(m.READ, alive, 0, 0)
     P.emit(m.READ, E, 2, 0)
     if draw:
-        P.emit(chain.noise_tile, xi, D, P.rows(4))
+        P.emit(chain.noise_tile, xi, D, P.rows(4 * TEAM))
     P.emit(chain.move_tile, t, g, xi if draw else -1, t, D, p, bad, norm, E)
     P.emit(chain.keep_tile, x, t, D, alive, bad)
     P.emit(m.WRITE, alive, 0, 0)

@@ -7,7 +7,8 @@ whole tiles. Instructions are called by address; the six below move data between
 of all samples, and belong to the machine itself.
 
 Tiles do not depend on each other, and a program does not see which thread runs it: results are equal to
-the bit for any number of threads.
+the bit for any number of threads. A few samples are one tile: then several threads share it, by pixels, so that most of
+what a thread reads it has written itself (by channels, everything would cross from core to core: a fifth slower).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import chain, gather, normalise, softmax, tile
-from .build import COLUMNS, JIT, address, call_address, inner, kernel, no_collector, row_of
+from .build import COLUMNS, IDS, JIT, PART, address, call_address, inner, kernel, meet, no_collector, row_of
 from .lanes import vcount, vload, vstore
 
 LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
@@ -27,7 +28,9 @@ INSTRUCTIONS = (
     gather.gather,
     gather.weight_grad,
     normalise.mean_rows,
+    normalise.total_rows,
     normalise.rate_rows,
+    normalise.rate_total,
     normalise.normalise,
     normalise.normalise1,
     normalise.back_start,
@@ -53,13 +56,32 @@ INSTRUCTIONS = (
 )
 
 
-def table_of(code: list[tuple[Any, ...]], dtype: Any, half: bool) -> np.ndarray:
-    """The program as int64 rows, instructions replaced by their addresses."""
+SHARES = {
+    gather.gather,
+    gather.weight_grad,
+    normalise.mean_rows,
+    normalise.rate_rows,
+    normalise.back_rows,
+    normalise.normalise_back,
+    *tile.ACTIVATE.values(),
+    tile.bend,
+    tile.add_rows,
+    tile.multiply_rows,
+    tile.sum_rows,
+    tile.dot_rows,
+    chain.noise_tile,
+}
+SHARED = (-1, 1)  # turn of an instruction that all threads on a tile do, each its share
+
+
+def table_of(code: list[tuple[Any, ...]], turns: list[tuple[int, int, int]], dtype: Any, half: bool) -> np.ndarray:
+    """The program as int64 rows, instructions replaced by their addresses; then whose turn, and whether all wait."""
     used = dict.fromkeys(what for what, *_ in code if not isinstance(what, int))
     with no_collector():
         places = {what: address(what, dtype, half) if JIT else INSTRUCTIONS.index(what) for what in used}
     rows = [(what if isinstance(what, int) else places[what], *operands) for what, *operands in code]
-    return np.array([row + (0,) * (COLUMNS - len(row)) for row in rows], np.int64).reshape(-1, COLUMNS)
+    padded = [row + (0,) * (COLUMNS - len(row)) + turn for row, turn in zip(rows, turns, strict=True)]
+    return np.array(padded, np.int64).reshape(-1, COLUMNS + 3)
 
 
 ONE = np.uint64(1)
@@ -68,28 +90,34 @@ if JIT:
 else:
 
     def row_of(P, i):
-        return tuple(P[i].tolist())
+        return tuple(P[i, :COLUMNS].tolist())
+
+    def meet(arrived, count):
+        pass
 
     def call(place, row, T, W, S, G, A):
         INSTRUCTIONS[place](row, T, W, S, G, A)
 
 
 @kernel
-def run_tiles(P, ends, K, width, T, W, S, G, address, chains, in0, in1, in2, out, records, start, stride):
+def run_tiles(
+    P, ends, K, width, T, W, S, G, address, chains, in0, in1, in2, out, records, start, stride, part, parts, arrived
+):
     """Run P on the tiles start, start + stride, ...: rows up to ends[0], K times up to ends[1], then the rest.
 
     width: samples of a tile; address: key words, stream, step of the first repetition; chains: ids, whole tiles of
-    them (or none).
+    them (or none). Several threads, part of parts, may run the same tile: they share S and G, each does its share
+    of an instruction or waits its turn, and they meet where one needs what another wrote; arrived: [0].
     """
     N = in0.shape[0]
-    A = np.zeros(4 + width, np.uint64)
+    A, meetings = np.zeros(IDS + width, np.uint64), 0
     for n0 in range(start * width, N, stride * width):
         keep = min(width, N - n0)
         for j in range(4):
             A[j] = address[j]
         if chains.shape[0] > 0:
             for l in range(width):
-                A[4 + l] = chains[n0 + l]
+                A[IDS + l] = chains[n0 + l]
         i, k = 0, 0
         while True:
             if i == ends[1] and k + 1 < K:  # next repetition
@@ -99,7 +127,16 @@ def run_tiles(P, ends, K, width, T, W, S, G, address, chains, in0, in1, in2, out
                 i = ends[1]
             if i == P.shape[0]:
                 break
-            row = row_of(P, i)
+            row, turn = row_of(P, i), P[i, COLUMNS]
+            if parts > 1:
+                if P[i, COLUMNS + 2] != 0:
+                    meetings += parts
+                    meet(arrived, meetings)
+                if turn >= 0 and turn * parts // P[i, COLUMNS + 1] != part:
+                    i += 1
+                    continue
+            A[PART] = np.uint64(part if turn < 0 else 0)
+            A[PART + 1] = np.uint64(parts if turn < 0 else 1)
             what, at, a, b = row[0], row[1], row[2], row[3]
             if what >= 0:
                 call(what, row, T, W, S, G, A)

@@ -18,7 +18,7 @@ from . import machine as m
 from .lanes import lane_count
 from .links import Value
 from .program import Program
-from .threads import thread_count
+from .threads import TEAM
 
 
 @lru_cache(maxsize=256)
@@ -51,7 +51,7 @@ def chain_program(network: Any, dtype: np.dtype, noise_first: bool, width: int) 
     P.emit(m.FILL, alive, 1, 1)
     P.section()
     P.emit(m.FILL, bad, 1, 0)
-    P.emit(chain.noise_tile, xi, D, P.rows(4))
+    P.emit(chain.noise_tile, xi, D, P.rows(4 * TEAM))
     P.emit(m.COPY, x.at, state, D)
     if noise_first:
         P.emit(chain.jitter_tile, state, xi, xi, D, p, bad, alive)
@@ -78,10 +78,10 @@ class Network:
     def tile_width(self, x: Array) -> int:
         """Samples of a tile, of which results do not depend: one register of images, whose pixels share the weights;
 
-        two registers of vectors; half a register where the threads need no more for all samples.
+        two registers of vectors; half a register where all samples fit.
         """
         lanes = lane_count(x.dtype)
-        if len(x) <= thread_count() * lanes // 2:
+        if len(x) <= lanes // 2:
             return lanes // 2
         return lanes if self.image or len(x) <= lanes else 2 * lanes
 

@@ -59,8 +59,11 @@ def bits_rows(k0, k1, stream, step, chains, out, part, parts):
     for n in range(part, N, parts):
         for start in range(0, D, 4 * ROW):
             philox_row(np.uint64(start // 4), ONE, chains, n, 0, step, stream, k0, k1, ROW, words, 0)
-            for d in range(start, min(D, start + 4 * ROW)):
-                out[n, d] = words[(d - start) % 4 * ROW + (d - start) // 4]
+            for l in range(min(D - start, 4 * ROW) // 4):
+                for j in range(4):
+                    out[n, start + 4 * l + j] = words[j * ROW + l]
+            for d in range(max(start, D // 4 * 4), min(D, start + 4 * ROW)):
+                out[n, d] = words[d % 4 * ROW + (d - start) // 4]
 
 
 @kernel

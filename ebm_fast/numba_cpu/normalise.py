@@ -10,63 +10,97 @@ Routines that end in 1 carry the tangent: the coefficient of s in a series in s 
 
 from __future__ import annotations
 
-from .build import inner, instruction, tile_width
+from .build import inner, instruction, share, tile_width
 from .lanes import vcount, vfma, vlike, vload, vmax, vsplat, vsqrt, vstore
 
 EPS_AT = 0  # where W holds eps
+PIECES = 4  # a sum over pixels is that of so many pieces, whichever threads make them
 STEP = 4  # pixels whose sums stay in registers: short sums, and rows that the first-level cache holds together
+
+
+@inner
+def piece_of(q, pixels):
+    """The pixels of piece q, from the first to before the second."""
+    return q * pixels // PIECES, (q + 1) * pixels // PIECES
 
 
 @instruction
 def mean_rows(row, T, W, S, G, A):
-    """mean[g] <- sum over pixels and the group's channels of z, over their number."""
-    _, z, mean, pixels, C, groups, _, _, _, _, _, _ = row
+    """sums[q, g] <- sum over the pixels of piece q and the channels of group g of z."""
+    _, z, sums, pixels, C, groups, _, _, _, _, _, _ = row
     lanes = vcount(S)
     width, size = tile_width(A), C // groups
-    for i in range(0, groups * width, lanes):
-        vstore(S, mean + i, vlike(vload(S, mean + i), 0.0))
-    for start in range(0, pixels, STEP):
-        for g in range(groups):
-            for l in range(0, width, lanes):
-                sum = vlike(vload(S, mean + l), 0.0)
-                for p in range(start, min(pixels, start + STEP)):
-                    for c in range(g * size, (g + 1) * size):
-                        sum = sum + vload(S, z + (p * C + c) * width + l)
-                vstore(S, mean + g * width + l, vload(S, mean + g * width + l) + sum)
-    for i in range(0, groups * width, lanes):
-        vstore(S, mean + i, vload(S, mean + i) / (pixels * size))
+    first, last = share(A, PIECES)
+    for q in range(first, last):
+        begin, end = piece_of(q, pixels)
+        clear(S, sums + q * groups * width, groups * width)
+        for start in range(begin, end, STEP):
+            for g in range(groups):
+                for l in range(0, width, lanes):
+                    at = sums + (q * groups + g) * width + l
+                    sum = vlike(vload(S, at), 0.0)
+                    for p in range(start, min(end, start + STEP)):
+                        for c in range(g * size, (g + 1) * size):
+                            sum = sum + vload(S, z + (p * C + c) * width + l)
+                    vstore(S, at, vload(S, at) + sum)
+
+
+@inner
+def clear(S, at, size):
+    """Zeros."""
+    for l in range(0, size, vcount(S)):
+        vstore(S, at + l, vlike(vload(S, at + l), 0.0))
+
+
+@instruction
+def total_rows(row, T, W, S, G, A):
+    """total[g] <- sum over pieces q of sums[q, g], first to last, over `count`."""
+    _, sums, total, groups, count, _, _, _, _, _, _, _ = row
+    size = groups * tile_width(A)
+    for i in range(0, size, vcount(S)):
+        value = vload(S, sums + i)
+        for q in range(1, PIECES):
+            value = value + vload(S, sums + q * size + i)
+        vstore(S, total + i, value / count)
 
 
 @instruction
 def rate_rows(row, T, W, S, G, A):
-    """With v = z - mean: mean += mean(v), rate <- 1 / sqrt(mean(v^2) - mean(v)^2 + eps); rest: G rows.
+    """With v = z - mean: sums[q, g] <- sum of v over a piece, squares[q, g] <- sum of v^2."""
+    _, z, mean, sums, squares, pixels, C, groups, _, _, _, _ = row
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
+    first, last = share(A, PIECES)
+    for q in range(first, last):
+        begin, end = piece_of(q, pixels)
+        for at in (sums, squares):
+            clear(S, at + q * groups * width, groups * width)
+        for start in range(begin, end, STEP):
+            for g in range(groups):
+                for l in range(0, width, lanes):
+                    centre, at = vload(S, mean + g * width + l), (q * groups + g) * width + l
+                    square = vlike(centre, 0.0)
+                    sum = square
+                    for p in range(start, min(end, start + STEP)):
+                        for c in range(g * size, (g + 1) * size):
+                            v = vload(S, z + (p * C + c) * width + l) - centre
+                            sum, square = sum + v, vfma(v, v, square)
+                    vstore(S, sums + at, vload(S, sums + at) + sum)
+                    vstore(S, squares + at, vload(S, squares + at) + square)
+
+
+@instruction
+def rate_total(row, T, W, S, G, A):
+    """From the means of v and v^2: mean += mean(v), rate <- 1 / sqrt(mean(v^2) - mean(v)^2 + eps).
 
     The correction makes the mean of equal values that value, so that a group without variance gives no
     rounding noise for 1 / sqrt(eps) to blow up.
     """
-    _, z, mean, rate, rest, pixels, C, groups, _, _, _, _ = row
-    lanes = vcount(S)
-    width, size = tile_width(A), C // groups
-    for i in range(0, groups * width, lanes):
-        vstore(S, rate + i, vlike(vload(S, mean + i), 0.0))
-        vstore(S, rest + i, vlike(vload(S, mean + i), 0.0))
-    for start in range(0, pixels, STEP):
-        for g in range(groups):
-            for l in range(0, width, lanes):
-                centre = vload(S, mean + g * width + l)
-                square = vlike(centre, 0.0)
-                sum = square
-                for p in range(start, min(pixels, start + STEP)):
-                    for c in range(g * size, (g + 1) * size):
-                        v = vload(S, z + (p * C + c) * width + l) - centre
-                        sum, square = sum + v, vfma(v, v, square)
-                vstore(S, rest + g * width + l, vload(S, rest + g * width + l) + sum)
-                vstore(S, rate + g * width + l, vload(S, rate + g * width + l) + square)
-    count = pixels * size
-    for i in range(0, groups * width, lanes):
-        shift = vload(S, rest + i) / count
-        var = vmax(0.0, vload(S, rate + i) / count - shift * shift)
-        vstore(S, mean + i, vload(S, mean + i) + shift)
+    _, mean, rate, shift, groups, _, _, _, _, _, _, _ = row
+    for i in range(0, groups * tile_width(A), vcount(S)):
+        v = vload(S, shift + i)
+        var = vmax(0.0, vload(S, rate + i) - v * v)
+        vstore(S, mean + i, vload(S, mean + i) + v)
         vstore(S, rate + i, 1.0 / vsqrt(var + W[EPS_AT]))
 
 
@@ -137,8 +171,8 @@ def normalise1(row, T, W, S, G, A):
 
 @instruction
 def back_start(row, T, W, S, G, A):
-    """first[g] <- gamma dy (dy dh where dh >= 0) of the group's first element; the two sums <- 0."""
-    _, dy, first, m1, m2, gamma, C, groups, dh, _, _, _ = row
+    """first[g] <- gamma dy (dy dh where dh >= 0) of the group's first element."""
+    _, dy, first, gamma, C, groups, dh, _, _, _, _, _ = row
     lanes = vcount(S)
     width, size = tile_width(A), C // groups
     for g in range(groups):
@@ -147,35 +181,38 @@ def back_start(row, T, W, S, G, A):
             value = vload(S, dy + at)
             if dh >= 0:
                 value = value * vload(S, dh + at)
-            value = value * vsplat(W, gamma + g * size)
-            vstore(S, first + l, value)
-            vstore(S, m1 + l, vlike(value, 0.0))
-            vstore(S, m2 + l, vlike(value, 0.0))
+            vstore(S, first + l, value * vsplat(W, gamma + g * size))
 
 
 @instruction
 def back_rows(row, T, W, S, G, A):
-    """dy <- g = gamma dy (gamma dy dh where dh >= 0), m1 += sum (g - first), m2 += sum g z.
+    """dy <- g = gamma dy (gamma dy dh where dh >= 0), m1[q] <- sum (g - first), m2[q] <- sum g z of each piece.
 
     g is stored as rounded: in a group of equal values g - mean(g) is then exactly 0.
     """
     _, dy, z, first, m1, m2, gamma, pixels, C, groups, dh, _ = row
     lanes = vcount(S)
     width, size = tile_width(A), C // groups
-    for start in range(0, pixels, STEP):
-        for g in range(groups):
-            for l in range(g * width, (g + 1) * width, lanes):
-                zero, s1, s2 = vload(S, first + l), vload(S, m1 + l), vload(S, m2 + l)
-                for c in range(size):
-                    at = (start * C + g * (size - 1) + c) * width + l
-                    a, sums = vsplat(W, gamma + g * size + c), (s1, s2)
-                    where = (dy + at, dh + at if dh >= 0 else -1, z + at)
-                    if start + STEP <= pixels:
-                        s1, s2 = back_piece(sums, S, where, C * width, STEP, a, zero)
-                    else:
-                        s1, s2 = back_piece(sums, S, where, C * width, pixels - start, a, zero)
-                vstore(S, m1 + l, s1)
-                vstore(S, m2 + l, s2)
+    mine, others = share(A, PIECES)
+    for q in range(mine, others):
+        begin, end = piece_of(q, pixels)
+        rows = q * groups * width
+        clear(S, m1 + rows, groups * width)
+        clear(S, m2 + rows, groups * width)
+        for start in range(begin, end, STEP):
+            for g in range(groups):
+                for l in range(g * width, (g + 1) * width, lanes):
+                    zero, s1, s2 = vload(S, first + l), vload(S, m1 + rows + l), vload(S, m2 + rows + l)
+                    for c in range(size):
+                        at = (start * C + g * (size - 1) + c) * width + l
+                        a, sums = vsplat(W, gamma + g * size + c), (s1, s2)
+                        where = (dy + at, dh + at if dh >= 0 else -1, z + at)
+                        if start + STEP <= end:
+                            s1, s2 = back_piece(sums, S, where, C * width, STEP, a, zero)
+                        else:
+                            s1, s2 = back_piece(sums, S, where, C * width, end - start, a, zero)
+                    vstore(S, m1 + rows + l, s1)
+                    vstore(S, m2 + rows + l, s2)
 
 
 @inner
@@ -195,24 +232,21 @@ def back_piece(sums, S, where, step, count, a, zero):
 
 @instruction
 def normalise_back(row, T, W, S, G, A):
-    """dy <- rate (g - mean(g) - z mean(g z)), with g in dy and the sums of `back_rows` in first, m1, m2."""
+    """dy <- rate (g - mean(g) - z mean(g z)), with g in dy, m1 = mean(g) - first, m2 = mean(g z)."""
     _, dy, z, first, m1, m2, rate, pixels, C, groups, _, _ = row
     lanes = vcount(S)
     width, size = tile_width(A), C // groups
-    count = pixels * size
-    for i in range(0, groups * width, lanes):
-        vstore(S, m1 + i, vload(S, first + i) + vload(S, m1 + i) / count)
-        vstore(S, m2 + i, vload(S, m2 + i) / count)
-    for start in range(0, pixels, STEP):
+    begin, end = share(A, pixels)
+    for start in range(begin, end, STEP):
         for g in range(groups):
             for l in range(g * width, (g + 1) * width, lanes):
-                n1, n2, scale = vload(S, m1 + l), -vload(S, m2 + l), vload(S, rate + l)
+                n1, n2, scale = vload(S, first + l) + vload(S, m1 + l), -vload(S, m2 + l), vload(S, rate + l)
                 for c in range(size):
                     at = (start * C + g * (size - 1) + c) * width + l
-                    if start + STEP <= pixels:
+                    if start + STEP <= end:
                         finish_piece(S, dy + at, z + at, C * width, STEP, scale, n1, n2)
                     else:
-                        finish_piece(S, dy + at, z + at, C * width, pixels - start, scale, n1, n2)
+                        finish_piece(S, dy + at, z + at, C * width, end - start, scale, n1, n2)
 
 
 @inner

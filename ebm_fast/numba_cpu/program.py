@@ -23,13 +23,14 @@ from .gather import BLOCK, pack_weights, packed_size
 from .lanes import HalfArray, lane_count
 from .links import Linear, Links, Norm, Unit, Value, turned_channels, units_of
 from .normalise import EPS_AT
-from .threads import aligned, parallel, scratch
+from .threads import CACHE_LINE, TEAM, aligned, parallel, scratch, team
 
 STRANDS = 16  # partial sums of the parameter gradient; each takes every 16th tile
 NO_RECORDS = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, np.float64)}
 NO_CHAINS = np.empty(0, np.uint64)
 EPS = 1e-5
 CHUNK = 1 << 13  # bytes
+STEP_WORK, RUN_WORK = 2e6, 2e7  # multiply-adds of a step and of a run that are worth a team of threads on a tile
 SLACK = 4  # rows that `gather` may read past an array
 
 
@@ -42,6 +43,8 @@ class Program:
     params: bool = False
     width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one
     code: list[tuple[Any, ...]] = field(default_factory=list)
+    turns: list[tuple[int, int, int]] = field(default_factory=list)
+    products: int = 0  # multiply-adds of a sample that several threads can share
     ends: list[int] = field(default_factory=list)
     tables: list[np.ndarray] = field(default_factory=list)
     table_size: int = 0
@@ -59,7 +62,7 @@ class Program:
         self.width = self.width or 2 * lane_count(self.dtype)
         self.half = self.width < lane_count(self.dtype)
         self.lanes = lane_count(self.dtype, self.half)
-        self.temp = self.rows(1)
+        self.temp = self.rows(TEAM)
 
     @property
     def block(self) -> int:
@@ -79,9 +82,14 @@ class Program:
         at = self.rows(pixels * C)
         return Value(at, self.rows(pixels * C) if self.tangent else -1, pixels, C)
 
-    def emit(self, what: Any, *operands: int) -> None:
-        """Append one instruction."""
+    def emit(self, what: Any, *operands: int, turn: tuple[int, int] | None = None, wait: bool = True) -> None:
+        """Append one instruction.
+
+        Of several threads on a tile all do it, each its share, where `what` can be shared; else one: of `turn` = (i, n)
+        the first has the first i. They wait for each other before it, unless what it needs was made by that one.
+        """
         self.code.append((what, *operands))
+        self.turns.append((*(turn or (m.SHARED if what in m.SHARES else (0, 1))), int(wait)))
 
     def section(self) -> None:
         """End the part that runs once; then the part that is repeated; the rest runs once again."""
@@ -151,12 +159,18 @@ class Program:
             links, C, O, (*tables, self.table(by_tap)), tuple(weights), bias, (self.grad(w, padded, shape), bias_grad)
         )
 
+    def count(self, map: Linear) -> None:
+        """Add the products of a map whose pixels threads can share."""
+        if map.links.pixels_out > 1:
+            self.products += len(map.links.pairs) * map.C * map.O
+
     def apply(self, map: Linear, x: Value, y: Value | None = None) -> Value:
         """y = map(x), or y += map(x)."""
         add = y is not None
         out = y if y is not None else self.value(map.links.pixels_out, map.O)
         wts, taps = map.weights[0]
         sizes = (*map.tables[0], taps, map.C, map.O, int(add))
+        self.count(map)
         self.emit(gather.gather, out.at, x.at, wts, map.bias, *sizes)
         if self.tangent:
             self.emit(gather.gather, out.at1, x.at1, wts, -1, *sizes)
@@ -166,6 +180,7 @@ class Program:
         """dx = map'(dy), or dx += map'(dy)."""
         wts, taps = map.weights[1]
         sizes = (*map.tables[1], taps, map.O, map.C, int(add))
+        self.count(map)
         self.emit(gather.gather, dx.at, dy.at, wts, -1, *sizes)
         if self.tangent:
             self.emit(gather.gather, dx.at1, dy.at1, wts, -1, *sizes)
@@ -194,16 +209,24 @@ class Program:
     def norm(self, name: str, z: Value, groups: int, kind: str | None = None) -> Norm:
         """y = gamma xhat + beta, z becomes xhat; with an activation f = `kind` y becomes h = f(y)."""
         (gamma, gamma_grad), (beta, beta_grad) = (self.vector(f"{name}.{part}", z.C) for part in ("gamma", "beta"))
-        y, rate, mean, rest = self.value(z.pixels, z.C), self.value(1, groups), self.rows(groups), self.rows(groups)
-        sizes = (z.C, groups)
-        self.emit(normalise.mean_rows, z.at, mean, z.pixels, *sizes)
-        self.emit(normalise.rate_rows, z.at, mean, rate.at, rest, z.pixels, *sizes)
+        y, rate, mean, shift = self.value(z.pixels, z.C), self.value(1, groups), self.rows(groups), self.rows(groups)
+        sums, squares = self.rows(normalise.PIECES * groups), self.rows(normalise.PIECES * groups)
+        sizes, count = (z.C, groups), z.pixels * z.C // groups
+        self.emit(normalise.mean_rows, z.at, sums, z.pixels, *sizes)
+        self.emit(normalise.total_rows, sums, mean, groups, count)
+        self.emit(normalise.rate_rows, z.at, mean, sums, squares, z.pixels, *sizes)
+        self.emit(normalise.total_rows, sums, shift, groups, count)
+        self.emit(normalise.total_rows, squares, rate.at, groups, count, wait=False)
+        self.emit(normalise.rate_total, mean, rate.at, shift, groups, wait=False)
         fused = kind is not None and not self.tangent
         slope = self.value(z.pixels, z.C) if fused else None
-        for pixels, at, rows in self.chunks(z):
-            self.emit(normalise.normalise, z.at + at, y.at + at, mean, rate.at, gamma, beta, pixels, *sizes)
+        chunks = self.chunks(z)
+        for i, (pixels, at, rows) in enumerate(chunks):
+            turn = (i, len(chunks))
+            planes = (z.at + at, y.at + at, mean, rate.at, gamma, beta)
+            self.emit(normalise.normalise, *planes, pixels, *sizes, turn=turn, wait=i == 0)
             if slope is not None:
-                self.emit(tile.ACTIVATE[kind], y.at + at, slope.at + at, rows)
+                self.emit(tile.ACTIVATE[kind], y.at + at, slope.at + at, rows, turn=turn, wait=False)
         if self.tangent:
             self.emit(normalise.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, *sizes)
             slope = None if kind is None else self.activate(y, kind)
@@ -225,9 +248,13 @@ class Program:
             self.emit(normalise.normalise_back1, *planes, norm.gamma, z.pixels, *sizes)
             return
         first, m1, m2 = (self.rows(norm.groups) for _ in range(3))
+        sums, more = (self.rows(normalise.PIECES * norm.groups) for _ in range(2))
+        count = z.pixels * z.C // norm.groups
         other = -1 if dh is None or self.params else dh.at
-        self.emit(normalise.back_start, dy.at, first, m1, m2, norm.gamma, *sizes, other)
-        self.emit(normalise.back_rows, dy.at, z.at, first, m1, m2, norm.gamma, z.pixels, *sizes, other)
+        self.emit(normalise.back_start, dy.at, first, norm.gamma, *sizes, other)
+        self.emit(normalise.back_rows, dy.at, z.at, first, sums, more, norm.gamma, z.pixels, *sizes, other)
+        self.emit(normalise.total_rows, sums, m1, norm.groups, count)
+        self.emit(normalise.total_rows, more, m2, norm.groups, count, wait=False)
         self.emit(normalise.normalise_back, dy.at, z.at, first, m1, m2, rate.at, z.pixels, *sizes)
 
     def activate(self, y: Value, kind: str) -> Value:
@@ -269,7 +296,7 @@ class Program:
         for i in self.turned:
             self.code[i] = (*self.code[i][:-2], x, dy)
         self.rows(SLACK)
-        self.P = m.table_of(self.code, self.dtype, self.half)
+        self.P = m.table_of(self.code, self.turns, self.dtype, self.half)
         self.ends = [*self.ends, len(self.code), len(self.code)][:2]
         self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
 
@@ -307,34 +334,29 @@ class Program:
         words, ends = np.array(address, np.uint64), np.array(self.ends)
         if len(chains):
             chains = np.concatenate([chains, np.zeros(-len(chains) % self.width, np.uint64)])  # whole tiles
+        work = self.products * self.width
+        with team(strands if work >= STEP_WORK and work * max(K, 1) >= RUN_WORK else 0) as members:
+            size = -(-self.scratch_size // self.block) * self.block
+            common = scratch(strands * size, self.dtype) if members > 1 else None
+            arrived = np.zeros((max(strands, 1), CACHE_LINE // 8), np.int64)
 
-        def task(part: int, parts: int) -> None:
-            S = scratch(self.scratch_size, self.dtype).view(kind)
-            for i in range(part, strands, parts) if self.params else (part,):
-                if self.params:
-                    G[i][:] = 0
-                grads, stride = (G[i], strands) if self.params else (W, parts)
-                m.run_tiles(
-                    self.P,
-                    ends,
-                    K,
-                    self.width,
-                    self.T,
-                    W,
-                    S,
-                    grads,
-                    words,
-                    chains,
-                    in0,
-                    in1,
-                    in2,
-                    out,
-                    records,
-                    i,
-                    stride,
-                )
+            def task(part: int, parts: int) -> None:
+                crew, crews = part // members, parts // members
+                if common is None:
+                    S = scratch(size, self.dtype).view(kind)
+                else:
+                    S = common[crew * size : (crew + 1) * size].view(kind)
+                for i in range(crew, strands, crews) if self.params else (crew,):
+                    if self.params and members == 1:
+                        G[i][:] = 0
+                    grads, stride = (G[i], strands) if self.params else (W, crews)
+                    data = (words, chains, in0, in1, in2, out, records)
+                    member = (part % members, members, arrived[crew])
+                    m.run_tiles(self.P, ends, K, self.width, self.T, W, S, grads, *data, i, stride, *member)
 
-        parallel(task, strands)
+            for strand in G if members > 1 else ():
+                strand[:] = 0
+            parallel(task, strands * members)
         return G
 
     def unpack(self, strands: list[np.ndarray], theta: Params) -> Params:

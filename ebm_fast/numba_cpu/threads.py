@@ -1,7 +1,9 @@
 """A small thread pool for kernels that have released the interpreter lock, and aligned scratch memory.
 
 Which thread does a piece of work never changes its result: work is cut into pieces before the number
-of threads is known, and sums over pieces are taken in a fixed order.
+of threads is known, and sums over pieces are taken in a fixed order. Where there are more threads than
+tiles of samples, a team works on each tile: its threads run the same program, each its share, and meet
+(`build.meet`) where one needs what the others wrote.
 EBM_NUM_THREADS sets the number of threads (default: the processors this process may use).
 A forked child starts its own pool: the parent's threads do not exist there.
 """
@@ -10,23 +12,28 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 
 from ebm_ref.contracts import RangeError
 
+from .build import JIT
+
 CACHE_LINE = 64
+TEAM = 4  # threads on one tile at most
 
 _lock = threading.Lock()
+_teams = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
 _scratch = threading.local()
 
 
 def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
+    global _lock, _teams
+    _lock, _teams = threading.Lock(), threading.Lock()
     _pools.clear()
 
 
@@ -63,6 +70,23 @@ def parallel(task: Callable[[int, int], None], pieces: int) -> None:
     for error in errors:
         if error is not None:
             raise error
+
+
+@contextmanager
+def team(pieces: int) -> Iterator[int]:
+    """How many threads may work on each of `pieces` at once, waiting for each other; 1 while others do so.
+
+    All of them must run for any of them to go on, so there is one team at a time: two would wait for each other's turn
+    in the pool.
+    """
+    members = min(TEAM, thread_count() // pieces) if pieces else 1
+    if members < 2 or not JIT or not _teams.acquire(blocking=False):
+        yield 1
+        return
+    try:
+        yield members
+    finally:
+        _teams.release()
 
 
 def aligned(size: int, dtype: np.dtype) -> np.ndarray:

@@ -6,8 +6,10 @@ mixes lanes, except the parameter sums at the end of the file, which add lanes i
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import scalar
-from .build import inner, instruction, tile_width
+from .build import PART, inner, instruction, share, tile_width
 from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
 from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vstore, vwhere
 
@@ -21,8 +23,8 @@ softplus_bend, tanh_slope, tanh_bend = inner(scalar.softplus_bend), inner(scalar
 def silu_rows(row, T, W, S, G, A):
     """y <- silu(y), d <- silu'(y)."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    size = rows * tile_width(A)
-    for i in range(0, size, vcount(S)):
+    begin, end = share(A, rows)
+    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
         x = vload(S, y + i)
         s = vsigmoid(x)
         vstore(S, y + i, silu(x, s))
@@ -33,8 +35,8 @@ def silu_rows(row, T, W, S, G, A):
 def gelu_rows(row, T, W, S, G, A):
     """y <- gelu(y), d <- gelu'(y)."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    size = rows * tile_width(A)
-    for i in range(0, size, vcount(S)):
+    begin, end = share(A, rows)
+    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
         x = vload(S, y + i)
         c, p = vnormal(x)
         vstore(S, y + i, gelu(x, c))
@@ -45,8 +47,8 @@ def gelu_rows(row, T, W, S, G, A):
 def softplus_rows(row, T, W, S, G, A):
     """y <- softplus(y), d <- softplus'(y)."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    size = rows * tile_width(A)
-    for i in range(0, size, vcount(S)):
+    begin, end = share(A, rows)
+    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
         x = vload(S, y + i)
         vstore(S, y + i, vsoftplus(x))
         vstore(S, d + i, vsigmoid(x))
@@ -56,8 +58,8 @@ def softplus_rows(row, T, W, S, G, A):
 def tanh_rows(row, T, W, S, G, A):
     """y <- tanh(y), d <- tanh'(y)."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    size = rows * tile_width(A)
-    for i in range(0, size, vcount(S)):
+    begin, end = share(A, rows)
+    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
         t = vtanh(vload(S, y + i))
         vstore(S, y + i, t)
         vstore(S, d + i, tanh_slope(t))
@@ -67,20 +69,21 @@ def tanh_rows(row, T, W, S, G, A):
 def relu_rows(row, T, W, S, G, A):
     """y <- relu(y), d <- relu'(y), that at 0 of the left."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    rectify(S, y, d, rows * tile_width(A), 0.0)
+    rectify(S, y, d, rows, A, 0.0)
 
 
 @instruction
 def leaky_relu_rows(row, T, W, S, G, A):
     """y <- leaky_relu(y), d <- leaky_relu'(y), that at 0 of the left."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    rectify(S, y, d, rows * tile_width(A), scalar.LEAK)
+    rectify(S, y, d, rows, A, scalar.LEAK)
 
 
 @inner
-def rectify(S, y, d, size, leak):
+def rectify(S, y, d, rows, A, leak):
     """The two above."""
-    for i in range(0, size, vcount(S)):
+    begin, end = share(A, rows)
+    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
         x = vload(S, y + i)
         slope = vwhere(x, vlike(x, 1.0), vlike(x, leak))
         vstore(S, y + i, x * slope)
@@ -101,8 +104,8 @@ ACTIVATE = {
 def bend(row, T, W, S, G, A):
     """e <- f''(y) of a smooth activation."""
     _, y, e, rows, kind, _, _, _, _, _, _, _ = row
-    size = rows * tile_width(A)
-    for i in range(0, size, vcount(S)):
+    begin, end = share(A, rows)
+    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
         x = vload(S, y + i)
         if kind == SILU:
             value = silu_bend(x, vsigmoid(x))
@@ -123,8 +126,8 @@ def bend(row, T, W, S, G, A):
 def add_rows(row, T, W, S, G, A):
     """dst += a."""
     _, dst, a, rows, _, _, _, _, _, _, _, _ = row
-    size = rows * tile_width(A)
-    for i in range(0, size, vcount(S)):
+    begin, end = share(A, rows)
+    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
         vstore(S, dst + i, vload(S, dst + i) + vload(S, a + i))
 
 
@@ -132,8 +135,8 @@ def add_rows(row, T, W, S, G, A):
 def multiply_rows(row, T, W, S, G, A):
     """dst = a b, or dst += a b."""
     _, dst, a, b, rows, add, _, _, _, _, _, _ = row
-    size = rows * tile_width(A)
-    for i in range(0, size, vcount(S)):
+    begin, end = share(A, rows)
+    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
         v = vload(S, a + i) * vload(S, b + i)
         vstore(S, dst + i, v + vload(S, dst + i) if add else v)
 
@@ -177,27 +180,31 @@ def add_lanes(G, at, S, temp, total):
 
 @instruction
 def sum_rows(row, T, W, S, G, A):
-    """G[at + c] += sum over pixels and lanes of a[p, c]."""
+    """G[at + c] += sum over pixels and lanes of a[p, c]; temp: a row for each part."""
     _, a, at, pixels, C, temp, _, _, _, _, _, _ = row
     width = tile_width(A)
-    for c in range(C):
+    begin, end = share(A, C)
+    own = temp + np.int64(A[PART]) * width
+    for c in range(begin, end):
         total = vlike(vload(S, a), 0.0)
         for p in range(pixels):
             z = a + (p * C + c) * width
             for l in range(z, z + width, vcount(S)):
                 total = total + vload(S, l)
-        add_lanes(G, at + c, S, temp, total)
+        add_lanes(G, at + c, S, own, total)
 
 
 @instruction
 def dot_rows(row, T, W, S, G, A):
-    """G[at + c] += sum over pixels and lanes of a[p, c] b[p, c]."""
+    """G[at + c] += sum over pixels and lanes of a[p, c] b[p, c]; temp: a row for each part."""
     _, a, b, at, pixels, C, temp, _, _, _, _, _ = row
     width = tile_width(A)
-    for c in range(C):
+    begin, end = share(A, C)
+    own = temp + np.int64(A[PART]) * width
+    for c in range(begin, end):
         total = vlike(vload(S, a), 0.0)
         for p in range(pixels):
             z = (p * C + c) * width
             for l in range(z, z + width, vcount(S)):
                 total = vfma(vload(S, a + l), vload(S, b + l), total)
-        add_lanes(G, at + c, S, temp, total)
+        add_lanes(G, at + c, S, own, total)
