@@ -1,0 +1,203 @@
+"""The inner loops of `gather`: 8, 4 or 1 sums over channels, of two registers of samples or of one, all in registers.
+
+    dot N       acc[j] += sum_k W[w + k N + j] s_k, and acc[N + j] the same of r_k    (dot8: any step in W)
+    dot N one   of s_k alone
+    split N     acc[j] += sum_k W[w + k N + j] (s_k - o_k), acc[N + j] += sum_k W[v + k N + j] (r_k - o_k)
+    loadN, storeN, add4     tuples of registers
+
+s_k, r_k, o_k: the registers that start at S[s + k step], S[r + k step], S[o + k step].
+"""
+
+from __future__ import annotations
+
+from .build import inner
+from .lanes import vfma, vlike, vload, vsplat, vstore
+
+
+@inner
+def dot8(acc, S, s, r, step, W, w, w_step, count):
+    """acc[j] += sum_k W[w + k w_step + j] S[s + k step : a register], j = 0..7; acc[8 + j] the same of r for s."""
+    a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7 = acc
+    for _ in range(count):
+        x, y = vload(S, s), vload(S, r)
+        v = vsplat(W, w)
+        a0, b0 = vfma(v, x, a0), vfma(v, y, b0)
+        v = vsplat(W, w + 1)
+        a1, b1 = vfma(v, x, a1), vfma(v, y, b1)
+        v = vsplat(W, w + 2)
+        a2, b2 = vfma(v, x, a2), vfma(v, y, b2)
+        v = vsplat(W, w + 3)
+        a3, b3 = vfma(v, x, a3), vfma(v, y, b3)
+        v = vsplat(W, w + 4)
+        a4, b4 = vfma(v, x, a4), vfma(v, y, b4)
+        v = vsplat(W, w + 5)
+        a5, b5 = vfma(v, x, a5), vfma(v, y, b5)
+        v = vsplat(W, w + 6)
+        a6, b6 = vfma(v, x, a6), vfma(v, y, b6)
+        v = vsplat(W, w + 7)
+        a7, b7 = vfma(v, x, a7), vfma(v, y, b7)
+        s += step
+        r += step
+        w += w_step
+    return a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7
+
+
+@inner
+def dot8_one(acc, S, s, step, W, w, count):
+    """`dot8` of one register."""
+    a0, a1, a2, a3, a4, a5, a6, a7 = acc
+    for _ in range(count):
+        x = vload(S, s)
+        a0, a1 = vfma(vsplat(W, w), x, a0), vfma(vsplat(W, w + 1), x, a1)
+        a2, a3 = vfma(vsplat(W, w + 2), x, a2), vfma(vsplat(W, w + 3), x, a3)
+        a4, a5 = vfma(vsplat(W, w + 4), x, a4), vfma(vsplat(W, w + 5), x, a5)
+        a6, a7 = vfma(vsplat(W, w + 6), x, a6), vfma(vsplat(W, w + 7), x, a7)
+        s += step
+        w += 8
+    return a0, a1, a2, a3, a4, a5, a6, a7
+
+
+@inner
+def split8(acc, S, s, r, o, step, W, w, v, count):
+    """acc[j] += sum_k W[w + 8 k + j] (s_k - o_k), acc[8 + j] += sum_k W[v + 8 k + j] (r_k - o_k), s_k at s + k step."""
+    a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7 = acc
+    for _ in range(count):
+        both = vload(S, o)
+        x, y = vload(S, s) - both, vload(S, r) - both
+        a0, b0 = vfma(vsplat(W, w), x, a0), vfma(vsplat(W, v), y, b0)
+        a1, b1 = vfma(vsplat(W, w + 1), x, a1), vfma(vsplat(W, v + 1), y, b1)
+        a2, b2 = vfma(vsplat(W, w + 2), x, a2), vfma(vsplat(W, v + 2), y, b2)
+        a3, b3 = vfma(vsplat(W, w + 3), x, a3), vfma(vsplat(W, v + 3), y, b3)
+        a4, b4 = vfma(vsplat(W, w + 4), x, a4), vfma(vsplat(W, v + 4), y, b4)
+        a5, b5 = vfma(vsplat(W, w + 5), x, a5), vfma(vsplat(W, v + 5), y, b5)
+        a6, b6 = vfma(vsplat(W, w + 6), x, a6), vfma(vsplat(W, v + 6), y, b6)
+        a7, b7 = vfma(vsplat(W, w + 7), x, a7), vfma(vsplat(W, v + 7), y, b7)
+        s += step
+        r += step
+        o += step
+        w += 8
+        v += 8
+    return a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7
+
+
+@inner
+def split4(acc, S, s, r, o, step, W, w, v, count):
+    """`split8` for four outputs."""
+    a0, a1, a2, a3, b0, b1, b2, b3 = acc
+    for _ in range(count):
+        both = vload(S, o)
+        x, y = vload(S, s) - both, vload(S, r) - both
+        a0, b0 = vfma(vsplat(W, w), x, a0), vfma(vsplat(W, v), y, b0)
+        a1, b1 = vfma(vsplat(W, w + 1), x, a1), vfma(vsplat(W, v + 1), y, b1)
+        a2, b2 = vfma(vsplat(W, w + 2), x, a2), vfma(vsplat(W, v + 2), y, b2)
+        a3, b3 = vfma(vsplat(W, w + 3), x, a3), vfma(vsplat(W, v + 3), y, b3)
+        s += step
+        r += step
+        o += step
+        w += 4
+        v += 4
+    return a0, a1, a2, a3, b0, b1, b2, b3
+
+
+@inner
+def dot4(acc, S, s, r, step, W, w, count):
+    """`dot8` for four outputs."""
+    a0, a1, a2, a3, b0, b1, b2, b3 = acc
+    for _ in range(count):
+        x, y = vload(S, s), vload(S, r)
+        v = vsplat(W, w)
+        a0, b0 = vfma(v, x, a0), vfma(v, y, b0)
+        v = vsplat(W, w + 1)
+        a1, b1 = vfma(v, x, a1), vfma(v, y, b1)
+        v = vsplat(W, w + 2)
+        a2, b2 = vfma(v, x, a2), vfma(v, y, b2)
+        v = vsplat(W, w + 3)
+        a3, b3 = vfma(v, x, a3), vfma(v, y, b3)
+        s += step
+        r += step
+        w += 4
+    return a0, a1, a2, a3, b0, b1, b2, b3
+
+
+@inner
+def dot4_one(acc, S, s, step, W, w, count):
+    """`dot4` of one register."""
+    a0, a1, a2, a3 = acc
+    for _ in range(count):
+        x = vload(S, s)
+        a0, a1 = vfma(vsplat(W, w), x, a0), vfma(vsplat(W, w + 1), x, a1)
+        a2, a3 = vfma(vsplat(W, w + 2), x, a2), vfma(vsplat(W, w + 3), x, a3)
+        s += step
+        w += 4
+    return a0, a1, a2, a3
+
+
+@inner
+def dot1(acc, S, s, r, step, W, w, count):
+    """`dot8` for one output; even and odd terms are summed apart to keep the multipliers busy."""
+    a, b = acc
+    c, d = vlike(a, 0.0), vlike(a, 0.0)
+    for _ in range(count // 2):
+        v = vsplat(W, w)
+        a, b = vfma(v, vload(S, s), a), vfma(v, vload(S, r), b)
+        v = vsplat(W, w + 1)
+        c, d = vfma(v, vload(S, s + step), c), vfma(v, vload(S, r + step), d)
+        s += 2 * step
+        r += 2 * step
+        w += 2
+    if count % 2:
+        v = vsplat(W, w)
+        a, b = vfma(v, vload(S, s), a), vfma(v, vload(S, r), b)
+    return a + c, b + d
+
+
+@inner
+def dot1_one(acc, S, s, step, W, w, count):
+    """`dot1` of one register."""
+    other = vlike(acc, 0.0)
+    for _ in range(count // 2):
+        acc = vfma(vsplat(W, w), vload(S, s), acc)
+        other = vfma(vsplat(W, w + 1), vload(S, s + step), other)
+        s += 2 * step
+        w += 2
+    if count % 2:
+        acc = vfma(vsplat(W, w), vload(S, s), acc)
+    return acc + other
+
+
+@inner
+def add4(a, b):
+    """Element by element."""
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
+
+
+@inner
+def load4(S, at, step):
+    """A register from each of S[at + j step], j = 0..3."""
+    return vload(S, at), vload(S, at + step), vload(S, at + 2 * step), vload(S, at + 3 * step)
+
+
+@inner
+def load8(S, at, to, step):
+    """A register from each of S[at + j step], j = 0..7, then from each of S[to + j step]."""
+    return load4(S, at, step) + load4(S, at + 4 * step, step) + load4(S, to, step) + load4(S, to + 4 * step, step)
+
+
+@inner
+def store4(S, at, step, acc, keep):
+    """S[at + j step : a register] = acc[j], j below 4 and `keep`; keep >= 2."""
+    vstore(S, at, acc[0])
+    vstore(S, at + step, acc[1])
+    if keep > 2:
+        vstore(S, at + 2 * step, acc[2])
+    if keep > 3:
+        vstore(S, at + 3 * step, acc[3])
+
+
+@inner
+def store8(S, at, to, step, acc):
+    """What `load8` loads."""
+    store4(S, at, step, acc[:4], 4)
+    store4(S, at + 4 * step, step, acc[4:8], 4)
+    store4(S, to, step, acc[8:12], 4)
+    store4(S, to + 4 * step, step, acc[12:], 4)
