@@ -4,6 +4,9 @@ from .base import (
     EnergyBase,
     theta_check,
 )
+from .boltzmann import (
+    BoltzmannEnergy,
+)
 from .classifier_energy import (
     ClassEnergy,
     ClassifierEnergy,
@@ -49,11 +52,16 @@ from .rbm import (
     rbm_gibbs_run,
     rbm_gibbs_step,
 )
+from .repulsion import (
+    InteractionEnergy,
+    repulsion,
+)
 from .ring import (
     RingEnergy,
 )
 
 __all__ = [
+    "BoltzmannEnergy",
     "ClassEnergy",
     "ClassifierEnergy",
     "ConvEnergy",
@@ -61,6 +69,7 @@ __all__ = [
     "DoubleWellEnergy",
     "EnergyBase",
     "GaussianMixtureEnergy",
+    "InteractionEnergy",
     "LevelEnergy",
     "MLPEnergy",
     "MultiScaleEnergy",
@@ -74,6 +83,7 @@ __all__ = [
     "binary_states",
     "rbm_gibbs_run",
     "rbm_gibbs_step",
+    "repulsion",
     "theta_check",
     "theta_init",
 ]
