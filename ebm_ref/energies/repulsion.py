@@ -160,7 +160,8 @@ class InteractionEnergy:
 
     def _apart(self, x: Array) -> Array:
         """(N, C, *shape) -> (N C, *shape)."""
-        return x.reshape((x.shape[0] * self.copies, *self.trunk.shape))
+        apart: Array = x.reshape((x.shape[0] * self.copies, *self.trunk.shape))
+        return apart
 
     def _add(self, y: Array) -> Array:
         """(N C,) -> the sum over copies, (N,)."""
