@@ -145,7 +145,8 @@ class InteractionEnergy:
         self._repulsion("x", x)
         check_array("v", v, shape=x.shape)
         W, _ = self._repulsion("v", v)
-        return self._add(self.trunk.curvature(theta, self._apart(x), self._apart(v))) + 2 * W
+        vhv: Array = self._add(self.trunk.curvature(theta, self._apart(x), self._apart(v))) + 2 * W
+        return vhv
 
     def grad_theta_curvature(self, theta: Params, x: Array, v: Array, w: Array) -> Params:
         """sum_n w_n grad_theta v_n' H(x_n) v_n: of the trunk alone."""

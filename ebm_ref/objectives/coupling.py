@@ -68,19 +68,23 @@ def coupling_exact(cost: Array) -> Array:
 
 
 def coupling_assign(cost: Array) -> Array:
-    """The permutation idx of least sum_i C_{i, idx_i}, by B shortest augmenting paths.
+    """The permutation idx of least sum_i C_{i, idx_i}, by at most B shortest augmenting paths.
 
     Prices u_i, v_j keep C_ij - u_i - v_j >= 0, and = 0 on the pairs. Row i enters: Dijkstra's algorithm over the
     columns, in lengths C_ij - u_i - v_j, finds the nearest free one; prices move by how much nearer the scanned ones
-    were; and the pairs along the path are exchanged.
+    were; and the pairs along the path are exchanged. Rows whose cheapest column is free pair first, without a path.
 
     cost: (B, B)   returns (B,) integers. Raises ShapeError, DTypeError, NonFiniteError.
     """
     B = _check_cost(cost)
     C = cost.astype(np.float64)
-    u, v = np.zeros(B), np.zeros(B)
+    v = C.min(axis=0)  # the highest prices with u = 0, then
+    u = (C - v).min(axis=1)  # the highest with v: every row has a column at price, and pairs with it where it is free
     row_of, col_of = np.full(B, -1), np.full(B, -1)  # the pairs, from either side
-    for start in range(B):
+    for row, column in enumerate(np.argmin(C - v, axis=1)):
+        if row_of[column] < 0:
+            row_of[column], col_of[row] = row, column
+    for start in np.flatnonzero(col_of < 0):
         dist, before = np.full(B, np.inf), np.full(B, -1)  # to each column, and the row from which
         scanned, i, length = np.zeros(B, bool), start, 0.0
         while True:
