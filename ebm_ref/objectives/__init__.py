@@ -29,6 +29,12 @@ from .denoising import (
     dsm_step,
     multi_dsm_step,
 )
+from .equilibrium_matching import (
+    EquilibriumTarget,
+    eqm_explicit,
+    eqm_implicit,
+    eqm_step,
+)
 from .improved_contrastive import (
     ICDTerms,
     icd_step,
@@ -78,6 +84,7 @@ from .smoothing import smooth_data, smoothing_level
 __all__ = [
     "BALANCES",
     "ContrastNoise",
+    "EquilibriumTarget",
     "GaussianNoise",
     "ICDTerms",
     "JEMTerms",
@@ -93,6 +100,9 @@ __all__ = [
     "denoising_ladder",
     "denoising_levels",
     "dsm_step",
+    "eqm_explicit",
+    "eqm_implicit",
+    "eqm_step",
     "gaussian_noise_fit",
     "gradient_penalty",
     "hsm_step",
