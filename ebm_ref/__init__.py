@@ -29,6 +29,7 @@ Read in this order:
     evaluation/   log_z, ais: the normaliser, exact or bracketed; bits_per_dim; gap; scores, ood: outliers; calibration,
                   robustness, probe: of classifiers; features, fidelity: samples against data
     diagnostics   gap, effective sample size, split R-hat, alarms
+    precision     short numbers emulated: formats and rounding; rounded: arrays whose every result is rounded
     toys          two-dimensional data, most with a closed-form density
 
 NumPy and the standard library, nothing else. A file opens with its equations and their source.
@@ -106,6 +107,15 @@ from .optim import (
     sgd_init,
     sgd_step,
 )
+from .precision import (
+    FORMATS,
+    Format,
+    PrecisionPolicy,
+    precision_quantise,
+    precision_round,
+    precision_round_randomly,
+    precision_spacing,
+)
 from .regularise import (
     acting_theta,
     check_spectral,
@@ -114,6 +124,10 @@ from .regularise import (
     spectral_names,
     spectral_pull,
     spectral_start,
+)
+from .rounded import (
+    Rounded,
+    rounded_array,
 )
 from .samplers import *
 from .specs import (
@@ -160,6 +174,8 @@ __all__ = [
     "Energy",
     "Energy2",
     "Energy3",
+    "FORMATS",
+    "Format",
     "Jet",
     "JetError",
     "Job",
@@ -170,8 +186,10 @@ __all__ = [
     "NetworkSpec",
     "NonFiniteError",
     "Params",
+    "PrecisionPolicy",
     "RangeError",
     "Recipe",
+    "Rounded",
     "RunFolderError",
     "SGLD",
     "ShapeError",
@@ -208,6 +226,11 @@ __all__ = [
     "noise_philox",
     "noise_uniform",
     "penalised",
+    "precision_quantise",
+    "precision_round",
+    "precision_round_randomly",
+    "precision_spacing",
+    "rounded_array",
     "schedule_value",
     "sgd_init",
     "sgd_step",

@@ -51,6 +51,11 @@ class Stream(IntEnum):
     ATTACK = 23
     DEQUANTISE = 24
     SMOOTHING = 25
+    FLOW_TIME = 26
+    FLOW_NOISE = 27
+    FLOW_START = 28
+    STUDENT = 29
+    ROUNDING = 30
 
 
 # ---------------------------------------------------------------------------------------- errors

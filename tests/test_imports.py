@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for room in ("ebm_ref", "ebm_fast") for path in (ROOT / room).rglob("*.py"))
-FLOOR = ("contracts", "specs", "jet", "noise")
+FLOOR = ("contracts", "specs", "jet", "noise", "precision", "rounded")
 LEVELS = {name: 0 for name in FLOOR} | {"layers": 1, "energies": 2, "samplers": 3, "objectives": 4}
 LEVELS |= {
     "optim": 4,

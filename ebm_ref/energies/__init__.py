@@ -39,6 +39,9 @@ from .noise_conditional import (
     LevelEnergy,
     NoiseConditionalEnergy,
 )
+from .precision_energy import (
+    PrecisionEnergy,
+)
 from .quadratic import (
     QuadraticEnergy,
 )
@@ -66,6 +69,7 @@ __all__ = [
     "MultiScaleEnergy",
     "NetworkEnergy",
     "NoiseConditionalEnergy",
+    "PrecisionEnergy",
     "QuadraticEnergy",
     "RBMEnergy",
     "RingEnergy",
