@@ -13,7 +13,7 @@ FILES = (
     "jet", "noise", "precision", "rounded", "optim", "diagnostics", "toys", "methods", "recipe", "regularise", "job",
     "state", "train",
 )  # fmt: skip
-ROOMS = ("layers", "energies", "samplers", "objectives")
+ROOMS = ("layers", "fields", "energies", "samplers", "objectives")
 
 
 @pytest.mark.parametrize("name", FILES)

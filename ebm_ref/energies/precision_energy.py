@@ -26,10 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, DTypeError, Params, Shapes, check_array
+from ..contracts import Array, DTypeError, Params, Shapes, check_array, theta_check
 from ..precision import PrecisionPolicy
 from ..rounded import Rounded, rounded_array
-from .base import theta_check
 
 
 @dataclass(frozen=True)
