@@ -6,6 +6,9 @@ from .base import (
 from .conv_field import (
     ConvField,
 )
+from .flow_map import (
+    FlowMap,
+)
 from .held_field import (
     HeldField,
     TimeField,
@@ -17,6 +20,7 @@ from .mlp_field import (
 __all__ = [
     "ConvField",
     "FieldBase",
+    "FlowMap",
     "HeldField",
     "MLPField",
     "TimeField",

@@ -29,6 +29,24 @@ from .denoising import (
     dsm_step,
     multi_dsm_step,
 )
+from .distill import (
+    eulerian,
+    lagrangian,
+    progressive,
+    teacher_run,
+    teacher_velocity,
+    trajectory_regression,
+)
+from .distill_step import (
+    distill_step,
+    student_draw,
+)
+from .flow_matching import (
+    flow_draw,
+    flow_matching,
+    flow_point,
+    flow_step,
+)
 from .improved_contrastive import (
     ICDTerms,
     icd_step,
@@ -61,6 +79,11 @@ from .neighbours import (
 from .penalties import (
     gradient_penalty,
 )
+from .projection import (
+    projection,
+    projection_fourier,
+    projection_step,
+)
 from .ranking_nce import (
     conditional_nce,
     conditional_nce_step,
@@ -92,7 +115,13 @@ __all__ = [
     "denoising",
     "denoising_ladder",
     "denoising_levels",
+    "distill_step",
     "dsm_step",
+    "eulerian",
+    "flow_draw",
+    "flow_matching",
+    "flow_point",
+    "flow_step",
     "gaussian_noise_fit",
     "gradient_penalty",
     "hsm_step",
@@ -101,6 +130,7 @@ __all__ = [
     "jem",
     "jem_batch",
     "jem_step",
+    "lagrangian",
     "log_softmax",
     "maximum_likelihood",
     "ml_step",
@@ -115,6 +145,10 @@ __all__ = [
     "neighbour_spread",
     "one_hot",
     "pcd_step",
+    "progressive",
+    "projection",
+    "projection_fourier",
+    "projection_step",
     "quadrature_grid",
     "ranking_nce",
     "ranking_nce_step",
@@ -123,4 +157,8 @@ __all__ = [
     "smooth_data",
     "smoothing_level",
     "ssm_step",
+    "student_draw",
+    "teacher_run",
+    "teacher_velocity",
+    "trajectory_regression",
 ]

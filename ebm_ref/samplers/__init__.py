@@ -45,6 +45,10 @@ from .descent import (
     descent_start,
     descent_step,
 )
+from .flow import (
+    flow_run,
+    student_run,
+)
 from .hmc import (
     hmc_adapt,
     hmc_leapfrog,
@@ -119,6 +123,7 @@ __all__ = [
     "descent_start",
     "descent_step",
     "energy_target",
+    "flow_run",
     "hessian_diagonal",
     "hmc_adapt",
     "hmc_leapfrog",
@@ -138,6 +143,7 @@ __all__ = [
     "metropolis_step",
     "psgld_run",
     "psgld_step",
+    "student_run",
     "unrolled_backward",
     "unrolled_run",
 ]
