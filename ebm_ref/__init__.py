@@ -39,6 +39,7 @@ Read in this order:
                   robustness, probe: of classifiers; features, fidelity: samples against data;
                   intrinsic_dimension: flat directions
     diagnostics   gap, effective sample size, split R-hat, alarms
+    precision     short numbers emulated: formats and rounding; rounded: arrays whose every result is rounded
     toys          two-dimensional data, most with a closed-form density
 
 NumPy and the standard library, nothing else. A file opens with its equations and their source.
@@ -124,6 +125,15 @@ from .optim import (
     sgd_init,
     sgd_step,
 )
+from .precision import (
+    FORMATS,
+    Format,
+    PrecisionPolicy,
+    precision_quantise,
+    precision_round,
+    precision_round_randomly,
+    precision_spacing,
+)
 from .regularise import (
     acting_theta,
     check_spectral,
@@ -132,6 +142,10 @@ from .regularise import (
     spectral_names,
     spectral_pull,
     spectral_start,
+)
+from .rounded import (
+    Rounded,
+    rounded_array,
 )
 from .samplers import *
 from .specs import (
@@ -179,8 +193,10 @@ __all__ = [
     "Energy",
     "Energy2",
     "Energy3",
+    "FORMATS",
     "Field",
     "FieldEnergySpec",
+    "Format",
     "HasTheta",
     "Jet",
     "JetError",
@@ -193,8 +209,10 @@ __all__ = [
     "NetworkSpec",
     "NonFiniteError",
     "Params",
+    "PrecisionPolicy",
     "RangeError",
     "Recipe",
+    "Rounded",
     "RunFolderError",
     "SGLD",
     "ShapeError",
@@ -231,6 +249,11 @@ __all__ = [
     "noise_philox",
     "noise_uniform",
     "penalised",
+    "precision_quantise",
+    "precision_round",
+    "precision_round_randomly",
+    "precision_spacing",
+    "rounded_array",
     "schedule_value",
     "sgd_init",
     "sgd_step",

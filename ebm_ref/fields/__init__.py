@@ -13,6 +13,9 @@ from .conv_field import (
 from .equilibrium_field import (
     EquilibriumField,
 )
+from .flow_map import (
+    FlowMap,
+)
 from .held_field import (
     HeldField,
     TimeField,
@@ -31,6 +34,7 @@ __all__ = [
     "EquilibriumField",
     "FieldBase",
     "GuidedField",
+    "FlowMap",
     "HeldField",
     "LabelField",
     "LabelledField",

@@ -45,6 +45,10 @@ from .descent import (
     descent_start,
     descent_step,
 )
+from .flow import (
+    flow_run,
+    student_run,
+)
 from .heated import (
     heated_run,
     heated_temperature,
@@ -125,6 +129,7 @@ __all__ = [
     "energy_target",
     "heated_run",
     "heated_temperature",
+    "flow_run",
     "hessian_diagonal",
     "hmc_adapt",
     "hmc_leapfrog",
@@ -144,6 +149,7 @@ __all__ = [
     "metropolis_step",
     "psgld_run",
     "psgld_step",
+    "student_run",
     "unrolled_backward",
     "unrolled_run",
 ]
