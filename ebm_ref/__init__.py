@@ -33,7 +33,8 @@ Read in this order:
                   equilibrium_matching: a field, or the gradient of an energy, that vanishes at the data
                   classify: losses of logits; jem, jem_step: classify and generate with one network; balance: its rules
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
-    train         the loop; methods: one row for each method; recipe: settings; job: what a run holds fixed; state:
+    train         the loop; methods, flow_methods: a row for each method; recipe: settings; job: what a run holds;
+                  state:
                   what it carries, as arrays
     evaluation/   log_z, ais: the normaliser, exact or bracketed; bits_per_dim; gap; scores, ood: outliers; calibration,
                   robustness, probe: of classifiers; features, fidelity: samples against data;
@@ -166,6 +167,7 @@ from .toys import (
 )
 from .train import (
     Recipe,
+    Teacher,
     TrainState,
     check_method,
     state_arrays,
@@ -221,6 +223,7 @@ __all__ = [
     "Stream",
     "TOYS",
     "TOYS_WITH_DENSITY",
+    "Teacher",
     "TrainState",
     "ULA",
     "Update",
