@@ -74,15 +74,8 @@ def activate(P: Program, y: Value, kind: str, backward: bool) -> Value:
 class FieldNetwork:
     """The field protocol for a spec that can `emit` and `emit_back` its layers."""
 
-    tile_width, input, check_theta, _check = Network.tile_width, Network.input, Network.check_theta, Network._check
-
-    def folded(self, theta: Params) -> Params:
-        """theta as the programs take it."""
-        return theta
-
-    def unfolded(self, grads: Params) -> Params:
-        """The gradient of theta from that of folded(theta)."""
-        return grads
+    tile_width, input, folded, unfolded = Network.tile_width, Network.input, Network.folded, Network.unfolded
+    check_theta, _check = Network.check_theta, Network._check
 
     def _run(self, purpose: str, theta: Params, x: Array, *inputs: Array, out: int = 0) -> tuple[Array, Params | None]:
         """The stored output (N, out) and the parameter gradients of one program."""

@@ -89,6 +89,14 @@ class Network:
         """Inputs (N, .) beyond x and v, for the samples x; raises where they do not fit."""
         return ()
 
+    def folded(self, theta: Params) -> Params:
+        """theta as the programs take it."""
+        return theta
+
+    def unfolded(self, grads: Params) -> Params:
+        """The gradient of theta from that of folded(theta)."""
+        return grads
+
     def input(self, P: Program) -> Value:
         """Rows for the input: an image (pixels, C), or one pixel with D channels."""
         D = flat_size(self.shape)
@@ -113,9 +121,9 @@ class Network:
         records = np.ones((2, 1, len(X)), x.dtype)
         if w is not None:
             records[1, 0] = w
-        out = np.empty_like(X)
+        out, theta = np.empty_like(X), self.folded(theta)
         strands = P.run(P.weights(theta), inputs, out, records)
-        return records[0, 0], out.reshape(x.shape), P.unpack(strands, theta) if P.params else None
+        return records[0, 0], out.reshape(x.shape), self.unfolded(P.unpack(strands, theta)) if P.params else None
 
     def run_chain(
         self, theta: Params, x0: Array, K: int, p: Array, noise_first: bool, address: tuple[Any, ...], chains: Array
@@ -127,7 +135,7 @@ class Network:
         X = flat(x0, self.shape)
         out = np.empty_like(X)
         records = np.empty((3, max(K, 1), len(X)), x0.dtype)
-        P.run(P.weights({**theta, "": p}), (X, *self.extra(x0)), out, records, K, address, chains)
+        P.run(P.weights({**self.folded(theta), "": p}), (X, *self.extra(x0)), out, records, K, address, chains)
         energies, norms, alive = records
         return out.reshape(x0.shape), ChainInfo(energies[:K], norms[:K], alive[0] > 0)
 
