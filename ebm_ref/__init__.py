@@ -6,13 +6,16 @@ every public name below is here too, and a twin is a function of the same name i
 Read in this order:
 
     contracts     what every room agrees on: streams, errors, the Energy protocol, Buffer, ChainInfo
-    specs         the fields of every network and of the two Langevin updates, ULA and SGLD
+    specs         the settings of every network and of the two Langevin updates, ULA and SGLD
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward;
                   spectral_norm: of a weight
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
+    fields/       vectors f(x) and their products with the Jacobian: mlp_field conv_field; field_specs: their settings;
+                  held_field: any with a time as one more input; base.py is the protocol
     energies/     quadratic gaussian_mixture double_well ring rbm, then mlp conv deep_conv; base.py is the protocol;
                   classifier_energy: a network with one output a class; compose, multi_scale: sums of energies;
-                  noise_conditional: any with a noise level as one more input
+                  noise_conditional: any with a noise level as one more input;
+                  field_energy: x . f(x) or the norm of a field
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: with
                   rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise
@@ -34,7 +37,7 @@ Read in this order:
 NumPy and the standard library, nothing else. A file opens with its equations and their source.
 """
 
-from . import energies, evaluation, layers, objectives, samplers
+from . import energies, evaluation, fields, layers, objectives, samplers
 from .contracts import (
     Array,
     BackendError,
@@ -48,6 +51,8 @@ from .contracts import (
     Energy,
     Energy2,
     Energy3,
+    Field,
+    HasTheta,
     JetError,
     MissingExtraError,
     NonFiniteError,
@@ -68,6 +73,12 @@ from .diagnostics import (
 )
 from .energies import *
 from .evaluation import *
+from .field_specs import (
+    ConvFieldSpec,
+    FieldEnergySpec,
+    MLPFieldSpec,
+)
+from .fields import *
 from .jet import (
     Jet,
     erf,
@@ -152,6 +163,7 @@ __all__ = [
     "CheckpointError",
     "ClassifierSpec",
     "ConfigError",
+    "ConvFieldSpec",
     "ConvSpec",
     "DTypeError",
     "DataError",
@@ -160,10 +172,14 @@ __all__ = [
     "Energy",
     "Energy2",
     "Energy3",
+    "Field",
+    "FieldEnergySpec",
+    "HasTheta",
     "Jet",
     "JetError",
     "Job",
     "METHODS",
+    "MLPFieldSpec",
     "MLPSpec",
     "Method",
     "MissingExtraError",
@@ -226,6 +242,7 @@ __all__ = [
     "train_step",
 ]
 __all__ += layers.__all__
+__all__ += fields.__all__
 __all__ += energies.__all__
 __all__ += samplers.__all__
 __all__ += objectives.__all__

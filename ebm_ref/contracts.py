@@ -51,6 +51,11 @@ class Stream(IntEnum):
     ATTACK = 23
     DEQUANTISE = 24
     SMOOTHING = 25
+    FLOW_TIME = 26
+    FLOW_NOISE = 27
+    FLOW_START = 28
+    STUDENT = 29
+    ROUNDING = 30
 
 
 # ---------------------------------------------------------------------------------------- errors
@@ -209,7 +214,37 @@ def check_derivatives(what: str, energy: Any, *methods: str) -> None:
         energy.require_smooth(what)
 
 
+def theta_check(energy: HasTheta, theta: Params, name: str = "theta") -> np.dtype[Any]:
+    """Raise unless `theta` has exactly the names and shapes of `energy` (or field), in one dtype, which is returned.
+
+    Raises ShapeError (names, shapes), DTypeError.
+    """
+    if not isinstance(theta, dict):
+        raise DTypeError(f"{name}: expected a dict of arrays, found {type(theta).__name__}")
+    shapes = energy.theta_shapes()
+    missing = [key for key in shapes if key not in theta]
+    unknown = [str(key) for key in theta if key not in shapes]
+    if missing or unknown:
+        said = [f"{what} {', '.join(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
+        raise ShapeError(f"{name}: {'; '.join(said)}")
+    for key, shape in shapes.items():
+        check_array(f"{name}[{key!r}]", theta[key], shape=shape)
+    dtypes = {theta[key].dtype for key in shapes}
+    if len(dtypes) > 1:
+        raise DTypeError(f"{name}: expected one dtype, found float32 and float64")
+    return next(iter(dtypes), np.dtype(np.float64))  # float64: of an energy without parameters
+
+
 # ------------------------------------------------------------------------------------- protocols
+
+
+class HasTheta(Protocol):
+    """What an energy and a field have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def theta_shapes(self) -> Shapes: ...
 
 
 class Energy(Protocol):
@@ -249,6 +284,33 @@ class Energy3(Energy2, Protocol):
     def curvature(self, theta: Params, x: Array, v: Array) -> Array: ...
 
     def grad_theta_curvature(self, theta: Params, x: Array, v: Array, w: Array) -> Params: ...
+
+
+class Field(Protocol):
+    """f(theta, x): x is (N, *shape), f is (N, *out_shape): shape but for its last axis; theta as of an energy.
+
+    field_jvp gives f(x_n) and J(x_n) v_n, field_vjp J(x_n)' g_n, field_grad_theta grad_theta sum_n g_n . f(x_n), and
+    field_grad_theta_along grad_theta sum_n [g_n . f(x_n) + h_n . (J(x_n) v_n)], with J = df/dx; v is like x, g and h
+    are like f. A field need not be the gradient of anything.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def out_shape(self) -> tuple[int, ...]: ...
+
+    def theta_shapes(self) -> Shapes: ...
+
+    def field(self, theta: Params, x: Array) -> Array: ...
+
+    def field_jvp(self, theta: Params, x: Array, v: Array) -> tuple[Array, Array]: ...
+
+    def field_vjp(self, theta: Params, x: Array, g: Array) -> Array: ...
+
+    def field_grad_theta(self, theta: Params, x: Array, g: Array) -> Params: ...
+
+    def field_grad_theta_along(self, theta: Params, x: Array, g: Array, h: Array, v: Array) -> Params: ...
 
 
 # ---------------------------------------------------------------------------------------- states

@@ -10,7 +10,7 @@ import pytest
 import ebm_ref
 
 FILES = ("jet", "noise", "optim", "diagnostics", "toys", "methods", "recipe", "regularise", "job", "state", "train")
-ROOMS = ("layers", "energies", "samplers", "objectives")
+ROOMS = ("layers", "fields", "energies", "samplers", "objectives")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,8 +1,10 @@
 """Energies with exact derivatives up to third order, all from one forward and one backward pass."""
 
+from ..contracts import (
+    theta_check,
+)
 from .base import (
     EnergyBase,
-    theta_check,
 )
 from .classifier_energy import (
     ClassEnergy,
@@ -19,6 +21,9 @@ from .deep_conv_energy import (
 )
 from .double_well import (
     DoubleWellEnergy,
+)
+from .field_energy import (
+    FieldEnergy,
 )
 from .gaussian_mixture import (
     GaussianMixtureEnergy,
@@ -60,6 +65,7 @@ __all__ = [
     "DeepConvEnergy",
     "DoubleWellEnergy",
     "EnergyBase",
+    "FieldEnergy",
     "GaussianMixtureEnergy",
     "LevelEnergy",
     "MLPEnergy",

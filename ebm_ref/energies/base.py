@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, DTypeError, Energy, Params, ShapeError, Shapes, check_array
+from ..contracts import Array, DTypeError, Params, Shapes, check_array, theta_check
 from ..jet import jet_coefficient, jet_seed
 
 Tape = list[Any]
@@ -141,24 +141,3 @@ class EnergyBase(ABC):
         for name, array in (("theta", dtype), ("v", getattr(v, "dtype", x.dtype)), ("w", getattr(w, "dtype", x.dtype))):
             if array != x.dtype:
                 raise DTypeError(f"{name}: expected {x.dtype} like x, found {array}")
-
-
-def theta_check(energy: Energy, theta: Params, name: str = "theta") -> np.dtype[Any]:
-    """Raise unless `theta` has exactly the names and shapes of `energy`, in one dtype, which is returned.
-
-    Raises ShapeError (names, shapes), DTypeError.
-    """
-    if not isinstance(theta, dict):
-        raise DTypeError(f"{name}: expected a dict of arrays, found {type(theta).__name__}")
-    shapes = energy.theta_shapes()
-    missing = [key for key in shapes if key not in theta]
-    unknown = [str(key) for key in theta if key not in shapes]
-    if missing or unknown:
-        said = [f"{what} {', '.join(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
-        raise ShapeError(f"{name}: {'; '.join(said)}")
-    for key, shape in shapes.items():
-        check_array(f"{name}[{key!r}]", theta[key], shape=shape)
-    dtypes = {theta[key].dtype for key in shapes}
-    if len(dtypes) > 1:
-        raise DTypeError(f"{name}: expected one dtype, found float32 and float64")
-    return next(iter(dtypes), np.dtype(np.float64))  # float64: of an energy without parameters

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Params, RangeError, Shapes, check_sizes, flat_size
+from ..contracts import Params, RangeError, Shapes, check_sizes, flat_size, theta_check
 from ..layers import logsumexp_forward
-from .base import EnergyBase, Tape, theta_check
+from .base import EnergyBase, Tape
 
 
 @dataclass(frozen=True)

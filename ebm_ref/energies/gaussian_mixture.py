@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Params, Shapes, check_array, check_count, check_sizes, flat_size
+from ..contracts import Array, Params, Shapes, check_array, check_count, check_sizes, flat_size, theta_check
 from ..layers import logsumexp_backward, logsumexp_forward
-from .base import EnergyBase, Tape, theta_check
+from .base import EnergyBase, Tape
 
 
 @dataclass(frozen=True)

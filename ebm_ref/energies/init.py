@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Params, RangeError, Stream, check_choice, check_count
+from ..contracts import Array, HasTheta, Params, RangeError, Stream, check_choice, check_count
 from ..noise import noise_normal
-from .base import EnergyBase
 
 START: dict[str, Callable[[tuple[int, ...], Array], Array]] = {
     "w": lambda shape, normals: normals / sqrt(prod(shape[:-1])),
@@ -33,10 +32,10 @@ START: dict[str, Callable[[tuple[int, ...], Array], Array]] = {
 }
 
 
-def theta_init(energy: EnergyBase, seed: int, dtype: Any = np.float32) -> Params:
+def theta_init(energy: HasTheta, seed: int, dtype: Any = np.float32) -> Params:
     """w ~ N(0, 1/fan_in), b = beta = 0, gamma = 1; the analytic energies' parameters by START.
 
-    energy: any; its theta_shapes() are filled   seed: 0..2^64-1   dtype: float32 or float64
+    energy: any, or a field; its theta_shapes() are filled   seed: 0..2^64-1   dtype: float32 or float64
     returns theta. Raises DTypeError, RangeError.
     """
     check_count("seed", seed, low=0, high=2**64 - 1)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Params, RangeError, Shapes, check_array, check_sizes, flat_size
-from .base import EnergyBase, Tape, theta_check
+from ..contracts import Array, Params, RangeError, Shapes, check_array, check_sizes, flat_size, theta_check
+from .base import EnergyBase, Tape
 
 
 @dataclass(frozen=True)

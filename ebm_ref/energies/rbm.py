@@ -39,9 +39,10 @@ from ..contracts import (
     check_array,
     check_choice,
     check_count,
+    theta_check,
 )
 from ..layers import linear_backward, linear_forward, logsumexp_forward, sigmoid, softplus_backward, softplus_forward
-from .base import EnergyBase, Tape, theta_check
+from .base import EnergyBase, Tape
 
 MOST_BITS = 16  # 2^16 states
 MOST_MATRIX_BITS = 12  # a transition matrix of 4096 x 4096

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Params, RangeError, Shapes, check_array
-from .base import EnergyBase, Tape, theta_check
+from ..contracts import Array, Params, RangeError, Shapes, check_array, theta_check
+from .base import EnergyBase, Tape
 
 
 @dataclass(frozen=True)

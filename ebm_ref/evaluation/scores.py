@@ -32,8 +32,8 @@ from ..contracts import (
     check_array,
     check_number,
     flat_size,
+    theta_check,
 )
-from ..energies.base import theta_check
 from .bits_per_dim import check_pixels
 from .classifier import Classifier
 
