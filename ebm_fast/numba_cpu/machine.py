@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import chain, field_head, gather, normalise, softmax, tile
+from . import chain, descent_tile, field_head, gather, normalise, softmax, tile
 from .build import COLUMNS, IDS, JIT, PART, address, call_address, inner, kernel, meet, no_collector, row_of
 from .lanes import vcount, vload, vstore
 
@@ -55,6 +55,8 @@ INSTRUCTIONS = (
     chain.jitter_tile,
     chain.move_tile,
     chain.keep_tile,
+    descent_tile.descent_place,
+    descent_tile.descent_move,
 )
 
 
