@@ -188,7 +188,7 @@ def run_network(
     network: Any, theta: Params, rows: Array, shape: tuple[int, ...], rule: Descent, W: Array, steps: int
 ) -> tuple[Array, Array]:
     """Some steps of a network's samples: x and state, and the records E, |g| of each step, alive, stopped, evaluations."""
-    planned = network.planned() if isinstance(network, Network) else network
+    planned = network.planned()
     P = descent_program(planned, int(np.prod(shape)), rows.dtype, KINDS[type(rule)], planned.tile_width(rows))
     out, records = np.empty_like(rows), np.empty((5, steps, len(rows)), rows.dtype)
     P.run(P.weights({**network.folded(theta), "": W.astype(rows.dtype)}), (rows,), out, records, steps)

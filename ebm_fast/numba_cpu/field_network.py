@@ -25,6 +25,7 @@ from ebm_ref.contracts import Array, Params, check_array, flat_size
 from ..checks import check_like, check_same_dtype, flat
 from . import machine as m
 from . import tile
+from .lanes import lane_count
 from .links import Value
 from .network import Network
 from .program import NO_RECORDS, Program
@@ -74,8 +75,12 @@ def activate(P: Program, y: Value, kind: str, backward: bool) -> Value:
 class FieldNetwork:
     """The field protocol for a spec that can `emit` and `emit_back` its layers."""
 
-    tile_width, input, folded, unfolded = Network.tile_width, Network.input, Network.folded, Network.unfolded
-    check_theta, _check = Network.check_theta, Network._check
+    tile_width, input, planned = Network.tile_width, Network.input, Network.planned
+    folded, unfolded, check_theta, _check = Network.folded, Network.unfolded, Network.check_theta, Network._check
+
+    def register_program(self, dtype: np.dtype) -> Program:
+        """A program of this field with one register of samples to a tile, there and back."""
+        return field_program(self, dtype, "vjp", lane_count(dtype))
 
     def _run(self, purpose: str, theta: Params, x: Array, *inputs: Array, out: int = 0) -> tuple[Array, Params | None]:
         """The stored output (N, out) and the parameter gradients of one program."""

@@ -78,7 +78,7 @@ def few_partners(network: Any, dtype: np.dtype) -> bool:
     """
     if BLOCK == 8:
         return False
-    P = program(network, dtype, "grad_x", lane_count(dtype))
+    P = network.register_program(dtype)
     return LONE * P.lone > P.products
 
 
@@ -88,6 +88,10 @@ class Network:
     def planned(self) -> Any:
         """What the programs are made for and kept by: this network, unless it holds data."""
         return self
+
+    def register_program(self, dtype: np.dtype) -> Program:
+        """A program of this network with one register of samples to a tile, there and back."""
+        return program(self, dtype, "grad_x", lane_count(dtype))
 
     def tile_width(self, x: Array) -> int:
         """Samples of a tile, of which results do not depend: one register of images, whose pixels share the weights;
