@@ -186,6 +186,18 @@ def check_labels(name: str, y: Any, classes: int, N: int | None = None) -> None:
         raise RangeError(f"{name}: expected classes in [0, {classes}), found {int(y.min())} to {int(y.max())}")
 
 
+def check_levels(name: str, t: Any, low: float, high: float) -> None:
+    """Raise unless `t` is a number in [low, high], or an (N,) array of such; one on a device is not read back."""
+    if not hasattr(t, "shape") or isinstance(t, np.generic):
+        check_number(name, t, low=low, high=high)
+        return
+    check_array(name, t, ndim=1)
+    if isinstance(t, np.ndarray):
+        inside = np.isfinite(t) & (t >= t.dtype.type(low)) & (t <= t.dtype.type(high))
+        if not inside.all():
+            raise RangeError(f"{name}: expected levels in [{low}, {high}], found {t[~inside][0]}")
+
+
 def check_sizes(name: str, sizes: Any, *, length: int | None = None) -> None:
     """Raise unless `sizes` is a non-empty tuple of positive integers (of that length)."""
     if not isinstance(sizes, tuple) or len(sizes) == 0:

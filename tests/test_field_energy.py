@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from derivatives import check_level_1, check_level_2, check_level_3, close, per_sample, random_theta
 
-from ebm_ref import FieldEnergy, MLPEnergy, MLPField, theta_init
+from ebm_ref import ConvField, FieldEnergy, MLPEnergy, MLPField, theta_init
 from ebm_ref.contracts import DTypeError, RangeError, ShapeError, SmoothnessError
 from ebm_ref.field_specs import HEADS
 
 FIELDS = {"mlp": MLPField((3,), (5, 4), "tanh"), "mlp-image": MLPField((2, 2, 2), (6,))}
+FIELDS["conv"] = ConvField((4, 2, 2), (4, 6), max_groups=2)
 WIDE = {"mlp-out": MLPField((2, 3), (6,), out_channels=4)}
 ENERGIES = {
     f"{name}-{head}": FieldEnergy(field, head)
@@ -71,7 +72,7 @@ def test_field_energy__keeps_float32(name):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_check_live__refuses_exactly_what_cannot_move(head):
-    """With out.w = out.b = 0, f = 0: a norm head's loss |grad_x E - target|^2 has gradient exactly 0, a dot head's not."""
+    """With out.w = out.b = 0 the loss |grad_x E - target|^2 has gradient exactly 0 under a norm head, not under dot."""
     energy, x = FieldEnergy(MLPField((3,), (4,)), head), np.random.default_rng(5).normal(size=(6, 3))
     theta = theta_init(energy, 0, np.float64)
     energy.check_live(theta)

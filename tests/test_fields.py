@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 from derivatives import along, check_theta_gradient, close, random_theta
 
-from ebm_ref import MLPField, theta_init
+from ebm_ref import ConvField, MLPField, layers, theta_init
 from ebm_ref.contracts import DTypeError, NonFiniteError, RangeError, ShapeError, SmoothnessError
 from ebm_ref.specs import ACTIVATIONS, SMOOTH_ACTIVATIONS
 
 FIELDS = {f"mlp-{name}": MLPField((3,), (5, 4), name) for name in ACTIVATIONS}
 FIELDS |= {"mlp-image": MLPField((2, 3, 2), (6,)), "mlp-out": MLPField((2, 3), (6, 5), "tanh", out_channels=1)}
+CONV = {"channels": (4, 6), "max_groups": 2}
+FIELDS |= {f"conv-{name}": ConvField((4, 2, 2), **CONV, activation=name) for name in ("silu", "softplus", "leaky_relu")}
+FIELDS |= {
+    "conv-one-level": ConvField((3, 5, 1), (4,), max_groups=1, out_channels=3),
+    "conv-three-levels": ConvField((4, 8, 2), (2, 4, 6), kernel=2, max_groups=2, activation="tanh"),
+}
 SMOOTH = [name for name, field in FIELDS.items() if field.activation in SMOOTH_ACTIVATIONS]
 KINKED = [name for name in FIELDS if name not in SMOOTH]
 
@@ -126,7 +132,38 @@ def test_mlp_field__is_the_equation():
     close(jv, ((1 - h * h) * (v @ theta["linear0.w"])) @ theta["out.w"], 1e-14)
 
 
+def test_conv_field__is_the_equation():
+    """Three sizes, written out: skips are added where the sizes meet, the top of the way down is the way up's start."""
+    field = FIELDS["conv-three-levels"]
+    theta, x = random_theta(field, np.random.default_rng(3)), np.random.default_rng(4).normal(size=(2, 4, 8, 2))
+
+    def unit(name, x, stride, groups):
+        y = layers.conv2d_forward(x, theta[f"{name}.w"], theta[f"{name}.b"], stride)
+        return np.tanh(layers.group_norm_forward(y, theta[f"{name}.gamma"], theta[f"{name}.beta"], groups))
+
+    def twice(x):
+        return x.repeat(2, axis=1).repeat(2, axis=2)
+
+    h0 = unit("stem", x, 1, 2)
+    h1 = unit("down1", h0, 2, 2)
+    h2 = unit("down2", h1, 2, 2)
+    assert [h.shape for h in (h0, h1, h2)] == [(2, 4, 8, 2), (2, 2, 4, 4), (2, 1, 2, 6)]
+    u1 = unit("up2", twice(h2), 1, 2) + h1
+    u0 = unit("up1", twice(u1), 1, 2) + h0
+    close(field.field(theta, x), layers.conv2d_forward(u0, theta["out.w"], theta["out.b"]), 1e-13)
+
+
+def test_conv_field__names_its_parameters_in_the_order_of_use():
+    shapes = ConvField((4, 4, 3), (8, 16, 32), kernel=5, out_channels=2).theta_shapes()
+    units = ["stem", "down1", "down2", "up1", "up2"]
+    assert list(shapes) == [*(f"{u}.{p}" for u in units for p in ("w", "b", "gamma", "beta")), "out.w", "out.b"]
+    sizes = {"stem": (3, 8), "down1": (8, 16), "down2": (16, 32), "up1": (16, 8), "up2": (32, 16), "out": (8, 2)}
+    for unit, (C, O) in sizes.items():
+        assert shapes[f"{unit}.w"] == (5, 5, C, O) and shapes[f"{unit}.b"] == (O,)
+
+
 def test_theta_init__starts_a_field_at_one_over_fan_in():
+    assert (theta_init(ConvField((4, 4, 1)), 0)["up1.gamma"] == 1).all()
     theta = theta_init(MLPField((300,), (200,)), 1, np.float64)
     assert {name for name in theta if name.endswith(".b")} == {"linear0.b", "out.b"}
     assert all((theta[name] == 0).all() for name in ("linear0.b", "out.b"))
@@ -139,6 +176,14 @@ THETA, G = random_theta(MLP, np.random.default_rng(1)), np.ones((2, 2))
 REFUSED = {
     "out_channels: .*>= 1, found 0": (RangeError, lambda: MLPField((3,), (4,), out_channels=0)),
     "out_channels: expected an integer": (DTypeError, lambda: MLPField((3,), (4,), out_channels=1.5)),
+    "shape: expected multiples of 4 pixels, halved 2 times, found 4x6": (
+        ShapeError,
+        lambda: ConvField((4, 6, 1), (2, 2, 2)),
+    ),
+    "shape: expected 3 integers": (ShapeError, lambda: ConvField((4, 4), (2,))),
+    "channels: expected a multiple of the 8 groups, found 12": (RangeError, lambda: ConvField((4, 4, 1), (12,))),
+    "max_groups: ": (RangeError, lambda: ConvField((4, 4, 1), (8,), max_groups=0)),
+    "kernel: ": (RangeError, lambda: ConvField((4, 4, 1), (8,), kernel=0)),
     "hidden: expected a non-empty tuple": (DTypeError, lambda: MLPField((3,), ())),
     "activation: expected one of": (RangeError, lambda: MLPField((3,), (4,), "selu")),
     r"x: expected shape \(any, 3\), found \(2, 4\)": (ShapeError, lambda: MLP.field(THETA, np.ones((2, 4)))),

@@ -60,6 +60,7 @@ CASES = {
         layers.residual_forward,
         lambda y, skip, dz: layers.residual_backward(dz),
     ),
+    "upsample": unary(normal(2, 3, 2, 4), layers.upsample_forward, lambda x, dy: layers.upsample_backward(dy)),
     "logsumexp": unary(normal(3, 5), layers.logsumexp_forward, layers.logsumexp_backward),
     "logsumexp-axis": unary(
         normal(3, 5), lambda x: layers.logsumexp_forward(x, 0), lambda x, dy: layers.logsumexp_backward(x, dy, 0)

@@ -46,6 +46,13 @@ def test_conv2d_extent__puts_the_odd_pixel_at_the_end():
     assert layers.conv2d_extent(5, 3, 2, "VALID") == (2, 0, 0)
 
 
+def test_upsample_forward__repeats_each_pixel():
+    x = RNG.normal(size=(2, 3, 4, 2))
+    y = layers.upsample_forward(x)
+    np.testing.assert_array_equal(y, x.repeat(2, axis=1).repeat(2, axis=2))
+    np.testing.assert_array_equal(layers.upsample_backward(y), 4 * x)
+
+
 def test_group_norm_forward__has_mean_beta_and_deviation_gamma_in_each_group():
     x = 5 + 3 * RNG.normal(size=(2, 4, 3, 6))
     y = layers.group_norm_forward(x, np.full(6, 2.0), np.full(6, 7.0), 2, eps=1e-300)
@@ -129,6 +136,10 @@ REFUSED = {
     "pool dy": (ShapeError, "dy", lambda: layers.pool_backward(X, X, "sum")),
     "dropout rate": (RangeError, "rate", lambda: layers.dropout_forward(X, X, 1.0, False)),
     "dropout u": (ShapeError, "u", lambda: layers.dropout_forward(X, X[0], 0.5, False)),
+    "upsample rank": (ShapeError, "x", lambda: layers.upsample_forward(X[0])),
+    "upsample type": (DTypeError, "x", lambda: layers.upsample_forward(np.ones((1, 2, 2, 1), int))),
+    "upsample dy odd": (ShapeError, "dy", lambda: layers.upsample_backward(np.ones((1, 3, 2, 1)))),
+    "upsample dy odd columns": (ShapeError, "dy", lambda: layers.upsample_backward(np.ones((1, 2, 3, 1)))),
     "residual": (ShapeError, "skip", lambda: layers.residual_forward(X, X[0])),
     "logsumexp dy": (ShapeError, "dy", lambda: layers.logsumexp_backward(X, X)),
 }

@@ -36,6 +36,7 @@ from ..contracts import (
     Shapes,
     check_array,
     check_choice,
+    check_levels,
     check_number,
 )
 
@@ -95,16 +96,10 @@ class NoiseConditionalEnergy:
 
         Raises DTypeError, ShapeError, RangeError. An array on a device is not read back to check its range.
         """
+        check_levels("t", t, self.low, self.high)
         if not hasattr(t, "shape") or isinstance(t, np.generic):
-            check_number("t", t, low=self.low, high=self.high)
             part = log(t / self.low) / log(self.high / self.low) if self.scale == "log" else self._part(float(t))
             return LevelEnergy(self, 2 * part - 1)
-        check_array("t", t, ndim=1)
-        if isinstance(t, np.ndarray):
-            inside = (t >= t.dtype.type(self.low)) & (t <= t.dtype.type(self.high))
-            if not inside.all():
-                bad = t[~inside][0]
-                raise RangeError(f"t: expected levels in [{self.low}, {self.high}], found {bad}")
         if self.scale == "log":
             return LevelEnergy(self, 2 * (np.log(t / float(self.low)) / log(self.high / self.low)) - 1)  # (N,)
         return LevelEnergy(self, 2 * self._part(t) - 1)  # (N,)

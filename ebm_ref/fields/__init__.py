@@ -3,11 +3,21 @@
 from .base import (
     FieldBase,
 )
+from .conv_field import (
+    ConvField,
+)
+from .held_field import (
+    HeldField,
+    TimeField,
+)
 from .mlp_field import (
     MLPField,
 )
 
 __all__ = [
+    "ConvField",
     "FieldBase",
+    "HeldField",
     "MLPField",
+    "TimeField",
 ]

@@ -40,6 +40,7 @@ from .spectral_norm import (
     spectral_norm_start,
     spectral_norm_theta,
 )
+from .upsample import upsample_backward, upsample_forward
 
 __all__ = [
     "activation_backward",
@@ -84,4 +85,6 @@ __all__ = [
     "sum_pool_forward",
     "tanh_backward",
     "tanh_forward",
+    "upsample_backward",
+    "upsample_forward",
 ]
