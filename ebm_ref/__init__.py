@@ -6,7 +6,7 @@ every public name below is here too, and a twin is a function of the same name i
 Read in this order:
 
     contracts     what every room agrees on: streams, errors, the Energy protocol, Buffer, ChainInfo
-    specs         the settings of every network and of the two Langevin updates, ULA and SGLD
+    specs         the settings of every network and of the two Langevin updates, ULA and SGLD; descent_specs: of descent
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward;
                   spectral_norm: of a weight
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
@@ -14,23 +14,26 @@ Read in this order:
                   held_field: any with a time as one more input; base.py is the protocol
     energies/     quadratic gaussian_mixture double_well ring rbm, then mlp conv deep_conv; base.py is the protocol;
                   classifier_energy: a network with one output a class; compose, multi_scale: sums of energies;
-                  noise_conditional: any with a noise level as one more input;
-                  field_energy: x . f(x) or the norm of a field
+                  noise_conditional: any with a noise level as one more input; boltzmann: a potential at a
+                  temperature; repulsion: copies that push each other apart; field_energy: x . f(x) or the norm of a field
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: with
                   rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise
                   unrolled: chains remembered and differentiated; augment: moves between training steps
                   class_buffer: a buffer in blocks, one a class, and Gaussian starts; jempp: moves along one gradient
+                  heated: descent on a potential that turns into Langevin dynamics
     objectives/   contrastive: CD and PCD with the energy regulariser
                   score_matching: exact and sliced; denoising: of one noise level and of many
                   maximum_likelihood: exact negatives; nce, ranking_nce: data told from noise (contrast_noise)
+                  energy_matching, em_step: one potential for transport and for the law; coupling: pairs in a batch
                   improved_contrastive: theta sees where its chain ends (neighbours); penalties: slopes of E
                   classify: losses of logits; jem, jem_step: classify and generate with one network; balance: its rules
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; methods: one row for each method; recipe: settings; job: what a run holds fixed; state:
                   what it carries, as arrays
     evaluation/   log_z, ais: the normaliser, exact or bracketed; bits_per_dim; gap; scores, ood: outliers; calibration,
-                  robustness, probe: of classifiers; features, fidelity: samples against data
+                  robustness, probe: of classifiers; features, fidelity: samples against data;
+                  intrinsic_dimension: flat directions
     diagnostics   gap, effective sample size, split R-hat, alarms
     toys          two-dimensional data, most with a closed-form density
 

@@ -109,7 +109,11 @@ CALLS = {
     ),
     "frechet_feature": Call(lambda: {"a": X, "b": OTHER}, rows=("a", "b"), passes=passing(APART, "a", "b", whats=MORE)),
     "frechet_gaussian": Call(lambda: {"mu_1": np.zeros(2), "S_1": SPREAD, "mu_2": np.ones(2), "S_2": np.eye(2)}),
+    "hessian_eigenvalues": Call(lambda: {"energy": MLP, "theta": THETA, "x": X}, rows=("x",), empty=True),
     "inception_style_score": Call(lambda: {"probabilities": P, "splits": 2}, rows=("probabilities",)),
+    "intrinsic_dimension": Call(
+        lambda: {"energy": MLP, "theta": THETA, "x": X, "threshold": 0.1}, rows=("x",), empty=True
+    ),
     "log_z_bracket": Call(lambda: {"forward": FORWARD, "reverse": REVERSE, "end": "mean_log_w"}),
     "log_z_enumeration": Call(
         lambda: {"energy": MLP, "theta": THETA, "values": (0.0, 1.0)},

@@ -12,12 +12,14 @@ from ebm_ref import (
     ULA,
     Augmentation,
     ClassifierEnergy,
+    EMTerms,
     GaussianNoise,
     ICDTerms,
     JEMTerms,
     MLPEnergy,
     NoiseConditionalEnergy,
     buffer_start,
+    coupling_assign,
     unrolled_run,
 )
 
@@ -55,7 +57,17 @@ def step(energy, theta, **rest):
 
 
 CHAIN = {"K": 2, "update": UPDATE, "sigma_data": 0.1, "box": BOX}
+COST, TIMES = RNG.uniform(size=(4, 4)), RNG.uniform(size=4)
+PAIR = {"x0": XI, "x1": X, "t": TIMES}
+CONTRAST = {"x_pos": OTHER, "x_neg": FAR, "weight": 2.0, "trim": 0.3, "clamp": 0.5}
+EM = EMTerms(0.1, 0.8, 2.0, 2, 0.1, 0.3, 0.5, 0.8, 1.0)
 CALLS = {
+    "EMTerms": Call(
+        lambda: (
+            {"tau": 0.1, "s_star": 0.8, "weight": 2.0, "K": 2, "dt": 0.1, "trim": 0.3, "clamp": 0.5, "cutoff": 0.8}
+            | {"clip": 1.0}
+        )
+    ),
     "GaussianNoise": Call(lambda: {"shape": (2,), "mean": np.zeros(2), "L": np.eye(2), "inverse": np.eye(2)}),
     "ICDTerms": Call(
         lambda: (
@@ -79,6 +91,11 @@ CALLS = {
         rows=("x_pos", "x_neg"),
         passes=passing(APART, "x_pos", "x_neg", whats=MORE),
     ),
+    "coupling_assign": Call(lambda: {"cost": COST}),
+    "coupling_cost": Call(lambda: {"x0": XI, "x1": X}, rows=("x0", "x1")),
+    "coupling_exact": Call(lambda: {"cost": COST}),
+    "coupling_permutation": Call(lambda: {"assign": coupling_assign, "x0": XI, "x1": X}, rows=("x0", "x1")),
+    "coupling_sort": Call(lambda: {"x0": XI[:, :1].copy(), "x1": X[:, :1].copy()}, rows=("x0", "x1")),
     "cross_entropy": Call(lambda: {"logits": LOGITS, "y": Y}, rows=("logits", "y"), passes=passing(GOES_ON, "logits")),
     "denoising": Call(on(MLP, THETA, x=X, xi=XI, sigma=0.3), rows=("x", "xi")),
     "denoising_ladder": Call(lambda: {"high": 1.0, "low": 0.1, "L": 4}),
@@ -87,6 +104,20 @@ CALLS = {
         rows=("x", "xi", "idx"),
     ),
     "dsm_step": Call(step(MLP, THETA, sigma=0.3), rows=("x",)),
+    "em_step": Call(
+        step(MLP, THETA, x_pos=OTHER, terms=EM, assign=coupling_assign, box=BOX),
+        rows=("x", "x_pos"),
+        passes=passing(APART, "x", "x_pos", whats=MORE),
+    ),
+    "energy_contrast": Call(
+        on(MLP, THETA, **CONTRAST), rows=("x_pos", "x_neg"), passes=passing(APART, "x_pos", "x_neg", whats=MORE)
+    ),
+    "energy_matching": Call(
+        on(MLP, THETA, w=TIMES, clip=1.0, **PAIR, **CONTRAST),
+        rows=("x0", "x1", "t", "x_pos", "x_neg", "w"),
+        passes=passing(APART, "x_pos", "x_neg", whats=MORE),
+    ),
+    "flow_weight": Call(lambda: {"t": TIMES, "cutoff": 0.8}, rows=("t",), empty=True),
     "gaussian_noise_fit": Call(lambda: {"x": X, "floor": 0.1}, rows=("x",), passes=passing(ANY_SHAPE, "x", whats=AXIS)),
     "gradient_penalty": Call(on(MLP, THETA, x=X, target=1.0, weight=0.5), rows=("x",)),
     "hsm_step": Call(step(MLP, THETA, chunk=2), rows=("x",), passes=DRAWS_NOTHING),
@@ -188,4 +219,5 @@ CALLS = {
     ),
     "smoothing_level": Call(lambda: {"step": 2, "steps": 9, "smoothing": 0.5, "until": 0.5}),
     "ssm_step": Call(step(MLP, THETA, projections=2, kind="sphere", variance_reduced=False), rows=("x",)),
+    "transport": Call(on(MLP, THETA, w=TIMES, clip=1.0, **PAIR), rows=("x0", "x1", "t", "w")),
 }

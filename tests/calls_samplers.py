@@ -151,6 +151,17 @@ CALLS = {
         passes=passing(GOES_ON, "x", "g"),
     ),
     "energy_target": Call(lambda: {"eta": 0.1, "gap": 0.5, "kappa": 0.1, "low": 0.01, "high": 1.0}, signed=("gap",)),
+    "heated_run": Call(
+        lambda: (
+            DRAWN
+            | RUN
+            | {"dt": 0.1, "tau": 0.2, "s_star": 0.8, "stream": int(Stream.CHAIN_NOISE), "box": BOX, "scheme": "heun"}
+            | {"hot": False, "done": 7}
+        ),
+        rows=("x0", "chains"),
+        empty=True,
+    ),
+    "heated_temperature": Call(lambda: {"s": 0.9, "tau": 0.1, "s_star": 0.8}),
     "hessian_diagonal": Call(lambda: {"energy": MLP, "theta": THETA, "x": X}, rows=("x",), empty=True),
     "hmc_adapt": Call(
         lambda: DRAWN | RUN | {"L": 2, "rule": RobbinsMonro(0.6), "state": AdaptationState(0.1)}, rows=("x0", "chains")

@@ -6,6 +6,9 @@ from ..contracts import (
 from .base import (
     EnergyBase,
 )
+from .boltzmann import (
+    BoltzmannEnergy,
+)
 from .classifier_energy import (
     ClassEnergy,
     ClassifierEnergy,
@@ -54,11 +57,16 @@ from .rbm import (
     rbm_gibbs_run,
     rbm_gibbs_step,
 )
+from .repulsion import (
+    InteractionEnergy,
+    repulsion,
+)
 from .ring import (
     RingEnergy,
 )
 
 __all__ = [
+    "BoltzmannEnergy",
     "ClassEnergy",
     "ClassifierEnergy",
     "ConvEnergy",
@@ -67,6 +75,7 @@ __all__ = [
     "EnergyBase",
     "FieldEnergy",
     "GaussianMixtureEnergy",
+    "InteractionEnergy",
     "LevelEnergy",
     "MLPEnergy",
     "MultiScaleEnergy",
@@ -80,6 +89,7 @@ __all__ = [
     "binary_states",
     "rbm_gibbs_run",
     "rbm_gibbs_step",
+    "repulsion",
     "theta_check",
     "theta_init",
 ]

@@ -18,6 +18,7 @@ from .features import (
 )
 from .fidelity import precision_recall
 from .gap import energy_gap, energy_gap_ema
+from .intrinsic_dimension import hessian_eigenvalues, intrinsic_dimension
 from .log_z import Quadrature, log_z_enumeration, log_z_quadrature
 from .mirrored import MirroredBase, MirroredEnergy, fold
 from .ood import aupr, aupr_in, aupr_out, auroc, auroc_estimate, fpr_at_tpr
@@ -85,7 +86,9 @@ __all__ = [
     "fpr_at_tpr",
     "frechet_feature",
     "frechet_gaussian",
+    "hessian_eigenvalues",
     "inception_style_score",
+    "intrinsic_dimension",
     "log_z_bracket",
     "log_z_enumeration",
     "log_z_quadrature",

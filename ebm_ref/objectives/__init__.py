@@ -22,12 +22,29 @@ from .contrastive import (
     contrastive,
     pcd_step,
 )
+from .coupling import (
+    coupling_assign,
+    coupling_cost,
+    coupling_exact,
+    coupling_permutation,
+    coupling_sort,
+)
 from .denoising import (
     denoising,
     denoising_ladder,
     denoising_levels,
     dsm_step,
     multi_dsm_step,
+)
+from .em_step import (
+    EMTerms,
+    em_step,
+)
+from .energy_matching import (
+    energy_contrast,
+    energy_matching,
+    flow_weight,
+    transport,
 )
 from .improved_contrastive import (
     ICDTerms,
@@ -78,6 +95,7 @@ from .smoothing import smooth_data, smoothing_level
 __all__ = [
     "BALANCES",
     "ContrastNoise",
+    "EMTerms",
     "GaussianNoise",
     "ICDTerms",
     "JEMTerms",
@@ -88,11 +106,20 @@ __all__ = [
     "conditional_nce",
     "conditional_nce_step",
     "contrastive",
+    "coupling_assign",
+    "coupling_cost",
+    "coupling_exact",
+    "coupling_permutation",
+    "coupling_sort",
     "cross_entropy",
     "denoising",
     "denoising_ladder",
     "denoising_levels",
     "dsm_step",
+    "em_step",
+    "energy_contrast",
+    "energy_matching",
+    "flow_weight",
     "gaussian_noise_fit",
     "gradient_penalty",
     "hsm_step",
@@ -123,4 +150,5 @@ __all__ = [
     "smooth_data",
     "smoothing_level",
     "ssm_step",
+    "transport",
 ]

@@ -45,6 +45,10 @@ from .descent import (
     descent_start,
     descent_step,
 )
+from .heated import (
+    heated_run,
+    heated_temperature,
+)
 from .hmc import (
     hmc_adapt,
     hmc_leapfrog,
@@ -119,6 +123,8 @@ __all__ = [
     "descent_start",
     "descent_step",
     "energy_target",
+    "heated_run",
+    "heated_temperature",
     "hessian_diagonal",
     "hmc_adapt",
     "hmc_leapfrog",
