@@ -103,11 +103,27 @@ def coupling_cost(x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
 
 @kernel
 def assign_rows(C, row_of, col_of):
-    """Each row enters in turn by a shortest augmenting path in reduced costs C_ij - u_i - v_j >= 0, 0 on the pairs."""
+    """Pairs in reduced costs C_ij - u_i - v_j >= 0, 0 on the pairs.
+
+    First v_j = min_i C_ij and u_i = min_j (C_ij - v_j), and row i takes its column where that is free; every other row
+    enters by a shortest augmenting path.
+    """
     B = C.shape[0]
-    u, v, dist = np.zeros(B), np.zeros(B), np.empty(B)
+    u, v, dist = np.full(B, np.inf), np.full(B, np.inf), np.empty(B)
     before, scanned = np.empty(B, np.int64), np.empty(B, np.bool_)
+    for i in range(B):
+        for c in range(B):
+            v[c] = min(v[c], C[i, c])
+    for i in range(B):
+        j = 0
+        for c in range(B):
+            if C[i, c] - v[c] < u[i]:
+                u[i], j = C[i, c] - v[c], c
+        if row_of[j] < 0:
+            row_of[j], col_of[i] = i, j
     for start in range(B):
+        if col_of[start] >= 0:
+            continue
         dist[:], scanned[:] = np.inf, False
         i, length = start, 0.0
         while True:
