@@ -15,7 +15,8 @@ Read in this order:
     energies/     quadratic gaussian_mixture double_well ring rbm, then mlp conv deep_conv; base.py is the protocol;
                   classifier_energy: a network with one output a class; compose, multi_scale: sums of energies;
                   noise_conditional: any with a noise level as one more input; boltzmann: a potential at a
-                  temperature; repulsion: copies that push each other apart; field_energy: x . f(x) or the norm of a field
+                  temperature; repulsion: copies that push each other apart; field_energy: x . f(x) or the norm of
+                  a field
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: with
                   rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise

@@ -107,7 +107,12 @@ def test_upsampled__is_the_convolution_of_repeated_pixels(kernel, size):
 
 
 def test_upsampled__takes_four_products_where_a_kernel_of_three_takes_nine():
-    assert UP.fold(np.ones((3, 3, 1, 1)))[..., 0, 0].tolist() == [[1, 2, 2, 1], [2, 4, 4, 2], [2, 4, 4, 2], [1, 2, 2, 1]]
+    assert UP.fold(np.ones((3, 3, 1, 1)))[..., 0, 0].tolist() == [
+        [1, 2, 2, 1],
+        [2, 4, 4, 2],
+        [2, 4, 4, 2],
+        [1, 2, 2, 1],
+    ]
     assert len(UP.upsampled_links(9, 9, 3).pairs) < 4 * (2 * 9) ** 2
 
 

@@ -33,7 +33,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class ConvField(ConvFieldSpec, FieldNetwork):
-    """f(x): units down by stride 2 and up by repeated pixels, with skips, then a convolution. Fields: `ConvFieldSpec`."""
+    """f(x): units down by stride 2, up by repeated pixels, skips; then a convolution. Fields: `ConvFieldSpec`."""
 
     image: ClassVar[bool] = True
 

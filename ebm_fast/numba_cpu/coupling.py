@@ -1,8 +1,8 @@
 """Twin of `coupling`'s cost and assignment: all squared distances of two batches, and the pairing of least cost.
 
-cost    What differs: samples of x1 lie in vector lanes, and 4 samples of x0 meet two registers of them at once: 8 sums in
-        registers, 16 subtractions and multiply-adds for 2 loads and 4 broadcasts. Differences, not |a|^2 + |b|^2 - 2 a.b.
-        A sum is made of pieces of PIECE elements, short enough to stay in the first-level cache and to round little.
+cost    What differs: samples of x1 lie in vector lanes, and 4 samples of x0 meet two registers of them at once: 8 sums
+        in registers, 16 subtractions and multiply-adds for 2 loads and 4 broadcasts. A sum is made of pieces of
+        PIECE elements, short enough to stay in the first-level cache and to round little.
         2 B^2 D operations; bytes: x1 once, x0 once for each tile. Deterministic for any number of threads.
 assign  What differs: compiled loops. B^3 steps at most, in float64, on one thread.
 """
@@ -23,7 +23,7 @@ ROWS, PIECE = 4, 64
 
 @inner
 def squares(S, x, a, b, c, e, tile, width, count):
-    """Eight sums of (x[i + d] - tile[d])^2, d < count, i = a, b, c, e: of the first register of the tile, then the next."""
+    """Sums over d < count of (x[i + d] - tile[d])^2, i = a, b, c, e: of the tile's first register, then of its next."""
     lanes = vcount(S)
     a0 = vlike(vload(S, tile), 0.0)
     a1, a2, a3, b0, b1, b2, b3 = a0, a0, a0, a0, a0, a0, a0
@@ -153,7 +153,7 @@ def assign_rows(C, row_of, col_of):
 
 
 def coupling_assign(cost: np.ndarray) -> np.ndarray:
-    """The permutation idx of least sum_i C_{i, idx_i}, by B shortest augmenting paths. cost: (B, B), finite; returns (B,).
+    """The permutation idx of least sum_i C_{i, idx_i}, by shortest augmenting paths. cost: (B, B), finite; (B,).
 
     Raises ShapeError, DTypeError, NonFiniteError. Jonker & Volgenant 1987; Crouse 2016 (augmenting paths).
     """

@@ -34,7 +34,12 @@ from .program import Program
 
 CHUNK, LONG = 8, 256  # steps between two looks at who has stopped, and where only a number that is not finite stops
 SMALL = 1 << 14  # numbers below which one thread is faster than two
-RULES = {GradientDescent: (), NesterovDescent: ("velocity",), LookAheadDescent: ("velocity",), AdamDescent: ("m", "square")}
+RULES = {
+    GradientDescent: (),
+    NesterovDescent: ("velocity",),
+    LookAheadDescent: ("velocity",),
+    AdamDescent: ("m", "square"),
+}
 KINDS = {GradientDescent: d.GRADIENT, NesterovDescent: d.NESTEROV, LookAheadDescent: d.LOOK_AHEAD, AdamDescent: d.ADAM}
 State = dict[str, Array]
 
@@ -187,7 +192,7 @@ def is_fused(energy: Any) -> bool:
 def run_network(
     network: Any, theta: Params, rows: Array, shape: tuple[int, ...], rule: Descent, W: Array, steps: int
 ) -> tuple[Array, Array]:
-    """Some steps of a network's samples: x and state, and the records E, |g| of each step, alive, stopped, evaluations."""
+    """Some steps of a network's samples: x and state; the records E, |g| of each step, alive, stopped, evaluations."""
     planned = network.planned()
     P = descent_program(planned, int(np.prod(shape)), rows.dtype, KINDS[type(rule)], planned.tile_width(rows))
     out, records = np.empty_like(rows), np.empty((5, steps, len(rows)), rows.dtype)

@@ -3,7 +3,7 @@
 Element d of sample l of a tile lies at [d width + l]; a rule's state lies in rows of the same kind, one array after the
 other. In W, from `p`: eta, mu, beta1, beta2, eps, g_min, then for each repetition of the program (A[3] counts them)
 1 - beta1^t and 1 - beta2^t. `f` is a block of rows, one number a sample: GO where it still moves, POINT where the place
-of its gradient is finite, ALIVE, STOPPED, NFE, and E and |g| of its last evaluation. What does not move keeps all of its
+of its gradient is finite, ALIVE, STOPPED, NFE, and E and |g| of its last evaluation. What does not move keeps all its
 numbers, to the bit.
 """
 

@@ -7,7 +7,7 @@ A subclass inherits a spec (its fields, defaults and parameter names) and this c
     jvp         f, J v                                    a tangent forwards: f and its tangent are stored together
     vjp         J' g                                      the cotangent g is input 1
     params      grad_theta sum g . f                      the same
-    along       grad_theta sum [ g . f + h . (J v) ]      x + s v forwards, h + s g backwards; of that, what belongs to s
+    along       grad_theta sum [ g . f + h . (J v) ]      x + s v forwards, h + s g backwards: the factor of s
 
 The last in one sweep, layer by layer the rules of `tile`, `gather` and `normalise` for two planes. g and h are one
 input: an array's tangent lies behind it.

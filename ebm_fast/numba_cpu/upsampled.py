@@ -4,9 +4,9 @@ Along one axis, output 2 i + a (a = 0, 1) reads through tap r the repeated pixel
 
     i + d,   d = floor((a + r - top) / 2),   top = floor((R - 1) / 2), which SAME puts before a map of even size:
 
-some taps of one a read the same pixel, and may be added beforehand. The folded taps are the pairs (a, d): of a kernel of
-3 there are 4, two for each a, and (for both axes) 4 products an output in the place of 9. A repeated pixel lies on the
-image exactly where its pixel does, so nothing else changes at the edge. The gradient of the weights is taken with
+some taps of one a read the same pixel, and may be added beforehand. The folded taps are the pairs (a, d): of a kernel
+of 3 there are 4, two for each a, and (for both axes) 4 products an output in the place of 9. A repeated pixel lies on
+the image exactly where its pixel does, so nothing else changes at the edge. The gradient of the weights is taken with
 respect to the folded ones, then each tap collects from those that it was added to.
 """
 

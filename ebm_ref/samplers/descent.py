@@ -45,7 +45,7 @@ from ..contracts import (
     check_count,
     check_number,
 )
-from ..descent_specs import MOMENTUM, AdamDescent, Descent, GradientDescent, LookAheadDescent, NesterovDescent
+from ..descent_specs import MOMENTUM, AdamDescent, Descent, GradientDescent, NesterovDescent
 from .chain import chain_count, chain_finite, chain_keep, chain_norm, check_like
 
 State = dict[str, Array]

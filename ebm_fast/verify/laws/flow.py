@@ -15,7 +15,9 @@ def cost_is_a_distance(t: Trial) -> None:
     x0, x1 = t.args["x0"], t.args["x1"]
     back = t.again(x0=x1, x1=x0)["result"]
     law("the cost is symmetric", "result", back.T, t.got["result"], 2 * t.budget["result"])
-    law("a sample is at distance 0 from itself", "result", np.diag(t.again(x1=x0)["result"]), np.zeros(len(x0), t.dtype))
+    law(
+        "a sample is at distance 0 from itself", "result", np.diag(t.again(x1=x0)["result"]), np.zeros(len(x0), t.dtype)
+    )
     holds("no cost is negative", (t.got["result"] >= 0).all())
 
 

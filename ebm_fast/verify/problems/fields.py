@@ -1,4 +1,4 @@
-"""Problems of the fields and of the energy on one: the fields of a spec, its weights, a batch, directions and cotangents."""
+"""Problems of the fields and of the energy on one: a spec, its weights, a batch, directions and cotangents."""
 
 from __future__ import annotations
 
