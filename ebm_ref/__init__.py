@@ -11,7 +11,9 @@ Read in this order:
                   spectral_norm: of a weight
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
     fields/       vectors f(x) and their products with the Jacobian: mlp_field conv_field; field_specs: their settings;
-                  held_field: any with a time as one more input; base.py is the protocol
+                  held_field: any with a time as one more input; label_field: with labels, and guidance by them;
+                  compose: sums; equilibrium_field: what equilibrium matching learns of known data; base.py is the
+                  protocol
     energies/     quadratic gaussian_mixture double_well ring rbm, then mlp conv deep_conv; base.py is the protocol;
                   classifier_energy: a network with one output a class; compose, multi_scale: sums of energies;
                   noise_conditional: any with a noise level as one more input; boltzmann: a potential at a
@@ -28,6 +30,7 @@ Read in this order:
                   maximum_likelihood: exact negatives; nce, ranking_nce: data told from noise (contrast_noise)
                   energy_matching, em_step: one potential for transport and for the law; coupling: pairs in a batch
                   improved_contrastive: theta sees where its chain ends (neighbours); penalties: slopes of E
+                  equilibrium_matching: a field, or the gradient of an energy, that vanishes at the data
                   classify: losses of logits; jem, jem_step: classify and generate with one network; balance: its rules
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; methods: one row for each method; recipe: settings; job: what a run holds fixed; state:

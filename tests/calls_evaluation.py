@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from calls_objectives import BOX, CLASSIFIER, FAR, LOGITS, MLP, OTHER, ROWS, THETA, THETA_C, UPDATE, XI, X, Y
+from calls_objectives import (
+    BOX,
+    CLASSIFIER,
+    FAR,
+    FIELD,
+    LOGITS,
+    MLP,
+    OTHER,
+    ROWS,
+    THETA,
+    THETA_C,
+    THETA_F,
+    UPDATE,
+    XI,
+    X,
+    Y,
+)
 from input_breaks import ANY_SHAPE, APART, AXIS, GOES_ON, MORE, Call, passing
 
 import ebm_ref
@@ -186,6 +202,7 @@ CALLS = {
     "reliability": Call(lambda: {"probabilities": P, "y": Y, "bins": 5}, rows=("probabilities", "y")),
     "robust_accuracy": Call(lambda: {"attack": ATTACK}),
     "score_energy": Call(lambda: {"energy": MLP, "theta": THETA, "x": X}, rows=("x",), empty=True),
+    "score_field_norm": Call(lambda: {"field": FIELD, "theta": THETA_F, "x": X}, rows=("x",), empty=True),
     "score_grad_norm": Call(lambda: {"energy": MLP, "theta": THETA, "x": X}, rows=("x",), empty=True),
     "score_likelihood_ratio": Call(
         lambda: {"energy": MLP, "theta": THETA, "energy_bg": MLP, "theta_bg": THETA, "x": X}, rows=("x",), empty=True

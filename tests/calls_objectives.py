@@ -13,10 +13,13 @@ from ebm_ref import (
     Augmentation,
     ClassifierEnergy,
     EMTerms,
+    EquilibriumTarget,
+    FieldEnergy,
     GaussianNoise,
     ICDTerms,
     JEMTerms,
     MLPEnergy,
+    MLPField,
     NoiseConditionalEnergy,
     buffer_start,
     coupling_assign,
@@ -32,11 +35,15 @@ THETA, THETA_C, THETA_L = (random_theta(energy, RNG) for energy in (MLP, CLASSIF
 WITH_Z = THETA | {"log_z": np.zeros(1)}
 X, OTHER, XI, FAR = (RNG.uniform(-1, 1, (4, 2)) for _ in range(4))
 ROWS, MANY, Y = RNG.normal(size=4), RNG.normal(size=(4, 3, 2)), np.array([0, 1, 2, 0])
+UNIT = np.array([0.1, 0.4, 0.7, 1.0])
 LOGITS, SAME = RNG.normal(size=(4, 3)), np.eye(4, dtype=bool)
 NOISE = GaussianNoise((2,), np.zeros(2), np.eye(2), np.eye(2))
 STEPS = unrolled_run(ebm_ref, MLP, THETA, OTHER, 1, ULA(0.1), 8)[1]
 SIGMAS = (1.0, 0.3, 0.1)
 AT = {"seed": 3, "step": 2}
+FIELD = MLPField((2,), (4,))
+THETA_F = random_theta(FIELD, RNG)
+EQM = {"x": X, "e": XI, "gamma": UNIT, "target": EquilibriumTarget("piecewise")}
 GRADS = {"a": np.ones(2), "b": np.ones(3)}
 
 DRAWS_NOTHING = passing(
@@ -68,6 +75,7 @@ CALLS = {
             | {"clip": 1.0}
         )
     ),
+    "EquilibriumTarget": Call(lambda: {"kind": "piecewise", "a": 0.8, "b": 1.5, "scale": 4.0}),
     "GaussianNoise": Call(lambda: {"shape": (2,), "mean": np.zeros(2), "L": np.eye(2), "inverse": np.eye(2)}),
     "ICDTerms": Call(
         lambda: (
@@ -118,6 +126,12 @@ CALLS = {
         passes=passing(APART, "x_pos", "x_neg", whats=MORE),
     ),
     "flow_weight": Call(lambda: {"t": TIMES, "cutoff": 0.8}, rows=("t",), empty=True),
+    "eqm_explicit": Call(on(FieldEnergy(FIELD), THETA_F, **EQM), rows=("x", "e", "gamma")),
+    "eqm_implicit": Call(lambda: {"field": FIELD, "theta": THETA_F} | EQM, rows=("x", "e", "gamma")),
+    "eqm_step": Call(
+        lambda: {"backend": ebm_ref, "model": FIELD, "theta": THETA_F, "x": X, "target": EQM["target"]} | AT,
+        rows=("x",),
+    ),
     "gaussian_noise_fit": Call(lambda: {"x": X, "floor": 0.1}, rows=("x",), passes=passing(ANY_SHAPE, "x", whats=AXIS)),
     "gradient_penalty": Call(on(MLP, THETA, x=X, target=1.0, weight=0.5), rows=("x",)),
     "hsm_step": Call(step(MLP, THETA, chunk=2), rows=("x",), passes=DRAWS_NOTHING),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from calls_objectives import AT, BOX, FAR, MLP, OTHER, ROWS, STEPS, THETA, UPDATE, XI, X
+from calls_objectives import AT, BOX, FAR, FIELD, MLP, OTHER, ROWS, STEPS, THETA, THETA_F, UPDATE, XI, X
 from input_breaks import ANY_SHAPE, AXIS, GOES_ON, MORE, OWNER, Call, passing
 
 import ebm_ref
@@ -135,6 +135,14 @@ CALLS = {
     "descent_run, of plain descent": Call(
         lambda: (
             {"energy": MLP, "theta": THETA, "x0": X, "K": 2, "rule": GradientDescent(0.1), "g_min": 0.1}
+            | {"state": None}
+        ),
+        rows=("x0",),
+        empty=True,
+    ),
+    "descent_run, of a field": Call(
+        lambda: (
+            {"energy": FIELD, "theta": THETA_F, "x0": X, "K": 2, "rule": GradientDescent(0.1), "g_min": 0.1}
             | {"state": None}
         ),
         rows=("x0",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from derivatives import along, check_level_1, check_level_2, check_level_3, check_theta_gradient, close, random_theta
+from duck import Duck
 
 from ebm_ref import ConvField, FieldEnergy, HeldField, MLPEnergy, MLPField, TimeField, theta_init
 from ebm_ref.contracts import DTypeError, NonFiniteError, RangeError, ShapeError, SmoothnessError
@@ -131,6 +132,31 @@ def test_held_field__holds_several_channels():
     assert held.shape == (3,)
     np.testing.assert_array_equal(held.field(theta, x), trunk.field(theta, joined))
     np.testing.assert_array_equal(held.field_vjp(theta, x, joined), trunk.field_vjp(theta, joined, joined)[:, :3])
+
+
+class OnDevice:
+    """A device's field, f = x without its last channel: what it is fed stays on the device."""
+
+    shape, out_shape = (4,), (3,)
+
+    def field(self, theta, x):
+        assert isinstance(x, Duck)
+        return x[..., :-1]
+
+    def field_jvp(self, theta, x, v):
+        return self.field(theta, x), v[..., :]
+
+    def field_vjp(self, theta, x, g):
+        return x
+
+
+def test_time_field__leaves_arrays_on_their_device():
+    field, x, t = TimeField(OnDevice()), np.ones((2, 3)), np.array([0.25, 1.0])
+    for times in (Duck.of(t), 0.25):
+        assert field.field({}, Duck.of(x), times).get().shape == (2, 3)
+        _, along = field.field_dot({}, Duck.of(x), times, Duck.of(3 * x), Duck.of(t))
+        np.testing.assert_array_equal(along.get(), [[3, 3, 3, 0.5], [3, 3, 3, 2]])
+        assert field.field_vjp({}, Duck.of(x), times, Duck.of(x)).get().shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -2,6 +2,7 @@
 
     score_energy            -E(x): log p(x) up to log Z
     score_grad_norm         -|grad_x E(x)|_2: how flat the density is there; model samples sit where it is small
+    score_field_norm        -|f(x)|_2, of a field that need not be a gradient
     score_typicality        -|E(x) - mean E(train)|: samples of a high-dimensional law have its typical energy, and the
                             mode, though likelier, has not
     score_likelihood_ratio  E_bg(x) - E(x) = log p(x) - log p_bg(x) + const: the two log Z shift every score alike
@@ -13,7 +14,8 @@ The background model of the ratio is the same network trained on mutated inputs 
 semantics. The offset r may be 0, so an entry changes with probability mu (levels - 1) / levels.
 
 Source: Grathwohl et al. 2020, arXiv:1912.03263 (energy, gradient norm); Nalisnick et al. 2019, arXiv:1906.02994
-(typicality); Ren et al. 2019, arXiv:1906.02845, eq. 3 and section 4 (ratio, mutation); Hendrycks & Gimpel 2017.
+(typicality); Ren et al. 2019, arXiv:1906.02845, eq. 3 and section 4 (ratio, mutation); Hendrycks & Gimpel 2017;
+Wang & Du 2025, arXiv:2510.02300 (of an explicit energy, score_energy; of an implicit field, its norm).
 Level: 1. Twins: none; any array that answers NumPy's calls.
 """
 
@@ -26,6 +28,7 @@ import numpy as np
 from ..contracts import (
     Array,
     Energy,
+    Field,
     Params,
     ShapeError,
     Stream,
@@ -47,6 +50,16 @@ def score_grad_norm(energy: Energy, theta: Params, x: Array) -> Array:
     """-|grad_x E(x_n)|_2. x: (N, *shape), returns (N,). Raises what the energy raises."""
     g = energy.grad_x(theta, x).reshape((x.shape[0], flat_size(energy.shape)))  # (N, D)
     norm: Array = np.sqrt(np.sum(g * g, axis=1))
+    return -norm
+
+
+def score_field_norm(field: Field, theta: Params, x: Array) -> Array:
+    """-|f(x_n)|_2: of a field that has no energy, and is short on the data it has learned to rest at.
+
+    x: (N, *shape), returns (N,). Raises what the field raises.
+    """
+    f = field.field(theta, x).reshape((x.shape[0], flat_size(field.out_shape)))  # (N, D)
+    norm: Array = np.sqrt(np.sum(f * f, axis=1))
     return -norm
 
 

@@ -3,12 +3,24 @@
 from .base import (
     FieldBase,
 )
+from .compose import (
+    SumField,
+    WeightedFields,
+)
 from .conv_field import (
     ConvField,
+)
+from .equilibrium_field import (
+    EquilibriumField,
 )
 from .held_field import (
     HeldField,
     TimeField,
+)
+from .label_field import (
+    GuidedField,
+    LabelField,
+    LabelledField,
 )
 from .mlp_field import (
     MLPField,
@@ -16,8 +28,14 @@ from .mlp_field import (
 
 __all__ = [
     "ConvField",
+    "EquilibriumField",
     "FieldBase",
+    "GuidedField",
     "HeldField",
+    "LabelField",
+    "LabelledField",
     "MLPField",
+    "SumField",
     "TimeField",
+    "WeightedFields",
 ]

@@ -160,6 +160,10 @@ class HeldField(FieldBase):
         if hasattr(self.trunk, "require_smooth"):
             self.trunk.require_smooth(what)
 
+    def of_rows(self, rows: Array) -> HeldField:
+        """The same field of the samples `rows` of a batch."""
+        return type(self)(self.trunk, tuple(c[rows] if hasattr(c, "shape") else c for c in self.channels), self.name)
+
     def forward(self, theta: Params, x: Any) -> tuple[Any, Tape]:
         y, tape = self.trunk.forward(theta, self.join(x))
         return y, tape

@@ -46,6 +46,12 @@ from .energy_matching import (
     flow_weight,
     transport,
 )
+from .equilibrium_matching import (
+    EquilibriumTarget,
+    eqm_explicit,
+    eqm_implicit,
+    eqm_step,
+)
 from .improved_contrastive import (
     ICDTerms,
     icd_step,
@@ -96,6 +102,7 @@ __all__ = [
     "BALANCES",
     "ContrastNoise",
     "EMTerms",
+    "EquilibriumTarget",
     "GaussianNoise",
     "ICDTerms",
     "JEMTerms",
@@ -120,6 +127,9 @@ __all__ = [
     "energy_contrast",
     "energy_matching",
     "flow_weight",
+    "eqm_explicit",
+    "eqm_implicit",
+    "eqm_step",
     "gaussian_noise_fit",
     "gradient_penalty",
     "hsm_step",

@@ -1,6 +1,6 @@
 """Descent on x: optimisers, not samplers. They add no noise and end at stationary points of E, not at draws of exp(-E).
 
-    GradientDescent   x' = x - eta g(x)                                                          g = grad_x E
+    GradientDescent   x' = x - eta g(x)                                                g = grad_x E, or a field f
     NesterovDescent   y = x + mu v,   x' = y - eta g(y),   v' = x' - x
     LookAheadDescent  y = x + mu v,   x' = x - eta g(y),   v' = x' - x: the gradient is taken ahead, but momentum is
                       not carried. It is what released Equilibrium Matching code calls NAG
@@ -9,6 +9,10 @@
     descent_point     where the gradient is taken: y, or x
     descent_step      x, state -> x', state'
     descent_run       K steps, each sample on its own; sample n stops where |g(y_n)|_2 < g_min
+
+An energy always moves along its own gradient, also where it is made of a field; a field f that is no gradient moves
+along f and has no energy to show. A product of models is a sum: of energies (SumEnergy) or of fields (SumField). Start
+anywhere: from noise, or from an input that is noisy in part.
 
 What is returned is the point where the gradient was found small: a sample that stops moves to its y, and its
 velocity becomes 0. So a second run from what was returned stops at once and changes nothing; and no gradient is
@@ -26,11 +30,13 @@ A sample whose energy, gradient or next state is not finite stops at its last fi
 
 Source: Nesterov 1983; Kingma & Ba 2015, arXiv:1412.6980, algorithm 1; Wang & Du 2025, arXiv:2510.02300 (look-ahead,
 stop on the norm; the bound is the standard descent lemma).
-Level: 1. Twins: none; works on any array that answers NumPy's calls. The stop reads one count back from a
-device at each step.
+Level: 1; of a field, field alone. Twins: none; works on any array that answers NumPy's calls. The stop reads one count
+back from a device at each step.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +45,7 @@ from ..contracts import (
     ChainInfo,
     DTypeError,
     Energy,
+    Field,
     Params,
     ShapeError,
     check_array,
@@ -97,7 +104,7 @@ def descent_step(rule: Descent, x: Array, g: Array, state: State) -> tuple[Array
 
 
 def descent_run(
-    energy: Energy,
+    energy: Energy | Field,
     theta: Params,
     x0: Array,
     K: int,
@@ -107,12 +114,16 @@ def descent_run(
 ) -> tuple[Array, State, ChainInfo]:
     """At most K steps of `rule` from x0; sample n stops, at its descent_point, where |g|_2 < g_min there.
 
+    energy: an energy, or a field with f like x; held at something for each sample (labels, times), it must have
+    `of_rows`, since samples that have stopped are not evaluated
     x0: (N, *shape), untouched   g_min >= 0   state: what the last run returned, None = descent_start
     returns x like x0, state, ChainInfo: energy, grad_norm (K, N) where the gradient was taken, kept from the last
-    evaluation once a sample has stopped; alive (N,), nonfinite: samples that met no number that is not finite, and the
-    others; extra: stopped (N,) bool, nfe (N,), the evaluations of E and its gradient.
+    evaluation once a sample has stopped (energy is (0, N) for a field); alive (N,), nonfinite: samples that met no
+    number that is not finite, and the others; extra: stopped (N,) bool, nfe (N,), the evaluations of E and its
+    gradient, or of f.
     Raises NonFiniteError (x0), ShapeError, DTypeError, RangeError.
     """
+    explicit = _is_explicit(energy)
     check_array("x0", x0, shape=(None, *energy.shape), finite=isinstance(x0, np.ndarray))
     check_count("K", K, low=0)
     check_number("g_min", g_min, low=0.0)
@@ -120,7 +131,8 @@ def descent_run(
     state = descent_start(rule, x) if state is None else state
     _check_state(rule, x, state)
     state = {name: np.copy(value) for name, value in state.items()}
-    info = ChainInfo(np.empty_like(x, shape=(K, N)), np.empty_like(x, shape=(K, N)), _all(x, True))
+    shown = (K if explicit else 0, N)
+    info = ChainInfo(np.empty_like(x, shape=shown), np.empty_like(x, shape=(K, N)), _all(x, True))
     E, norm, stopped = np.zeros_like(x, shape=(N,)), np.zeros_like(x, shape=(N,)), _all(x, False)
     nfe = np.zeros_like(x, shape=(N,), dtype=np.int64)
     for k in range(K):
@@ -131,7 +143,7 @@ def descent_run(
                 at = descent_point(rule, part, held)
                 finite = chain_finite(at)
                 at = chain_keep(finite, at, part)
-                E_at, g = energy.energy_and_grad_x(theta, at)  # (n,), (n, *shape)
+                E_at, g = _slope(energy, theta, at, rows, N)  # (n,), (n, *shape)
                 norm_at = chain_norm(g)
                 moved, after = descent_step(rule, part, g, held)
                 small = finite & (norm_at < float(g_min)) & np.isfinite(E_at)
@@ -145,13 +157,36 @@ def descent_run(
                     state[name][rows] = chain_keep(finite & ~small, value, rest)
             E[rows], norm[rows], nfe[rows] = E_at, norm_at, nfe[rows] + 1
             info.alive[rows], stopped[rows] = finite, small
-        info.energy[k], info.grad_norm[k] = E, norm
+        info.grad_norm[k] = norm
+        if explicit:
+            info.energy[k] = E
     info.nonfinite = chain_count(~info.alive)
     info.extra = {"stopped": stopped, "nfe": nfe}
     return x, state, info
 
 
 _NAMES = ("GradientDescent", "NesterovDescent", "LookAheadDescent", "AdamDescent")
+
+
+def _is_explicit(energy: Energy | Field) -> bool:
+    """Whether it is an energy; raises DTypeError, ShapeError unless it is one, or a field with f like x."""
+    if hasattr(energy, "energy_and_grad_x"):
+        return True
+    if not hasattr(energy, "out_shape"):
+        raise DTypeError(f"energy: expected an energy or a field, found {type(energy).__name__}")
+    if energy.out_shape != energy.shape:
+        raise ShapeError(f"energy: expected a field with f like x, {energy.shape}, found {energy.out_shape}")
+    return False
+
+
+def _slope(energy: Any, theta: Params, at: Array, rows: Array, N: int) -> tuple[Array, Array]:
+    """E (n,), or zeros for a field, and grad_x E or f (n, *shape) of the samples `rows` of N."""
+    if rows.size < N and hasattr(energy, "of_rows"):
+        energy = energy.of_rows(rows)
+    if hasattr(energy, "energy_and_grad_x"):
+        E, g = energy.energy_and_grad_x(theta, at)
+        return E, g
+    return np.zeros_like(at, shape=at.shape[:1]), energy.field(theta, at)
 
 
 def _all(x: Array, value: bool) -> Array:
