@@ -82,22 +82,30 @@ def of_network(case: Case, want: Outputs, single: bool) -> dict[str, tuple[Array
 
     norms = sum(name.endswith(".gamma") for name in theta)
     flat = norms if largest(x) < 1e-3 else min(norms, has_lone_group(energy))  # norms of maps that are all alike
-    if hasattr(energy, "out_shape"):
+    if hasattr(energy, "out_shape") and "x0" not in args:
         return of_field(case, want, energy, flat, n)
+    if hasattr(energy, "out_shape"):
+        return of_families(case, want, of_path(case, largest(energy.field(theta, x))), n)
     each = [energy.given(y) for y in range(energy.classes)] if hasattr(energy, "classes") else [energy]
     ones = np.ones(len(x), x.dtype)
     first = largest(*(g for E in each for g in (E.grad_x(theta, x), *E.grad_theta(theta, x, ones).values())))
     value = first * largest(theta["out.w"])
     first *= NORM_EPS ** (-0.5 * flat)  # their 1 / sqrt(var + eps) magnifies roundings of results that are 0
     if "x0" in args:
-        moves = args["K"] * args["update" if "update" in args else "rule"].eta * first
-        sizes: dict[Any, float] = {"x": moves, "energy": value, "grad_norm": first * x[0].size ** 0.5}
-        sizes |= {"state[velocity]": moves, "state[m]": first, "state[square]": first**2}
+        sizes: dict[Any, float] = of_path(case, first) | {"energy": value}
     else:
         second = first * NORM_EPS ** (-0.5 * min(flat, 1)) * largest(args["v"])
         weight = max(1.0, largest(args["w"]), largest(np.abs(args["dy"]).sum(axis=1)) if "dy" in args else 0.0)
         sizes = {0: value, 1: first * weight, 2: second, "features": 0.0}
     return of_families(case, want, sizes, n)
+
+
+def of_path(case: Case, first: float) -> dict[Any, float]:
+    """What gradients of size `first` do to a chain or a descent."""
+    args = case.args
+    moves = args["K"] * args["update" if "update" in args else "rule"].eta * first
+    sizes = {"x": moves, "energy": 0.0, "grad_norm": first * args["x0"][0].size ** 0.5}
+    return sizes | {"state[velocity]": moves, "state[m]": first, "state[square]": first**2}
 
 
 def of_field(case: Case, want: Outputs, field: Any, flat: int, n: int) -> dict[str, tuple[Array, int]]:

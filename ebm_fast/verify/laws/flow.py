@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .langevin_run import Stranger
@@ -93,9 +95,18 @@ def who_has_stopped_stays(t: Trial) -> None:
     law("a second run looks once", "nfe", got["nfe"], np.ones(len(got["x"]), np.int64))
 
 
+class StrangerField:
+    """A field of no backend: the oracle's, with nothing but what descent asks for."""
+
+    def __init__(self, field: Any) -> None:
+        self.shape, self.out_shape = field.shape, field.out_shape
+        self.theta_shapes, self.field = field.theta_shapes, field.field
+
+
 def any_energy_descends(t: Trial) -> None:
-    """A backend may run its own energies another way; the path is the same."""
-    args = t.args | {"energy": Stranger(t.args["energy"].build())}
+    """A backend may run its own energies and fields another way; the path is the same."""
+    energy = t.args["energy"].build()
+    args = t.args | {"energy": (StrangerField if hasattr(energy, "field") else Stranger)(energy)}
     x, _, info = t.fn(*args.values(), **t.case.options)
     law("an energy of another's descends alike", "x", np.asarray(x), t.got["x"], 2 * t.budget["x"])
     law("and stops alike", "nfe", np.asarray(info.extra["nfe"]), t.got["nfe"])

@@ -9,6 +9,7 @@ from ebm_ref.descent_specs import AdamDescent, GradientDescent, LookAheadDescent
 from ..case import Case, EnergyOf
 from .draw import SIZES, Draw
 from .energies import SPECS, conv_fields, draw_theta, mlp_fields
+from .fields import FIELD_FIELDS, FIELD_SPECS
 
 POINTS = ("normal", "zeros", "ties", "large", "offset", "spread")
 
@@ -40,9 +41,13 @@ def descent_run(draw: Draw) -> Case:
 
     eps of Adam is of the size of a gradient: where it is small, the step is the gradient's sign, rounding or not.
     """
-    kind = draw.choice(("mlp_energy", "conv_energy"))
-    fields = (mlp_fields if kind == "mlp_energy" else conv_fields)(draw)
-    spec = SPECS[kind](**fields)
+    kind = draw.choice(("mlp_energy", "conv_energy", "mlp_field", "conv_field"))
+    if kind in SPECS:
+        fields = (mlp_fields if kind == "mlp_energy" else conv_fields)(draw)
+        spec: Any = SPECS[kind](**fields)
+    else:
+        fields = FIELD_FIELDS[kind](draw) | {"out_channels": None}
+        spec = FIELD_SPECS[kind](**fields)
     N, K, eta = draw.choice((1, 2, 3, 5, 17)), draw.choice((1, 2, 3, 4, 0)), draw.choice((0.01, 0.1, 0.0))
     rules = (GradientDescent(eta), NesterovDescent(eta, 0.5), LookAheadDescent(eta), AdamDescent(eta, eps=1.0))
     rule = draw.choice(rules)
