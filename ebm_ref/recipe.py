@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .contracts import Buffer, DTypeError, RangeError, check_choice, check_count, check_number
+from .descent_specs import Descent
 from .methods import METHODS
 from .objectives import (
     BALANCES,
@@ -28,7 +29,6 @@ from .objectives import (
 )
 from .optim import SCHEDULES
 from .samplers import AdamDescent, Augmentation, GradientDescent, LookAheadDescent, NesterovDescent
-from .samplers.descent import Descent
 from .specs import SGLD, Box
 
 STARTS = ("uniform", "data_noise", "class_gaussians")
