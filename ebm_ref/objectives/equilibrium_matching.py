@@ -135,7 +135,7 @@ def eqm_explicit(
     check_derivatives("eqm_explicit", energy, "grad_theta_along")
     theta_check(energy, theta)
     at, wanted = _path(energy.shape, x, e, gamma, target)
-    if hasattr(energy, "check_live"):
+    if hasattr(energy, "check_live") and isinstance(x, np.ndarray):  # parameters on a device are not read back
         energy.check_live(theta)
     r = energy.grad_x(theta, at) - wanted  # (N, *shape)
     grads = energy.grad_theta_along(theta, at, r * (2.0 / _size(x)))
