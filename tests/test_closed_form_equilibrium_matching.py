@@ -23,6 +23,7 @@ from ebm_ref import (
     noise_normal,
     noise_uniform,
 )
+from ebm_ref.contracts import DTypeError, NonFiniteError, RangeError, ShapeError
 
 LINEAR, TRUNCATED = EquilibriumTarget("linear"), EquilibriumTarget()
 TARGETS = [LINEAR, TRUNCATED, EquilibriumTarget("piecewise", 0.6, 2.0, 3.0)]
@@ -153,7 +154,7 @@ def test_eqm__loss_is_a_mean_over_elements():
 
 
 def brute(y, centres, s, target, cells=50_000):
-    """E[c (e - x) | y] by the midpoint rule: x | y, gamma is Gaussian about each centre, e = (y - gamma x) / (1 - gamma)."""
+    """E[c (e - x) | y] by the midpoint rule, and p(y | gamma, i), E[e - x | y, gamma, i] as Gaussians give them."""
     gamma = (np.arange(cells) + 0.5) / cells
     v, c = gamma**2 * s * s + (1 - gamma) ** 2, target.at(gamma)
     above, below = np.zeros_like(y), 0.0
@@ -217,7 +218,7 @@ TABLE = [  # s, then |f*(x)| / |x| at |x|^2 = D s^2 for D = 2, 100, 3000
 
 @pytest.mark.parametrize(("s", "wanted"), TABLE)
 def test_equilibrium_field__smooth_data_are_not_stationary(s, wanted):
-    """The field on a typical sample of N(0, s^2 I), a = 0.8, scale = 4: it is not 0, but for s > 1 in many dimensions."""
+    """The field on a typical sample of N(0, s^2 I), a = 0.8, scale = 4, is not 0: it tends to 0 for s > 1 alone."""
     for D, ratio in zip((2, 100, 3000), wanted, strict=True):
         f = EquilibriumField(np.zeros((1, D)), TRUNCATED, s, 1 + int(sqrt(D) / 4))
         assert np.abs(f.field({}, np.full((1, D), s)) / s).max() == pytest.approx(ratio, rel=1e-7)
@@ -302,3 +303,20 @@ def test_eqm_step__mean_gradient_is_that_of_the_distance_to_the_best_field():
         gaps.append(grads["P"] - 0.5 * (outer + outer.T))
     error = np.std(gaps, axis=0, ddof=1) / sqrt(runs)
     assert (np.abs(np.mean(gaps, axis=0)) < 5 * error).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "start"),
+    [
+        ({"points": THREE.tolist()}, DTypeError, "points"),
+        ({"points": np.zeros(3)}, ShapeError, "points"),
+        ({"points": THREE[:0]}, ShapeError, "points"),
+        ({"points": THREE * np.nan}, NonFiniteError, "points"),
+        ({"target": 4.0}, DTypeError, "target"),
+        ({"sigma": -0.1}, RangeError, "sigma"),
+        ({"cells": 0}, RangeError, "cells"),
+    ],
+)
+def test_equilibrium_field__refuses(change, error, start):
+    with pytest.raises(error, match=rf"^{start}\b"):
+        EquilibriumField(**({"points": THREE, "target": TRUNCATED} | change))
