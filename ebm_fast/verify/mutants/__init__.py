@@ -6,7 +6,8 @@
     against       the checks, and the kit's cases, on a function of yours
 
 No code of anybody else is here: each mutant is written from the description of what the other code computes.
-The families are score, langevin, metropolis, contrastive, buffer, evaluation, parameters: checks, then mutants.
+The families are score, langevin, metropolis, contrastive, equilibrium_matching, buffer, evaluation, parameters: checks,
+then mutants.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from . import (  # noqa: F401 - they fill the tables
     buffer,
     contrastive,
+    equilibrium_matching,
     evaluation,
     langevin,
     metropolis,
