@@ -12,11 +12,14 @@ from ebm_ref import (
     ULA,
     Augmentation,
     ClassifierEnergy,
+    FlowMap,
     GaussianNoise,
     ICDTerms,
     JEMTerms,
     MLPEnergy,
+    MLPField,
     NoiseConditionalEnergy,
+    TimeField,
     buffer_start,
     unrolled_run,
 )
@@ -34,6 +37,8 @@ LOGITS, SAME = RNG.normal(size=(4, 3)), np.eye(4, dtype=bool)
 NOISE = GaussianNoise((2,), np.zeros(2), np.eye(2), np.eye(2))
 STEPS = unrolled_run(ebm_ref, MLP, THETA, OTHER, 1, ULA(0.1), 8)[1]
 SIGMAS = (1.0, 0.3, 0.1)
+FLOW, STUDENT = TimeField(MLPField((3,), (4,), out_channels=2)), FlowMap(MLPField((3,), (4,), out_channels=2), 2.0)
+THETA_F, T = random_theta(FLOW, RNG), np.array([0.0, 0.3, 0.6, 1.0])
 AT = {"seed": 3, "step": 2}
 GRADS = {"a": np.ones(2), "b": np.ones(3)}
 
@@ -54,6 +59,11 @@ def step(energy, theta, **rest):
     return lambda: {"backend": ebm_ref, "energy": energy, "theta": theta, "x": X} | AT | rest
 
 
+def taught(**rest):
+    return lambda: {"flow_map": STUDENT, "theta": THETA_F, "velocity": np.negative} | rest
+
+
+DRAWS_ONLY = passing("it reads the shape and dtype", "x", whats=("NaN", "inf", "an axis more"))
 CHAIN = {"K": 2, "update": UPDATE, "sigma_data": 0.1, "box": BOX}
 CALLS = {
     "GaussianNoise": Call(lambda: {"shape": (2,), "mean": np.zeros(2), "L": np.eye(2), "inverse": np.eye(2)}),
@@ -188,4 +198,37 @@ CALLS = {
     ),
     "smoothing_level": Call(lambda: {"step": 2, "steps": 9, "smoothing": 0.5, "until": 0.5}),
     "ssm_step": Call(step(MLP, THETA, projections=2, kind="sphere", variance_reduced=False), rows=("x",)),
+    "distill_step": Call(
+        lambda: taught(backend=ebm_ref, N=4, lesson="lagrangian", eta=0.3, still=0.5)() | AT,
+    ),
+    "eulerian": Call(taught(x=X, h=T), rows=("x", "h")),
+    "eulerian, one h": Call(taught(x=X, h=0.5), rows=("x",)),
+    "flow_draw": Call(lambda: {"backend": ebm_ref, "x": X} | AT, rows=("x",), passes=DRAWS_ONLY),
+    "flow_matching": Call(
+        lambda: {"time_field": FLOW, "theta": THETA_F, "x0": X, "x1": OTHER, "t": T}, rows=("x0", "x1", "t")
+    ),
+    "flow_point": Call(
+        lambda: {"x0": X, "x1": OTHER, "t": T}, rows=("x0", "x1", "t"), empty=True, passes=passing(GOES_ON, "x0", "x1")
+    ),
+    "flow_step": Call(lambda: {"backend": ebm_ref, "time_field": FLOW, "theta": THETA_F, "x": X} | AT, rows=("x",)),
+    "lagrangian": Call(taught(x=X, h=T), rows=("x", "h")),
+    "progressive": Call(taught(theta_target=THETA_F, x=X, eta=0.5, level=1), rows=("x",)),
+    "projection": Call(on(MLP, THETA, x=X, v=OTHER, w=np.ones(4)), rows=("x", "v", "w")),
+    "projection_fourier": Call(
+        lambda: {"v": np.zeros((4, 3, 2)), "period": 1.0}, passes=passing("an axis of any length", "v", whats=MORE)
+    ),
+    "projection_step": Call(step(MLP, THETA, time_field=FLOW, theta_field=THETA_F), rows=("x",)),
+    "student_draw": Call(
+        lambda: {"backend": ebm_ref, "flow_map": STUDENT, "N": 4, "still": 0.5, "dtype": np.float64} | AT
+    ),
+    "teacher_run": Call(
+        lambda: {"velocity": np.negative, "x0": X, "eta": 0.1, "N": 2},
+        rows=("x0",),
+        empty=True,
+        passes=passing(ANY_SHAPE, "x0", whats=AXIS),
+    ),
+    "teacher_velocity": Call(lambda: {"teacher": MLP, "theta": THETA}),
+    "trajectory_regression": Call(
+        lambda: {"flow_map": STUDENT, "theta": THETA_F, "x0": X, "x_end": OTHER, "h": T}, rows=("x0", "x_end", "h")
+    ),
 }

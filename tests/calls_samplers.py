@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-from calls_objectives import AT, BOX, FAR, MLP, OTHER, ROWS, STEPS, THETA, UPDATE, XI, X
+from calls_objectives import (
+    AT,
+    BOX,
+    FAR,
+    FLOW,
+    MLP,
+    OTHER,
+    ROWS,
+    STEPS,
+    STUDENT,
+    THETA,
+    THETA_F,
+    UPDATE,
+    XI,
+    X,
+)  # fmt: skip
 from input_breaks import ANY_SHAPE, AXIS, GOES_ON, MORE, OWNER, Call, passing
 
 import ebm_ref
@@ -243,4 +258,18 @@ CALLS = {
         lambda: {"energy": MLP, "theta": THETA, "steps": STEPS, "u": XI, "update": ULA(0.1), "to_start": True}
     ),
     "unrolled_run": Call(lambda: DRAWN | RUN | {"update": UPDATE}, rows=("x0", "chains"), empty=True),
+    "flow_run": Call(
+        lambda: {"time_field": FLOW, "theta": THETA_F, "x0": X, "K": 2, "scheme": "heun"} | {"start": 0.0, "end": 1.0},
+        rows=("x0",),
+        empty=True,
+    ),
+    "student_run": Call(
+        lambda: (
+            {"flow_map": STUDENT, "energy": MLP, "theta_energy": THETA, "h": 0.5, "update": UPDATE, "backend": ebm_ref}
+            | RUN
+            | {"theta": THETA_F}
+        ),
+        rows=("x0", "chains"),
+        empty=True,
+    ),
 }
