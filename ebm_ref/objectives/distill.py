@@ -44,6 +44,7 @@ from ..contracts import (
     check_levels,
     check_number,
     flat_size,
+    theta_check,
 )
 from ..samplers.chain import check_like
 from .parts import Info, check_rows, check_samples
@@ -55,12 +56,14 @@ IDENTITIES = ("lagrangian", "eulerian")
 def teacher_velocity(teacher: Any, theta: Params) -> Velocity:
     """x -> v(x) = -grad_x E(x) of an energy, or -f(x) of a field that descent follows (x - eta f).
 
-    teacher: an Energy or a Field   theta: its parameters. Raises DTypeError; v raises what the teacher does.
+    teacher: an Energy or a Field   theta: its parameters. Raises ShapeError, DTypeError; v what
+    the teacher does.
     """
+    if not (hasattr(teacher, "grad_x") or hasattr(teacher, "field")) or hasattr(teacher, "at"):
+        raise DTypeError(f"teacher: expected an energy or a field of x alone, found {type(teacher).__name__}")
+    theta_check(teacher, theta)
     if hasattr(teacher, "grad_x"):
         return lambda x: -teacher.grad_x(theta, x)
-    if not hasattr(teacher, "field") or hasattr(teacher, "low"):
-        raise DTypeError(f"teacher: expected an energy or a field of x alone, found {type(teacher).__name__}")
     return lambda x: -teacher.field(theta, x)
 
 
@@ -105,6 +108,8 @@ def progressive(
     """
     check_flow_map(flow_map)
     check_samples("x", x, flow_map)
+    theta_check(flow_map, theta)
+    theta_check(flow_map, theta_target, "theta_target")
     check_number("eta", eta, low=0.0, high=flow_map.h_max, open_low=True)
     check_count("level", level, low=0)
     if float(eta) * 2.0**level > flow_map.h_max:
@@ -192,9 +197,9 @@ def _at(velocity: Velocity, x: Array) -> Array:
 
 def _check_h(h: Any, x: Array, h_max: float) -> Any:
     """h, to multiply x with; raises unless a number in [0, h_max], or (N,) of x's dtype."""
-    check_levels("h", h, 0.0, float(h_max))
     if hasattr(h, "shape") and not isinstance(h, np.generic):
         check_rows("h", h, (x.shape[0],), x)
+    check_levels("h", h, 0.0, float(h_max))
     return _column(h, x)
 
 

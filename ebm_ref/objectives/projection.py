@@ -36,6 +36,7 @@ from ..contracts import (
     check_derivatives,
     check_number,
     flat_size,
+    theta_check,
 )
 from ..samplers.chain import chain_column
 from .flow_matching import check_velocity, flow_draw, flow_point
@@ -89,6 +90,8 @@ def projection_step(
     if tuple(time_field.shape) != tuple(energy.shape):
         raise ShapeError(f"time_field: expected the energy's shape {energy.shape}, found {time_field.shape}")
     check_samples("x", x, energy)
+    theta_check(energy, theta)
+    theta_check(time_field, theta_field, "theta_field")
     x0, t = flow_draw(backend, x, seed, step)
     x_t = flow_point(x0, x, t)  # (N, *shape)
     v = time_field.at(t).field(theta_field, x_t)  # (N, *shape)

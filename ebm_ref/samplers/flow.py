@@ -35,6 +35,7 @@ from ..contracts import (
     check_choice,
     check_count,
     check_number,
+    theta_check,
 )
 from ..specs import Update
 from .chain import chain_count, chain_finite, chain_keep, chain_norm, chain_start
@@ -108,6 +109,7 @@ def student_run(
     if tuple(flow_map.shape) != tuple(energy.shape):
         raise ShapeError(f"flow_map: expected the energy's shape {energy.shape}, found {flow_map.shape}")
     check_number("h", h, low=0.0, high=flow_map.h_max)
+    theta_check(energy, theta_energy, "theta_energy")
     chains = chain_start(backend, energy, x0, K, seed, step, chains)
     x = flow_map.flow(theta, x0, float(h))
     found: tuple[Array, ChainInfo] = backend.langevin_run(
