@@ -27,12 +27,14 @@ from .build import BODIES, Machine, compiled
 from .card import grid_stride
 from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
+from .coupling import coupling_cost
 from .device import Typed, on
 from .group_norm import group_norm_backward, group_norm_forward
 from .langevin import langevin_jitter, langevin_run, langevin_step
 from .maths import on_a_card
 from .mlp_energy import MLPEnergy
 from .noise import noise_bits, noise_index, noise_normal, noise_philox, noise_uniform
+from .repulsion import repulsion
 
 DOUBLE = {"draw_choose"}  # compares u < rho in float64, as every backend does
 
@@ -89,6 +91,8 @@ def every_function(dtype: Any) -> None:
     conv2d_backward(x, w, x)
     group_norm_forward(x, channel, channel, 1)
     group_norm_backward(x, channel, x, 1)
+    coupling_cost(x, x)
+    repulsion(x, 0.1, 1.0)
     image = ConvEnergy((4, 4, 2), channels=(2, 4), strides=(1, 1), residual=True)
     for energy in (image, MLPEnergy((4, 4, 2), hidden=(3,), layer_norm=True)):
         theta = {name: np.zeros(shape, dtype) for name, shape in energy.theta_shapes().items()}
