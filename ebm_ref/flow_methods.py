@@ -41,7 +41,9 @@ def _em(job: Job, state: TrainState, x: Array) -> Result:
     r = job.recipe
     x_pos = None if state.step < r.transport_steps else x
     terms = r.em_terms()
-    return em_step(job.backend, job.energy, state.theta, x, x_pos, terms, job.seed, state.step, job.assign, r.box)
+    drawn = (job.seed, state.step, job.assign, r.box)
+    loss, grads, info = em_step(job.backend, job.energy, state.theta, x, x_pos, terms, *drawn)
+    return loss, grads, {"transport": loss} | info  # of transport alone it is all of the loss
 
 
 def _eqm(job: Job, state: TrainState, x: Array) -> Result:
