@@ -18,6 +18,8 @@ LEVELS |= {
     "evaluation": 5,
     "toys": 5,
     "methods": 5,
+    "flow_methods": 5,
+    "method": 5,
     "job": 5,
     "recipe": 5,
     "regularise": 5,
