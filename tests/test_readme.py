@@ -33,7 +33,7 @@ TWINS = [name for name in BACKENDS if name != "ebm_ref"]
 
 
 def names(cell: str) -> list[str]:
-    return re.findall(r"`(\w+)`", cell)
+    return re.findall(r"`([\w-]+)`", cell)
 
 
 @cache

@@ -75,10 +75,12 @@ def landscape(run: Run, model: Model) -> dict[str, Array]:
     x = choose(run.backend, run.data.test, CHUNK, run.seed, REAL)
     x0 = to_host(model.backend, fresh_start(run, len(x), run.seed))
     found: dict[str, list[float]] = {"t": [], "energy": [], "slope": []}
-    timed = METHODS[run.config.train.method].model == "time_field"
+    model_kind = METHODS[run.config.train.method].model
     for t in np.linspace(0, 1, POINTS):
         at = to_backend(model.backend, ((1 - t) * x0 + t * x).astype(x.dtype))
-        trained = run.chains_energy.at(float(t)) if timed else run.chains_energy
+        trained = run.chains_energy
+        if model_kind in ("time_field", "flow_map"):  # of a flow map the velocity that it begins with
+            trained = trained.at(float(t) if model_kind == "time_field" else 0.0)
         if hasattr(trained, "energy_and_grad_x"):
             E, g = to_host(model.backend, trained.energy_and_grad_x(model.theta, at))
             found["energy"].append(float(E.mean()))
