@@ -14,6 +14,7 @@ import pytest
 import ebm_fast
 from ebm_fast import numba_cpu
 from ebm_fast.numba_cpu import build
+from ebm_fast.numba_cpu.gather import BLOCK
 from ebm_fast.numba_cpu.lanes import lane_count
 from ebm_fast.numba_cpu.threads import parallel, thread_count
 from ebm_ref.contracts import BackendError, RangeError
@@ -243,7 +244,15 @@ def test_energies__are_the_same_in_half_registers_one_and_two(dtype, monkeypatch
             E, g = energy.energy_and_grad_x(theta, x[:n])
             assert np.array_equal(E, whole[0][:n]) and np.array_equal(g, whole[1][:n])
             assert np.array_equal(energy.hvp(theta, x[:n], x[::-1][:n]), wide[:n])
-        assert len(widths) == (2 if energy is ENERGY else 3)
+        assert {lanes // 2, lanes} <= widths <= {lanes // 2, lanes, 2 * lanes}
+    assert 2 * lanes in widths
+
+
+@pytest.mark.skipif(BLOCK == 8, reason="where pixels share products, a tile of images is one register wide")
+def test_tile_width__is_two_registers_where_pixels_have_no_partner():
+    small, large = numba_cpu.ConvEnergy((8, 8, 1), strides=(1, 2, 2)), numba_cpu.ConvEnergy((28, 28, 1))
+    lanes, x = lane_count(np.float32), np.empty((100, 1), np.float32)
+    assert small.tile_width(x) == 2 * lanes and large.tile_width(x) == lanes
 
 
 # --------------------------------------------------------------------------------- the front door

@@ -81,25 +81,6 @@ def split8(acc, S, s, r, o, step, W, w, v, count):
 
 
 @inner
-def split4(acc, S, s, r, o, step, W, w, v, count):
-    """`split8` for four outputs."""
-    a0, a1, a2, a3, b0, b1, b2, b3 = acc
-    for _ in range(count):
-        both = vload(S, o)
-        x, y = vload(S, s) - both, vload(S, r) - both
-        a0, b0 = vfma(vsplat(W, w), x, a0), vfma(vsplat(W, v), y, b0)
-        a1, b1 = vfma(vsplat(W, w + 1), x, a1), vfma(vsplat(W, v + 1), y, b1)
-        a2, b2 = vfma(vsplat(W, w + 2), x, a2), vfma(vsplat(W, v + 2), y, b2)
-        a3, b3 = vfma(vsplat(W, w + 3), x, a3), vfma(vsplat(W, v + 3), y, b3)
-        s += step
-        r += step
-        o += step
-        w += 4
-        v += 4
-    return a0, a1, a2, a3, b0, b1, b2, b3
-
-
-@inner
 def dot4(acc, S, s, r, step, W, w, count):
     """`dot8` for four outputs."""
     a0, a1, a2, a3, b0, b1, b2, b3 = acc
@@ -130,6 +111,22 @@ def dot4_one(acc, S, s, step, W, w, count):
         s += step
         w += 4
     return a0, a1, a2, a3
+
+
+@inner
+def dot44_one(acc, S, s, step, W, w, v, count):
+    """Two `dot4_one`, with the weights at w and at v."""
+    a0, a1, a2, a3, b0, b1, b2, b3 = acc
+    for _ in range(count):
+        x = vload(S, s)
+        a0, a1 = vfma(vsplat(W, w), x, a0), vfma(vsplat(W, w + 1), x, a1)
+        a2, a3 = vfma(vsplat(W, w + 2), x, a2), vfma(vsplat(W, w + 3), x, a3)
+        b0, b1 = vfma(vsplat(W, v), x, b0), vfma(vsplat(W, v + 1), x, b1)
+        b2, b3 = vfma(vsplat(W, v + 2), x, b2), vfma(vsplat(W, v + 3), x, b3)
+        s += step
+        w += 4
+        v += 4
+    return a0, a1, a2, a3, b0, b1, b2, b3
 
 
 @inner

@@ -12,6 +12,10 @@ pixel, or of two pixels; a pixel without a partner is a unit of one. Blocks of 8
 in registers over all pairs and channels: 8 weights and 2 loads for 16 multiply-adds. Weights are packed so
 that each block reads them in order. A sum runs over taps, then channels, in whatever unit it is.
 
+With 32 registers two pixels also share products (`links.units_of`). With 16 that does not pay: a block is of 4, and
+shared products want 8 weights and 3 loads for 8 multiply-adds, which two loads a cycle cannot feed (62 GFLOP/s of the
+96 that a block of 4 reaches without them, on a Zen 3 core); a unit of one takes two blocks at a time (84, not 56).
+
 The gradient of W is the same loop with samples and channels exchanged: for each tap, 8 input channels x
 two registers of output channels stay in registers while pixels and samples are summed, in a fixed order.
 """
@@ -19,7 +23,7 @@ two registers of output channels stay in registers while pixels and samples are 
 from __future__ import annotations
 
 from .build import VECTOR_BYTES, inner, instruction, kernel, share, tile_width
-from .dots import add4, dot1, dot1_one, dot4, dot4_one, dot8, dot8_one, load4, load8, split4, split8, store4, store8
+from .dots import add4, dot1, dot1_one, dot4, dot4_one, dot8, dot8_one, dot44_one, load4, load8, split8, store4, store8
 from .lanes import vcount, vlike, vload, vsplat, vstore
 from .links import turned_channels
 
@@ -123,6 +127,14 @@ def gather(row, T, W, S, G, A):
                 store4(S, at, width, one[:4], 4)
                 store4(S, at + 4 * width, width, one[4:], 4)
             w, o, at, to = w + taps * C * 8, o + 8, at + 8 * width, to + 8 * width
+        while BLOCK == 4 and not two and O - o >= 8:
+            one = load4(S, at, width) + load4(S, at + 4 * width, width)
+            for t in range(first, last, 3):
+                here = w + T[t + 2] * C * 4
+                one = dot44_one(one, S, src + T[t] * lanes, width, W, here, here + taps * C * 4, C)
+            store4(S, at, width, one[:4], 4)
+            store4(S, at + 4 * width, width, one[4:], 4)
+            w, o, at = w + 2 * taps * C * 4, o + 8, at + 8 * width
         while O - o >= 2:
             four = load4(S, at, width)
             if two:
@@ -130,16 +142,6 @@ def gather(row, T, W, S, G, A):
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     both = dot4(both, S, s, r, width, W, w + T[t + 2] * C * 4, C)
-                if BLOCK == 4:  # else only blocks of 8 share
-                    for t in range(last, shared, 6):
-                        s, r, o2 = src + T[t] * lanes, src + T[t + 1] * lanes, src + T[t + 2] * lanes
-                        both = split4(both, S, s, r, o2, width, W, w + T[t + 3] * C * 4, w + T[t + 4] * C * 4, C)
-                    if shared > last:
-                        zero = vlike(both[0], 0.0)
-                        sum = (zero, zero, zero, zero)
-                        for t in range(last, shared, 6):
-                            sum = dot4_one(sum, S, src + T[t + 2] * lanes, width, W, w + T[t + 5] * C * 4, C)
-                        both = add4(both[:4], sum) + add4(both[4:], sum)
                 four = both[:4]
                 store4(S, to, width, both[4:], O - o)
             else:

@@ -128,6 +128,9 @@ class Linear:
     weights: tuple[tuple[int, int], ...]  # address and taps: packed forwards, packed backwards
     bias: int
     grads: tuple[int, int]  # of the weights, of the bias
+    lone: tuple[
+        int, ...
+    ]  # products a channel, there and back, of pixels that share their weights with none
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,13 @@ from ebm_ref.contracts import Array, ChainInfo, Params, check_array, flat_size
 from ..checks import check_like, check_same_dtype, check_samples, check_theta, flat
 from . import chain
 from . import machine as m
+from .gather import BLOCK
 from .lanes import lane_count
 from .links import Value
 from .program import Program
 from .threads import TEAM
+
+LONE = 5  # products a lone one is worth: see few_partners
 
 
 @lru_cache(maxsize=256)
@@ -68,6 +71,17 @@ def chain_program(network: Any, dtype: np.dtype, noise_first: bool, width: int) 
     return P
 
 
+def few_partners(network: Any, dtype: np.dtype) -> bool:
+    """Whether the samples of a tile rather than its pixels should share the weights.
+
+    So it is where a fifth of the products are of pixels without a partner; never where pixels share products too.
+    """
+    if BLOCK == 8:
+        return False
+    P = program(network, dtype, "grad_x", lane_count(dtype))
+    return LONE * P.lone > P.products
+
+
 class Network:
     """Level 1 and 2 of the energy protocol for a spec that can `emit` its layers."""
 
@@ -78,12 +92,15 @@ class Network:
     def tile_width(self, x: Array) -> int:
         """Samples of a tile, of which results do not depend: one register of images, whose pixels share the weights;
 
-        two registers of vectors; half a register where all samples fit.
+        two registers of vectors, and of images so small that many pixels have no partner; half a register where
+        all samples fit.
         """
         lanes = lane_count(x.dtype)
         if len(x) <= lanes // 2:
             return lanes // 2
-        return lanes if self.image or len(x) <= lanes else 2 * lanes
+        if len(x) <= lanes or (self.image and not few_partners(self.planned(), x.dtype)):
+            return lanes
+        return 2 * lanes
 
     def extra(self, x: Array) -> tuple[Array, ...]:
         """Inputs (N, .) beyond x and v, for the samples x; raises where they do not fit."""

@@ -45,6 +45,7 @@ class Program:
     code: list[tuple[Any, ...]] = field(default_factory=list)
     turns: list[tuple[int, int, int]] = field(default_factory=list)
     products: int = 0  # multiply-adds of a sample that several threads can share
+    lone: int = 0  # of those, the ones in which a pixel shares its weights with no other
     ends: list[int] = field(default_factory=list)
     tables: list[np.ndarray] = field(default_factory=list)
     table_size: int = 0
@@ -145,24 +146,33 @@ class Program:
         """Declare y[p, o] = b[o] + sum over links of p, sum_c w[t, c, o] x[q, c]."""
         shape = (links.taps, C, O)
         by_tap = [links.pairs[links.pairs[:, 1] == t][:, (0, 2)].ravel().tolist() for t in range(links.taps)]
-        tables, weights = [], []
+        tables, weights, lone = [], [], []
         for key, size_in, size_out in ((2, C, O), (0, O, C)):
-            sums: dict[tuple[int, int], int] | None = {} if size_out % BLOCK == 0 else None
+            sums: dict[tuple[int, int], int] | None = {} if BLOCK == 8 and size_out % 8 == 0 else None
             units = units_of(links, key, self.width // self.lanes, size_in, size_out, sums)
             tables.append(self.units(units))
+            lone.append(sum(len(unit.pairs) for unit in units if unit.to < 0))
             extra = tuple(sums or ())
             size = packed_size(links.taps + len(extra), size_in, size_out)
             weights.append((self.pack(w, size, shape, key == 0, extra), links.taps + len(extra)))
         bias, bias_grad = self.vector(b, O)
         padded = (links.taps, turned_channels(C), -(-O // self.block) * self.block)
         return Linear(
-            links, C, O, (*tables, self.table(by_tap)), tuple(weights), bias, (self.grad(w, padded, shape), bias_grad)
+            links,
+            C,
+            O,
+            (*tables, self.table(by_tap)),
+            tuple(weights),
+            bias,
+            (self.grad(w, padded, shape), bias_grad),
+            tuple(lone),
         )
 
-    def count(self, map: Linear) -> None:
+    def count(self, map: Linear, back: bool) -> None:
         """Add the products of a map whose pixels threads can share."""
         if map.links.pixels_out > 1:
             self.products += len(map.links.pairs) * map.C * map.O
+            self.lone += map.lone[back] * map.C * map.O
 
     def apply(self, map: Linear, x: Value, y: Value | None = None) -> Value:
         """y = map(x), or y += map(x)."""
@@ -170,7 +180,7 @@ class Program:
         out = y if y is not None else self.value(map.links.pixels_out, map.O)
         wts, taps = map.weights[0]
         sizes = (*map.tables[0], taps, map.C, map.O, int(add))
-        self.count(map)
+        self.count(map, False)
         self.emit(gather.gather, out.at, x.at, wts, map.bias, *sizes)
         if self.tangent:
             self.emit(gather.gather, out.at1, x.at1, wts, -1, *sizes)
@@ -180,7 +190,7 @@ class Program:
         """dx = map'(dy), or dx += map'(dy)."""
         wts, taps = map.weights[1]
         sizes = (*map.tables[1], taps, map.O, map.C, int(add))
-        self.count(map)
+        self.count(map, True)
         self.emit(gather.gather, dx.at, dy.at, wts, -1, *sizes)
         if self.tangent:
             self.emit(gather.gather, dx.at1, dy.at1, wts, -1, *sizes)
