@@ -184,6 +184,20 @@ def test_eqm__refuses_wrong_arguments(what, explicit):
         (eqm_explicit if explicit else eqm_implicit)(model, **args)
 
 
+class Ramp:
+    """Somebody's own c, which checks nothing."""
+
+    def at(self, gamma):
+        return 1 - gamma
+
+
+def test_eqm__checks_the_times_of_any_target():
+    args = ARGS | {"target": Ramp()}
+    assert eqm_implicit(args.pop("model"), **args)[0] > 0
+    with pytest.raises(RangeError, match="^gamma"):
+        eqm_implicit(FIELDS["mlp"], **args | {"gamma": GAMMA + 0.6})
+
+
 @pytest.mark.parametrize(
     ("call", "error", "start"),
     [
