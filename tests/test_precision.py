@@ -206,8 +206,8 @@ def test_rounded__refuses_by_name(name, operation):
 
 
 def test_rounded__rounds_a_plain_array_that_it_meets():
-    y = rounded_array(np.zeros(1, np.float32), "bf16") + np.array([1 + 2.0**-9], np.float32)
-    assert y.values == 1
+    y = rounded_array(-np.ones(1, np.float32), "bf16") + np.array([1 + 2.0**-9], np.float32)
+    assert y.values == 0  # and not 2^-9, a number of the format
     assert (rounded_array(np.ones(1, np.float32), "bf16") * (1 + 2.0**-9)).values == 1  # the product is rounded
 
 
