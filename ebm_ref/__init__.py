@@ -12,19 +12,20 @@ Read in this order:
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
     fields/       vectors f(x) and their products with the Jacobian: mlp_field conv_field; field_specs: their settings;
                   held_field: any with a time as one more input; label_field: with labels, and guidance by them;
-                  compose: sums; equilibrium_field: what equilibrium matching learns of known data; base.py is the
-                  protocol
+                  compose: sums; equilibrium_field: what equilibrium matching learns of known data; flow_map: where x
+                  is after a time h; base.py is the protocol
     energies/     quadratic gaussian_mixture double_well ring rbm, then mlp conv deep_conv; base.py is the protocol;
                   classifier_energy: a network with one output a class; compose, multi_scale: sums of energies;
                   noise_conditional: any with a noise level as one more input; boltzmann: a potential at a
                   temperature; field_energy: x . f(x) or the norm of a field; repulsion: copies that push each other
-                  apart
+                  apart; precision_energy: any network in short numbers
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: with
                   rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise
                   unrolled: chains remembered and differentiated; augment: moves between training steps
                   class_buffer: a buffer in blocks, one a class, and Gaussian starts; jempp: moves along one gradient
-                  heated: descent on a potential that turns into Langevin dynamics
+                  heated: descent on a potential that turns into Langevin dynamics; flow: a velocity integrated, and a
+                  one-step student before a chain
     objectives/   contrastive: CD and PCD with the energy regulariser
                   score_matching: exact and sliced; denoising: of one noise level and of many
                   maximum_likelihood: exact negatives; nce, ranking_nce: data told from noise (contrast_noise)
@@ -32,10 +33,10 @@ Read in this order:
                   improved_contrastive: theta sees where its chain ends (neighbours); penalties: slopes of E
                   equilibrium_matching: a field, or the gradient of an energy, that vanishes at the data
                   classify: losses of logits; jem, jem_step: classify and generate with one network; balance: its rules
+                  flow_matching: velocities; projection: the potential of one; distill, distill_step: one-step students
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
     train         the loop; methods, flow_methods: a row for each method; recipe: settings; job: what a run holds;
-                  state:
-                  what it carries, as arrays
+                  state: what it carries, as arrays
     evaluation/   log_z, ais: the normaliser, exact or bracketed; bits_per_dim; gap; scores, ood: outliers; calibration,
                   robustness, probe: of classifiers; features, fidelity: samples against data;
                   intrinsic_dimension: flat directions

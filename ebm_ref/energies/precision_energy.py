@@ -12,7 +12,7 @@ within d / m of the one of g, at any length.
 A short energy is coarse where it is large: in bf16 two energies near 1000 differ by 0 or by 4 at least. Gradients alone
 drive Langevin chains and descent, and they do not see that; rejection, weights and scores do. With forward "int8" and
 a wider backward pass the activations are of one function and the weights of another: grad_x is then the gradient of
-no function, and has a curl.
+no function, and has a curl. int8 has one scale an array, so a sample's energy depends on the batch around it.
 
 Source: Micikevicius et al. 2018, arXiv:1710.03740; Zhang et al. 2022, arXiv:2206.09909 (short gradients in SGLD);
 Jacob et al. 2018, arXiv:1712.05877 (int8).
