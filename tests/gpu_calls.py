@@ -27,6 +27,7 @@ ENERGIES = {
     "MLPEnergy": {"shape": (4, 2), "hidden": (5, 3), "layer_norm": True},
 }
 METHODS = {"energy": "", "grad_x": "", "energy_and_grad_x": "", "grad_theta": "w", "grad_theta_along": "v", "hvp": "v"}
+ALONE = {"coupling": "numba_cuda", "repulsion": "numba_cuda"}  # calls that one backend alone can make
 LABELS = ("chains", "key")  # of the host, or of the device: what they say is read before a launch
 
 
@@ -125,6 +126,8 @@ def calls(dtype, N=3, K=2):
         "conv2d": Call("conv2d_forward", image | {"b": x(8)}),
         "conv2d back": Call("conv2d_backward", image | {"dy": x(N, 3, 2, 8)}),
         "norm": Call("group_norm_forward", norm | {"beta": x(4)}),
+        "coupling": Call("coupling_cost", {"x0": x(3, 4, 2), "x1": x(3, 4, 2)}),
+        "repulsion": Call("repulsion", {"x": x(N, 3, 2), "tau": 0.1, "sigma": 0.7}),
         "norm back": Call("group_norm_backward", norm | {"dy": x(N, 5, 4)}),
     }  # fmt: skip
     for kind, fields in ENERGIES.items():

@@ -71,6 +71,9 @@ def everything(dtype, N=67, put=lambda a: a):
     yield "norm", numba_cuda.group_norm_forward(x, gamma, beta, 2)
     for name, value in zip(("dx", "dgamma", "dbeta"), numba_cuda.group_norm_backward(x, gamma, y, 1), strict=True):
         yield f"norm.{name}", value
+    if N:
+        yield "coupling", numba_cuda.coupling_cost(x, y)
+    yield from zip(("repulsion.W", "repulsion"), numba_cuda.repulsion(x, 0.1, 0.7), strict=True)
     for energy in energies():
         yield from of_energy(energy, dtype, N, put)
 

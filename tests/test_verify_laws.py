@@ -47,6 +47,22 @@ BROKEN_LAWS = [
     (laws.logits_backward_sums_over_classes, "classifier_energy", planted.classifiers.OneGradientForTwo),
     (laws.samples_are_their_own, "classifier_energy", planted.classifiers.FirstLabel),
     (laws.gradients_are_slopes, "classifier_energy", planted.classifiers.FixedPosterior),
+    (laws.jacobian_has_one_transpose, "mlp_field", planted.fields.TransposedJacobian),
+    (laws.jacobian_has_one_transpose, "conv_field", planted.fields.EveryOtherPixel),
+    (laws.along_nothing_is_the_gradient, "mlp_field", planted.fields.MeanOverBatch),
+    (laws.field_derivatives_are_slopes, "mlp_field", planted.fields.SecondOrderForgotten),
+    (laws.field_derivatives_are_slopes, "conv_field", planted.fields.ForgetsTheLastBias),
+    (laws.samples_are_their_own, "mlp_field", planted.fields.MeanOverBatch),
+    (laws.gradients_are_slopes, "field_energy", planted.fields.RawField),
+    (laws.cost_is_a_distance, "coupling_cost", planted.flow.cost_by_products),
+    (laws.a_pair_costs_what_it_costs, "coupling_cost", planted.flow.cost_of_the_first_tile),
+    (laws.each_datum_is_taken_once, "coupling_assign", planted.flow.assign_with_replacement),
+    (laws.no_exchange_is_cheaper, "coupling_assign", planted.flow.assign_greedily),
+    (laws.forces_add_to_nothing, "repulsion", planted.flow.repulsion_leaves_one_alone),
+    (laws.no_steps_stay, "descent_run", planted.flow.descent_one_step_more),
+    (laws.a_sample_goes_its_own_way, "descent_run", planted.flow.descent_of_the_mean),
+    (laws.who_has_stopped_stays, "descent_run", planted.flow.descent_keeps_the_velocity),
+    (laws.any_energy_descends, "descent_run", planted.flow.descent_of_its_own),
 ]
 
 
