@@ -104,9 +104,11 @@ from .job import (
     train_job,
 )
 from .layers import *
+from .method import (
+    Method,
+)
 from .methods import (
     METHODS,
-    Method,
 )
 from .noise import (
     noise_bits,

@@ -121,7 +121,7 @@ FLOW_METHODS = {
     ),
     "eqm-l2": Method(
         _eqm,
-        "equilibrium matching of the gradient of |f(x)|^2 / 2",
+        "equilibrium matching of the gradient of norm(f(x))^2 / 2",
         DRAWS,
         TARGET,
         ("zero",),
