@@ -11,6 +11,7 @@ import numpy as np
 
 import ebm_ref
 from ebm_ref.contracts import Array, Stream
+from ebm_ref.descent_specs import GradientDescent
 from ebm_ref.specs import SGLD
 
 Call = Callable[[], Any]
@@ -125,6 +126,65 @@ def group_norm_cases(n: int, hw: int, c: int, groups: int) -> list[Case]:
     return [Case("group_norm_forward", label, forward, 1e-5), Case("group_norm_backward", label, backward, 1e-4)]
 
 
+def field_case(bench: str, field_name: str, fields: dict[str, Any], n: int) -> Case:
+    """J_f v, and f with it."""
+
+    def make(backend: ModuleType, dtype: Any) -> Call:
+        field = getattr(backend, field_name)(**fields)
+        theta = ebm_ref.theta_init(field, SEED, dtype)
+        x, v = normal((n, *field.shape), dtype), normal((n, *field.shape), dtype, Stream.PROJECTION)
+        return lambda: field.field_jvp(theta, x, v)[1]
+
+    size = "x".join(str(s) for s in fields["shape"])
+    return Case(bench, f"jvp-{size}-N{n}", make, 1e-4)
+
+
+def field_energy_case(n: int) -> Case:
+    def make(backend: ModuleType, dtype: Any) -> Call:
+        energy = backend.FieldEnergy(backend.ConvField(**IMAGE_FIELD), "dot")
+        theta = ebm_ref.theta_init(energy, SEED, dtype)
+        x = normal((n, *energy.shape), dtype)
+        return lambda: energy.grad_x(theta, x)
+
+    return Case("field_energy", f"grad_x-8x8x1-N{n}", make, 1e-4)
+
+
+def descent_case(n: int, K: int) -> Case:
+    def make(backend: ModuleType, dtype: Any) -> Call:
+        field = backend.ConvField(**IMAGE_FIELD)
+        theta = ebm_ref.theta_init(field, SEED, dtype)
+        x0 = normal((n, *field.shape), dtype)
+        return lambda: backend.descent_run(field, theta, x0, K, GradientDescent(0.02))[0]
+
+    return Case("descent_run", f"8x8x1-N{n}-K{K}", make, 1e-4)
+
+
+def coupling_case(n: int, d: int) -> Case:
+    def make(backend: ModuleType, dtype: Any) -> Call:
+        x0, x1 = normal((n, d), dtype), normal((n, d), dtype, Stream.FLOW_NOISE)
+        return lambda: backend.coupling_cost(x0, x1)
+
+    return Case("coupling_cost", f"N{n}-D{d}", make, 1e-5)
+
+
+def assign_case(n: int, d: int) -> Case:
+    def make(backend: ModuleType, dtype: Any) -> Call:
+        x0, x1 = normal((n, d), dtype), normal((n, d), dtype, Stream.FLOW_NOISE)
+        cost = ebm_ref.coupling_cost(x0, x1)
+        return lambda: x1[backend.coupling_assign(cost)]
+
+    return Case("coupling_assign", f"N{n}-D{d}", make, ROUNDING)
+
+
+def repulsion_case(n: int, d: int) -> Case:
+    def make(backend: ModuleType, dtype: Any) -> Call:
+        x = normal((n // 8, 8, d), dtype)
+        return lambda: backend.repulsion(x, 0.1, 1.0)
+
+    return Case("repulsion", f"C8-D{d}-N{n // 8}", make, 1e-5)
+
+
+IMAGE_FIELD = {"shape": (8, 8, 1), "channels": (32, 64)}
 DIGITS = {"shape": (8, 8, 1), "strides": (1, 2, 2)}
 MNIST = {"shape": (28, 28, 1)}
 TOY = {"shape": (2,), "hidden": (128, 128)}
@@ -141,4 +201,11 @@ CASES = [
     buffer_push_case(8192, 784, 128),
     *conv_cases(64, 14, 32, 64, 2),
     *group_norm_cases(64, 14, 32, 32),
+    field_case("mlp_field", "MLPField", TOY, 1024),
+    field_case("conv_field", "ConvField", IMAGE_FIELD, 128),
+    field_energy_case(128),
+    descent_case(128, 10),
+    coupling_case(256, 784),
+    assign_case(128, 64),
+    repulsion_case(128, 784),
 ]
