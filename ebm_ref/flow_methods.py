@@ -47,7 +47,8 @@ def _em(job: Job, state: TrainState, x: Array) -> Result:
 
 
 def _eqm(job: Job, state: TrainState, x: Array) -> Result:
-    return eqm_step(job.backend, job.energy, state.theta, x, job.recipe.equilibrium_target(), job.seed, state.step)
+    drawn = (job.recipe.equilibrium_target(), job.seed, state.step, job.assign)
+    return eqm_step(job.backend, job.energy, state.theta, x, *drawn)
 
 
 def _student(job: Job, state: TrainState, x: Array) -> Result:
@@ -60,7 +61,7 @@ def _student(job: Job, state: TrainState, x: Array) -> Result:
 DRAWS = ("noise_uniform", "noise_normal")
 NO_CHAIN = ("sigma", "clip", "clip_norm", "order")
 OF_FIELDS = (*NO_CHAIN, "gp", "gp_target")
-TARGET = ("target", "target_a", "target_b", "target_scale", "descent", "mu", "g_min")
+TARGET = ("coupling", "target", "target_a", "target_b", "target_scale", "descent", "mu", "g_min")
 EM = ("transport_steps", "s_star", "contrast", "trim", "clamp", "cutoff", "clip_transport", "coupling", "time")
 EM_RECORDS = ("transport", "contrast", "gap", "energy_pos", "energy_neg", "trimmed", "clamped", "nonfinite")
 

@@ -97,7 +97,7 @@ class Recipe:
     clamp: float | None = None  # em: the contrast's part of the loss does not fall below -clamp
     cutoff: float = 1.0  # em: transport counts 1 up to this t, then less and less, 0 at t = 1
     clip_transport: float | None = None  # em: bound of each sample's residual
-    coupling: str = "optimal"  # em: which noise goes with which datum: independent or optimal in the batch
+    coupling: str = "independent"  # em, eqm: which noise goes with which datum, or optimal: the nearest in the batch
     time: float = 3.0  # em, projection: time in which samples are drawn, from noise, of which 1 is transport
     target: str = "truncated"  # eqm: how the field's length falls to 0 at the data: linear, truncated or piecewise
     target_a: float = 0.8  # eqm: where it begins to fall

@@ -138,7 +138,11 @@ CALLS = {
     "eqm_explicit": Call(on(FieldEnergy(FIELD), THETA_F, **EQM), rows=("x", "e", "gamma")),
     "eqm_implicit": Call(lambda: {"field": FIELD, "theta": THETA_F} | EQM, rows=("x", "e", "gamma")),
     "eqm_step": Call(
-        lambda: {"backend": ebm_ref, "model": FIELD, "theta": THETA_F, "x": X, "target": EQM["target"]} | AT,
+        lambda: (
+            {"backend": ebm_ref, "model": FIELD, "theta": THETA_F, "x": X, "target": EQM["target"]}
+            | AT
+            | {"assign": coupling_assign}
+        ),
         rows=("x",),
     ),
     "gaussian_noise_fit": Call(lambda: {"x": X, "floor": 0.1}, rows=("x",), passes=passing(ANY_SHAPE, "x", whats=AXIS)),

@@ -18,6 +18,9 @@ from ebm_ref import (
     MLPField,
     Stream,
     TimeField,
+    coupling_assign,
+    coupling_cost,
+    coupling_exact,
     eqm_explicit,
     eqm_implicit,
     eqm_step,
@@ -111,6 +114,17 @@ def test_eqm_step__is_the_loss_at_its_addresses(dtype):
         alone = eqm_step_of(model, theta, x[:2])[2]["losses"]  # a sample's draw does not depend on the batch
         np.testing.assert_allclose(alone, info["losses"][:2], rtol=1e-5 if dtype == np.float32 else 1e-12)
         assert eqm_step_of(model, theta, x, step=3)[0] != loss != eqm_step_of(model, theta, x, seed=4)[0]
+
+
+def test_eqm_step__pairs_noise_with_the_nearest_data_where_it_is_asked_to():
+    field, theta, x, _, _, _ = case("conv", 5, np.float64)
+    gamma = noise.noise_uniform(3, Stream.FLOW_TIME, 2, np.arange(5), 1)[:, 0]
+    e = noise.noise_normal(3, Stream.FLOW_NOISE, 2, np.arange(5), 8).reshape(x.shape)
+    idx = coupling_exact(coupling_cost(e, x))
+    assert not np.array_equal(idx, np.arange(5))
+    loss, grads, _ = eqm_step(ebm_ref, field, theta, x, TARGET, 3, 2, coupling_assign)
+    want, want_grads, _ = eqm_implicit(field, theta, x[idx], e, gamma, TARGET)
+    assert loss == want and all((grads[name] == want_grads[name]).all() for name in theta)
 
 
 @pytest.mark.parametrize("head", [None, "dot", "norm"])

@@ -50,6 +50,7 @@ from ..contracts import (
     flat_size,
     theta_check,
 )
+from .coupling import Assign, coupling_permutation
 from .parts import Info, check_rows
 
 KINDS = ("linear", "truncated", "piecewise")
@@ -143,11 +144,19 @@ def eqm_explicit(
 
 
 def eqm_step(
-    backend: ModuleType, model: Any, theta: Params, x: Array, target: Target, seed: int, step: int
+    backend: ModuleType,
+    model: Any,
+    theta: Params,
+    x: Array,
+    target: Target,
+    seed: int,
+    step: int,
+    assign: Assign | None = None,
 ) -> tuple[Array, Params, Info]:
     """eqm_explicit of an energy, eqm_implicit of a field; gamma is drawn at Stream.FLOW_TIME, e at Stream.FLOW_NOISE.
 
     backend: module with noise_uniform, noise_normal   x: (N, *shape) data   step: training step
+    assign: of coupling_permutation, which then pairs e and x; None: as they come, as published
     returns loss, grads, info. Raises as they do.
     """
     explicit = hasattr(model, "energy_and_grad_x")
@@ -160,6 +169,7 @@ def eqm_step(
     chains = np.arange(N)
     gamma = backend.noise_uniform(seed, Stream.FLOW_TIME, step, chains, 1, x.dtype)[:, 0]  # (N,)
     e = backend.noise_normal(seed, Stream.FLOW_NOISE, step, chains, D, x.dtype).reshape(x.shape)  # (N, *shape)
+    x = x if assign is None else x[coupling_permutation(assign, e, x)]
     return (eqm_explicit if explicit else eqm_implicit)(model, theta, x, e, gamma, target)
 
 
