@@ -62,7 +62,20 @@ DRAWS = ("noise_uniform", "noise_normal")
 NO_CHAIN = ("sigma", "clip", "clip_norm", "order")
 OF_FIELDS = (*NO_CHAIN, "gp", "gp_target")
 TARGET = ("coupling", "target", "target_a", "target_b", "target_scale", "descent", "mu", "g_min")
-EM = ("transport_steps", "s_star", "contrast", "trim", "clamp", "cutoff", "clip_transport", "coupling", "time")
+EM = (
+    "transport_steps",
+    "lr_joint",
+    "ema_joint",
+    "start_scale",
+    "s_star",
+    "contrast",
+    "trim",
+    "clamp",
+    "cutoff",
+    "clip_transport",
+    "coupling",
+    "time",
+)
 EM_RECORDS = ("transport", "contrast", "gap", "energy_pos", "energy_neg", "trimmed", "clamped", "nonfinite")
 
 FLOW_METHODS = {
@@ -81,7 +94,7 @@ FLOW_METHODS = {
         _projection,
         "the potential nearest to a flow",
         DRAWS,
-        ("time",),
+        ("time", "start_scale"),
         ("power",),
         level=2,
         teacher=True,

@@ -27,7 +27,7 @@ from .objectives import (
     denoising_ladder,
     smoothing_level,
 )
-from .optim import SCHEDULES
+from .optim import SCHEDULES, schedule_value
 from .samplers import AdamDescent, Augmentation, GradientDescent, LookAheadDescent, NesterovDescent
 from .specs import SGLD, Box
 
@@ -91,6 +91,11 @@ class Recipe:
     augment_flip: bool = False  # icd: half of the images from the buffer are turned around
     augment_sigma: float = 0.0  # icd: noise added to what comes from the buffer
     transport_steps: int = 0  # em: first steps, of transport alone
+    lr_joint: float | None = (
+        None  # em: lr once the contrast has set in, where warmup and schedule begin again; None = lr
+    )
+    ema_joint: float | None = None  # em: ema_decay from there on; None = ema_decay
+    start_scale: float = 1.0  # em, projection: what the last layer begins with is so many times theta_init's
     s_star: float = 1.0  # em: time where the negatives' noise sets in, and the last t of transport
     contrast: float = 1e-3  # em: weight of mean V(data) - mean V(negatives)
     trim: float = 0.0  # em: part of the negatives, those of highest V, that is left out
@@ -237,6 +242,17 @@ class Recipe:
         for name in ("time", "horizon"):
             check_number(name, getattr(self, name), low=0.0, open_low=True)
         check_number("g_min", self.g_min, low=0.0)
+        check_number("start_scale", self.start_scale, low=0.0, open_low=True)
+        for name in ("lr_joint", "ema_joint"):
+            value = getattr(self, name)
+            if value is not None and not 0 < self.transport_steps < self.steps:
+                raise RangeError(
+                    f"{name}: read where training has two phases alone, found {value}; set transport_steps"
+                )
+        if self.lr_joint is not None:
+            check_number("lr_joint", self.lr_joint, low=0.0)
+        if self.ema_joint is not None:
+            check_number("ema_joint", self.ema_joint, low=0.0, high=1 - 1e-9)
         if self.target_b != type(self).target_b and self.target != "piecewise":
             raise RangeError(f"target_b: read where target is piecewise alone, found {self.target_b}")
         if self.target_a != type(self).target_a and self.target == "linear":
@@ -290,6 +306,17 @@ class Recipe:
     def sigmas(self) -> tuple[float, ...]:
         """The noise levels of dsm, from high to low."""
         return (self.level,) if self.levels == 1 else denoising_ladder(self.level_high, self.level, self.levels)
+
+    def rates(self, step: int) -> tuple[float, float]:
+        """The learning rate and the decay of the average at a step; each phase of em has its own schedule."""
+        cut = self.transport_steps
+        if not 0 < cut < self.steps:
+            return schedule_value(step, self.steps, self.lr, self.warmup, self.schedule), self.ema_decay
+        if step < cut:
+            return schedule_value(step, cut, self.lr, self.warmup, self.schedule), self.ema_decay
+        lr = self.lr if self.lr_joint is None else self.lr_joint
+        decay = self.ema_decay if self.ema_joint is None else self.ema_joint
+        return schedule_value(step - cut, self.steps - cut, lr, self.warmup, self.schedule), decay
 
     def em_terms(self) -> EMTerms:
         """The numbers of energy matching; tau is the recipe's temperature."""

@@ -58,7 +58,7 @@ from .method import DERIVATIVES
 from .methods import METHODS
 from .noise import noise_permutation
 from .objectives import smooth_data, smoothing_level
-from .optim import adam_init, adam_step, clip_global_norm, ema_init, ema_step, schedule_value, sgd_init, sgd_step
+from .optim import adam_init, adam_step, clip_global_norm, ema_init, ema_step, sgd_init, sgd_step
 from .recipe import Recipe
 from .regularise import acting_theta, check_spectral, penalised, spectral_iterate, spectral_pull, spectral_start
 from .state import TrainState, state_arrays, state_from_arrays
@@ -103,7 +103,7 @@ def train_start(
     _check_data(backend, energy, recipe, data)
     if data.dtype != dtype:
         raise DTypeError(f"data: expected {np.dtype(dtype)}, found {data.dtype}")
-    theta = theta_init(cast(Any, energy), seed, dtype) if theta is None else ema_init(theta)
+    theta = _theta_start(energy, recipe, seed, dtype) if theta is None else ema_init(theta)
     theta = {name: np.asarray(y, like=data) for name, y in theta.items()}
     _check_theta(energy, theta, data)
     job = train_job(backend, energy, recipe, data, seed, labels, teacher=teacher)
@@ -113,6 +113,14 @@ def train_start(
     optimizer = adam_init(theta) if recipe.optimizer == "adam" else sgd_init(theta)
     eta = float(recipe.eta) if recipe.balance == "energy_target" else None
     return TrainState(theta, ema_init(acting), optimizer, method_buffer(job), spectral=spectral, eta=eta)
+
+
+def _theta_start(energy: Energy, recipe: Recipe, seed: int, dtype: DTypeLike) -> Params:
+    """theta_init; the last layer's weights so many times as large as the recipe says."""
+    theta = theta_init(cast(Any, energy), seed, dtype)
+    if recipe.start_scale != 1:
+        theta["out.w"] = theta["out.w"] * theta["out.w"].dtype.type(recipe.start_scale)
+    return theta
 
 
 def check_method(backend: ModuleType, energy: Energy, recipe: Recipe) -> None:
@@ -170,7 +178,7 @@ def train_step(
     chain = info.get("chain")
     if chain is not None:
         record["nonfinite"] = float(chain.nonfinite)
-    lr = schedule_value(state.step, recipe.steps, recipe.lr, recipe.warmup, recipe.schedule)
+    lr, decay = recipe.rates(state.step)
     if not isfinite(record["loss"]) or record.get("nonfinite") == recipe.batch:
         wanted = "a finite loss" if chain is None else "a finite loss and chains that move"
         raise NonFiniteError(_story(wanted, state.step, record | {"lr": lr}))
@@ -194,7 +202,7 @@ def train_step(
     bad = dict.fromkeys(name for arrays in made for name, y in arrays.items() if not bool(np.isfinite(y).all()))
     if bad:
         raise NonFiniteError(_story(f"finite parameters, not {', '.join(bad)}", state.step, record))
-    ema = ema_step(state.ema, acting, recipe.ema_decay)
+    ema = ema_step(state.ema, acting, decay)
     eta = info.get("eta", state.eta)
     return TrainState(theta, ema, optimizer, state.buffer, state.step + 1, spectral, eta), record
 

@@ -154,6 +154,7 @@ OTHER = {
     "augment_sigma": 0.1,
     "smoothing": 0.5,
     "transport_steps": 3,
+    "start_scale": 2.0,
     "s_star": 0.5,
     "contrast": 0.5,
     "trim": 0.5,
@@ -182,6 +183,8 @@ NEEDS = {  # read beside these alone
     "smoothing_until": "smoothing",
     "target_b": "target",
     "mu": "descent",
+    "lr_joint": "transport_steps",
+    "ema_joint": "transport_steps",
 }
 
 
@@ -279,6 +282,10 @@ def test_recipe__using_keeps_what_the_other_method_reads():
         ("em", {"contrast": -1.0}),
         ("em", {"transport_steps": 21}),  # of 20
         ("em", {"coupling": "some"}),
+        ("em", {"lr_joint": 0.1}),  # of one phase
+        ("em", {"ema_joint": 0.5}),
+        ("em", {"ema_joint": 1.0, "transport_steps": 5}),
+        ("em", {"start_scale": 0.0}),
         ("em", {"time": 0.0}),
         ("eqm", {"target_a": 1.0}),
         ("eqm", {"target_scale": 0.0}),
@@ -435,6 +442,26 @@ def test_train__refuses_a_teacher_it_cannot_learn_from(method):
 def test_train__of_em_begins_with_transport_alone():
     _, records = trained(RECIPES["em"])
     assert ["gap" in record for record in records] == [False, False, True, True, True]
+
+
+def test_recipe__rates_of_em_begin_again_with_the_contrast():
+    recipe = replace(
+        CHAINS.using("em"), transport_steps=8, lr=0.1, lr_joint=0.02, ema_joint=0.5, warmup=2, schedule="cosine"
+    )
+    rates = [recipe.rates(step) for step in range(20)]
+    alone = [replace(CHAINS, steps=8, lr=0.1, warmup=2, schedule="cosine").rates(step) for step in range(8)]
+    after = [replace(CHAINS, steps=12, lr=0.02, warmup=2, schedule="cosine").rates(step)[0] for step in range(12)]
+    assert rates[:8] == alone and rates[8:] == [(lr, 0.5) for lr in after]
+    plain = replace(recipe, transport_steps=0, lr_joint=None, ema_joint=None)
+    assert plain.rates(19) == replace(CHAINS, lr=0.1, warmup=2, schedule="cosine").rates(19)
+
+
+def test_train_start__of_em_scales_the_last_layer():
+    states = [
+        train_start(ebm_ref, MLP, replace(CHAINS.using("em"), start_scale=s), DATA, 0, np.float64) for s in (1.0, 3.0)
+    ]
+    for name in MLP.theta_shapes():
+        assert np.array_equal(states[1].theta[name], states[0].theta[name] * (3.0 if name == "out.w" else 1.0))
 
 
 def test_train__of_jem_needs_classes_and_a_classifier():
