@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 FLOW := runs/energy-flow
+# energy matching from a potential that is there: its second phase alone
+JOINT := train.transport_steps=0 train.steps=150 train.lr=3e-4 train.lr_joint=none train.ema_decay=0.95 train.ema_joint=none
 
 .PHONY: demo energy-flow test lint bench gpu clean
 
@@ -16,8 +18,8 @@ energy-flow: $(VENV)/.has-demo  ## digits: a flow, the potential nearest to it, 
 	rm -rf $(FLOW)
 	$(BIN)/ebm train digits --method flow --out $(FLOW)/flow
 	$(BIN)/ebm train digits --method projection --init $(FLOW)/flow --out $(FLOW)/projection
-	$(BIN)/ebm train digits --method em --init $(FLOW)/projection --out $(FLOW)/em --set train.transport_steps=0
-	$(BIN)/ebm train digits --method student --init $(FLOW)/em --out $(FLOW)/student
+	$(BIN)/ebm train digits --method em --init $(FLOW)/projection --out $(FLOW)/em --set $(JOINT)
+	$(BIN)/ebm train digits --method student --init $(FLOW)/em --out $(FLOW)/student --set train.horizon=1.0
 
 test: $(VENV)/.has-test  ## install, then the whole suite; ends with a line per twin
 	$(BIN)/python -m pytest

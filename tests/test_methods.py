@@ -457,9 +457,8 @@ def test_recipe__rates_of_em_begin_again_with_the_contrast():
 
 
 def test_train_start__of_em_scales_the_last_layer():
-    states = [
-        train_start(ebm_ref, MLP, replace(CHAINS.using("em"), start_scale=s), DATA, 0, np.float64) for s in (1.0, 3.0)
-    ]
+    recipes = [replace(CHAINS.using("em"), start_scale=scale) for scale in (1.0, 3.0)]
+    states = [train_start(ebm_ref, MLP, recipe, DATA, 0, DATA.dtype) for recipe in recipes]
     for name in MLP.theta_shapes():
         assert np.array_equal(states[1].theta[name], states[0].theta[name] * (3.0 if name == "out.w" else 1.0))
 
