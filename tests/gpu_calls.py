@@ -126,7 +126,7 @@ def calls(dtype, N=3, K=2):
         "conv2d": Call("conv2d_forward", image | {"b": x(8)}),
         "conv2d back": Call("conv2d_backward", image | {"dy": x(N, 3, 2, 8)}),
         "norm": Call("group_norm_forward", norm | {"beta": x(4)}),
-        "coupling": Call("coupling_cost", {"x0": x(3, 4, 2), "x1": x(3, 4, 2)}),
+        "coupling": Call("coupling_cost", {"x0": x(3, 4, 2) * (N > 0), "x1": x(3, 4, 2) * (N > 0)}),
         "repulsion": Call("repulsion", {"x": x(N, 3, 2), "tau": 0.1, "sigma": 0.7}),
         "norm back": Call("group_norm_backward", norm | {"dy": x(N, 5, 4)}),
     }  # fmt: skip
