@@ -6,7 +6,7 @@ every public name below is here too, and a twin is a function of the same name i
 Read in this order:
 
     contracts     what every room agrees on: streams, errors, the Energy protocol, Buffer, ChainInfo
-    specs         the settings of every network and of the two Langevin updates, ULA and SGLD
+    specs         the settings of every network and of the two Langevin updates, ULA and SGLD; descent_specs: of descent
     layers/       linear conv2d group_norm layer_norm activations pool dropout residual logsumexp: forward, backward;
                   spectral_norm: of a weight
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code

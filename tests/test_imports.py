@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for room in ("ebm_ref", "ebm_fast") for path in (ROOT / room).rglob("*.py"))
-FLOOR = ("contracts", "specs", "field_specs", "jet", "noise", "precision", "rounded")
+FLOOR = ("contracts", "specs", "field_specs", "descent_specs", "jet", "noise", "precision", "rounded")
 LEVELS = {name: 0 for name in FLOOR} | {"layers": 1, "fields": 2, "energies": 3, "samplers": 4, "objectives": 5}
 LEVELS |= {
     "optim": 5,
@@ -26,7 +26,7 @@ LEVELS |= {
     "": 7,
 }
 THROUGH_THE_PROTOCOL = ("samplers", "objectives", "optim", "diagnostics")
-SHARED = ("ebm_ref.contracts", "ebm_ref.specs", "ebm_ref.field_specs")
+SHARED = ("ebm_ref.contracts", "ebm_ref.specs", "ebm_ref.field_specs", "ebm_ref.descent_specs")
 COMPILERS = {"numba_cpu": ("numba", "llvmlite"), "numba_cuda": ("numba",), "cupy_raw": ("cupy", "cuda")}
 
 

@@ -11,10 +11,15 @@ from .buffer import buffer_draw, buffer_push
 from .classifier_energy import ClassEnergy, ClassifierEnergy
 from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
+from .conv_field import ConvField
+from .coupling import coupling_assign, coupling_cost
 from .deep_conv_energy import DeepConvEnergy
+from .descent import descent_run
+from .field_energy import FieldEnergy
 from .group_norm import group_norm_backward, group_norm_forward
 from .langevin import langevin_jitter, langevin_run, langevin_step
 from .mlp_energy import MLPEnergy
+from .mlp_field import MLPField
 from .noise import (
     noise_bits,
     noise_index,
@@ -23,17 +28,24 @@ from .noise import (
     noise_philox,
     noise_uniform,
 )
+from .repulsion import repulsion
 
 __all__ = [
     "ClassEnergy",
     "ClassifierEnergy",
     "ConvEnergy",
+    "ConvField",
     "DeepConvEnergy",
+    "FieldEnergy",
     "MLPEnergy",
+    "MLPField",
     "buffer_draw",
     "buffer_push",
     "conv2d_backward",
     "conv2d_forward",
+    "coupling_assign",
+    "coupling_cost",
+    "descent_run",
     "group_norm_backward",
     "group_norm_forward",
     "langevin_jitter",
@@ -45,6 +57,7 @@ __all__ = [
     "noise_permutation",
     "noise_philox",
     "noise_uniform",
+    "repulsion",
 ]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import chain, gather, normalise, softmax, tile
+from . import chain, descent_tile, field_head, gather, normalise, softmax, tile
 from .build import COLUMNS, IDS, JIT, PART, address, call_address, inner, kernel, meet, no_collector, row_of
 from .lanes import vcount, vload, vstore
 
@@ -49,10 +49,14 @@ INSTRUCTIONS = (
     softmax.softmax_rows1,
     softmax.choose_rows,
     softmax.negate_rows,
+    field_head.row_dots,
+    field_head.row_scales,
     chain.noise_tile,
     chain.jitter_tile,
     chain.move_tile,
     chain.keep_tile,
+    descent_tile.descent_place,
+    descent_tile.descent_move,
 )
 
 
@@ -69,6 +73,7 @@ SHARES = {
     tile.multiply_rows,
     tile.sum_rows,
     tile.dot_rows,
+    field_head.row_scales,
     chain.noise_tile,
 }
 SHARED = (-1, 1)  # turn of an instruction that all threads on a tile do, each its share

@@ -78,7 +78,7 @@ def few_partners(network: Any, dtype: np.dtype) -> bool:
     """
     if BLOCK == 8:
         return False
-    P = program(network, dtype, "grad_x", lane_count(dtype))
+    P = network.register_program(dtype)
     return LONE * P.lone > P.products
 
 
@@ -88,6 +88,10 @@ class Network:
     def planned(self) -> Any:
         """What the programs are made for and kept by: this network, unless it holds data."""
         return self
+
+    def register_program(self, dtype: np.dtype) -> Program:
+        """A program of this network with one register of samples to a tile, there and back."""
+        return program(self, dtype, "grad_x", lane_count(dtype))
 
     def tile_width(self, x: Array) -> int:
         """Samples of a tile, of which results do not depend: one register of images, whose pixels share the weights;
@@ -105,6 +109,14 @@ class Network:
     def extra(self, x: Array) -> tuple[Array, ...]:
         """Inputs (N, .) beyond x and v, for the samples x; raises where they do not fit."""
         return ()
+
+    def folded(self, theta: Params) -> Params:
+        """theta as the programs take it."""
+        return theta
+
+    def unfolded(self, grads: Params) -> Params:
+        """The gradient of theta from that of folded(theta)."""
+        return grads
 
     def input(self, P: Program) -> Value:
         """Rows for the input: an image (pixels, C), or one pixel with D channels."""
@@ -130,9 +142,9 @@ class Network:
         records = np.ones((2, 1, len(X)), x.dtype)
         if w is not None:
             records[1, 0] = w
-        out = np.empty_like(X)
+        out, theta = np.empty_like(X), self.folded(theta)
         strands = P.run(P.weights(theta), inputs, out, records)
-        return records[0, 0], out.reshape(x.shape), P.unpack(strands, theta) if P.params else None
+        return records[0, 0], out.reshape(x.shape), self.unfolded(P.unpack(strands, theta)) if P.params else None
 
     def run_chain(
         self, theta: Params, x0: Array, K: int, p: Array, noise_first: bool, address: tuple[Any, ...], chains: Array
@@ -144,7 +156,7 @@ class Network:
         X = flat(x0, self.shape)
         out = np.empty_like(X)
         records = np.empty((3, max(K, 1), len(X)), x0.dtype)
-        P.run(P.weights({**theta, "": p}), (X, *self.extra(x0)), out, records, K, address, chains)
+        P.run(P.weights({**self.folded(theta), "": p}), (X, *self.extra(x0)), out, records, K, address, chains)
         energies, norms, alive = records
         return out.reshape(x0.shape), ChainInfo(energies[:K], norms[:K], alive[0] > 0)
 

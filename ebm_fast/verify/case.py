@@ -17,6 +17,9 @@ NETWORKS = {
     "mlp_energy": "MLPEnergy",
     "deep_conv_energy": "DeepConvEnergy",
     "classifier_energy": "ClassifierEnergy",
+    "mlp_field": "MLPField",
+    "conv_field": "ConvField",
+    "field_energy": "FieldEnergy",
 }
 ENERGIES = NETWORKS | {"quadratic_energy": "QuadraticEnergy"}
 LAYOUTS = ("C", "F", "strided", "reversed", "inside")
@@ -24,6 +27,7 @@ OUTPUTS = {
     "buffer_draw": ("x0", "idx", "restart"),
     "conv2d_backward": ("dx", "dw", "db"),
     "group_norm_backward": ("dx", "dgamma", "dbeta"),
+    "repulsion": ("W", "gradient"),
 }
 ALWAYS_FLOAT64 = ("u",)  # the uniforms of a restart are compared with rho in float64, whatever the samples are
 
@@ -123,6 +127,11 @@ class Case:
             x, info = fn(*args.values(), **self.options)
             outputs = {"x": x, "energy": info.energy, "grad_norm": info.grad_norm, "alive": info.alive}
             outputs["nonfinite"] = info.nonfinite
+        elif self.function == "descent_run":
+            args = self.args | {"energy": self.args["energy"].build(module)}
+            x, state, info = fn(*args.values(), **self.options)
+            outputs = {"x": x, "energy": info.energy, "grad_norm": info.grad_norm, "alive": info.alive}
+            outputs |= {"nonfinite": info.nonfinite, **info.extra, **named("state", state)}
         elif self.function == "buffer_push":
             slots = self.args["slots"]  # written to, so a copy; with gaps where the original has other strides
             whole = slots.flags.c_contiguous or getattr(fn, "writes_contiguous", False)  # a twin may refuse gaps
@@ -188,7 +197,24 @@ def run_classifier(energy: Any, theta: Any, x: Any, v: Any, w: Any, y: Any, dy: 
     return outputs | named("logits_grad_theta", energy.logits_grad_theta(theta, x, dy))
 
 
-RUNS: dict[str, Callable[..., Outputs]] = {"classifier_energy": run_classifier}
+def run_field(field: Any, theta: Any, x: Any, v: Any, g: Any, h: Any) -> Outputs:
+    """The field protocol, every result under its name; a refusal is a result too."""
+    outputs = {"theta_shapes": str(dict(field.theta_shapes())), "out_shape": str(tuple(field.out_shape))}
+    outputs["field"], (outputs["both.field"], outputs["jvp"]) = field.field(theta, x), field.field_jvp(theta, x, v)
+    outputs["vjp"] = field.field_vjp(theta, x, g)
+    outputs |= named("grad_theta", field.field_grad_theta(theta, x, g))
+    try:
+        outputs |= named("grad_theta_along", field.field_grad_theta_along(theta, x, g, h, v))
+    except SmoothnessError as error:
+        outputs["grad_theta_along"] = f"refused: {type(error).__name__}"
+    return outputs
+
+
+RUNS: dict[str, Callable[..., Outputs]] = {
+    "classifier_energy": run_classifier,
+    "mlp_field": run_field,
+    "conv_field": run_field,
+}
 
 
 def named(name: str, grads: dict[str, Array]) -> Outputs:

@@ -34,6 +34,7 @@ class Multiple:
 
 
 EXACT = ("noise_philox", "noise_bits", "noise_index", "noise_permutation", "buffer_draw", "buffer_push")
+EXACT += ("coupling_assign",)
 # `measured`: the largest share of the budget that a right function used, over both dtypes, on x86-64 with AVX2.
 MULTIPLES = {
     "noise_uniform": Multiple(0.0, 1.0, "400 cases a dtype: naive 0.50, numba_cpu 0.50, the oracle itself 0.75"),
@@ -49,6 +50,12 @@ MULTIPLES = {
     "mlp_energy": Multiple(8.0, 8.0, "300 cases a dtype: numba_cpu 0.22, the oracle itself 0.11"),
     "deep_conv_energy": Multiple(24.0, 8.0, "200 cases a dtype: host_build 0.09, the oracle itself 0.04"),
     "classifier_energy": Multiple(24.0, 8.0, "700 cases a dtype: numba_cpu 0.14, the oracle itself 0.04 (300 cases)"),
+    "mlp_field": Multiple(8.0, 8.0, ""),
+    "conv_field": Multiple(24.0, 8.0, ""),
+    "field_energy": Multiple(24.0, 8.0, ""),
+    "descent_run": Multiple(24.0, 8.0, ""),
+    "coupling_cost": Multiple(2.0, 2.0, ""),
+    "repulsion": Multiple(2.0, 4.0, ""),
 }
 
 

@@ -105,6 +105,23 @@ def of_noise_uniform(case: Case, want: Outputs, single: bool) -> Magnitudes:
     return {"result": (want["result"] * single, 1)}
 
 
+def of_coupling_cost(case: Case, want: Outputs, single: bool) -> Magnitudes:
+    """A difference is rounded once, so every term is as right as it is large."""
+    return {"result": (want["result"], case.args["x0"][0].size + 1)}
+
+
+def of_repulsion(case: Case, want: Outputs, single: bool) -> Magnitudes:
+    """x - m is wrong by roundings of x and m, not of itself."""
+    x, tau, sigma = case.args.values()
+    strength = tau * x.shape[1] / sigma**2
+    away = np.abs(x - x.mean(axis=1, keepdims=True))
+    doubt = np.broadcast_to(np.abs(x).max(axis=1, keepdims=True), x.shape)
+    unit = SINGLE if single else float(np.finfo(np.float64).eps)
+    terms = away * (away + doubt) + unit * x.shape[1] * doubt**2
+    W = strength * terms.reshape(len(x), -1).sum(axis=1)
+    return {"W": (W, x[0].size), "gradient": (2 * strength * (away + doubt), x.shape[1])}
+
+
 MAGNITUDES: dict[str, Callable[[Case, Outputs, bool], Magnitudes]] = {
     "noise_uniform": of_noise_uniform,
     "noise_normal": of_noise_normal,
@@ -119,4 +136,10 @@ MAGNITUDES: dict[str, Callable[[Case, Outputs, bool], Magnitudes]] = {
     "mlp_energy": of_network,
     "deep_conv_energy": of_network,
     "classifier_energy": of_network,
+    "mlp_field": of_network,
+    "conv_field": of_network,
+    "field_energy": of_network,
+    "descent_run": of_network,
+    "coupling_cost": of_coupling_cost,
+    "repulsion": of_repulsion,
 }

@@ -12,6 +12,8 @@ import numpy as np
 
 import ebm_ref
 from ebm_ref.contracts import EbmError
+from ebm_ref.descent_specs import NesterovDescent
+from ebm_ref.field_specs import ConvFieldSpec
 from ebm_ref.specs import SGLD, ConvSpec, DeepConvSpec
 
 from .case import Case, EnergyOf, export
@@ -59,15 +61,41 @@ BAD_CLASSES += [("trunk", EnergyOf("quadratic_energy", {"shape": (3,)})), ("x", 
 BAD_CLASSES += [("v", INF * ones(2, 3)), ("v", ones(2, 4)), ("w", ones(3)), ("w", NAN * ones(2)), ("theta", {})]
 
 
-def map_case(function: str, spec: Any) -> Case:
-    """Good arguments for an energy of images."""
+def map_case(function: str, spec: Any, batch: dict[str, Any]) -> Case:
+    """Good arguments for a network of images."""
     theta = {name: ones(*shape) for name, shape in spec.theta_shapes().items()}
     fields = {field.name: getattr(spec, field.name) for field in dataclass_fields(spec)}
-    return Case(function, {"theta": theta} | MAP, fields)
+    return Case(function, {"theta": theta} | batch, fields)
 
 
-CONV_ENERGY = map_case("conv_energy", ConvSpec((4, 4, 1), channels=(4, 2), strides=(2, 1), max_groups=2))
-DEEP_CONV_ENERGY = map_case("deep_conv_energy", DeepConvSpec((4, 4, 1), channels=(4, 2), blocks=(1, 1), max_groups=2))
+CONV_ENERGY = map_case("conv_energy", ConvSpec((4, 4, 1), channels=(4, 2), strides=(2, 1), max_groups=2), MAP)
+DEEP_CONV_ENERGY = map_case(
+    "deep_conv_energy", DeepConvSpec((4, 4, 1), channels=(4, 2), blocks=(1, 1), max_groups=2), MAP
+)
+
+FIELD_THETA = THETA | {"out.w": ones(4, 3), "out.b": ones(3)}
+FIELD = {"theta": FIELD_THETA, "x": ones(2, 3), "v": ones(2, 3), "g": ones(2, 3), "h": ones(2, 3)}
+BAD_FIELD: list[Bad] = [("theta", {}), ("theta", THETA), ("activation", "sine"), ("out_channels", 0)]
+for each in "xvgh":
+    BAD_FIELD += [(each, ones(2, 4)), (each, NAN * ones(2, 3)), (each, np.ones((2, 3))), (each, [[1.0] * 3] * 2)]
+FIELD_MAP = {name: ones(2, 4, 4, 1) for name in "xvgh"}
+CONV_FIELD = ConvFieldSpec((4, 4, 1), channels=(4, 2), max_groups=2)
+BAD_FIELD_MAP: list[Bad] = [("shape", (3, 4, 1)), ("shape", (4, 4)), ("channels", ()), ("kernel", 0), ("max_groups", 3)]
+for each in "xvgh":
+    BAD_FIELD_MAP += [(each, ones(2, 4, 4)), (each, ones(2, 4, 4, 2)), (each, INF * ones(2, 4, 4, 1))]
+FIELD_OF = EnergyOf("mlp_field", MLP)
+BAD_HEAD: list[Bad] = [("head", "cosine"), ("field", None), ("field", EnergyOf("mlp_energy", MLP)), ("x", ones(2, 4))]
+BAD_HEAD += [("field", EnergyOf("mlp_field", MLP | {"out_channels": 2})), ("theta", {}), ("v", NAN * ones(2, 3))]
+DESCENT = {
+    "energy": RUN["energy"],
+    "theta": THETA,
+    "x0": ones(2, 3),
+    "K": 2,
+    "rule": NesterovDescent(0.1),
+    "g_min": 0.1,
+}
+PAIR = {"x0": ones(3, 2), "x1": ones(3, 2)}
+
 
 MISUSE: dict[str, tuple[Case, list[Bad]]] = {
     "noise_philox": (
@@ -183,6 +211,32 @@ MISUSE: dict[str, tuple[Case, list[Bad]]] = {
     "classifier_energy": (
         Case("classifier_energy", CLASSES, {"trunk": EnergyOf("mlp_energy", MLP), "classes": 2}),
         [*BAD_LABELS, *BAD_COTANGENTS, *BAD_CLASSES],
+    ),
+    "mlp_field": (Case("mlp_field", FIELD, MLP | {"activation": "silu", "out_channels": None}), BAD_FIELD),
+    "conv_field": (map_case("conv_field", CONV_FIELD, FIELD_MAP), BAD_FIELD_MAP),
+    "field_energy": (
+        Case("field_energy", ENERGY | {"theta": FIELD_THETA}, {"field": FIELD_OF, "head": "dot"}),
+        BAD_HEAD,
+    ),
+    "descent_run": (
+        Case("descent_run", DESCENT, {"state": None}),
+        [("x0", ones(2, 4)), ("x0", NAN * ones(2, 3)), ("x0", [[1.0] * 3]), ("K", -1), ("K", 0.5), ("g_min", -1.0)]
+        + [("g_min", NAN), ("rule", None), ("theta", {}), ("state", {}), ("state", {"velocity": ones(2, 4)})]
+        + [("state", {"m": ones(2, 3)}), ("state", 3), ("state", {"velocity": np.ones((2, 3))})],
+    ),
+    "coupling_cost": (
+        Case("coupling_cost", PAIR),
+        [(name, bad) for name in PAIR for bad in (ones(2, 2), ones(3, 3), NAN * ones(3, 2), np.ones((3, 2)), [1.0])]
+        + [("x0", ones(3)), ("x0", ones(0, 2)), ("x1", np.ones((3, 2), int))],
+    ),
+    "coupling_assign": (
+        Case("coupling_assign", {"cost": ones(3, 3)}),
+        [("cost", ones(3, 2)), ("cost", ones(3)), ("cost", ones(0, 0)), ("cost", INF * ones(2, 2)), ("cost", [[1.0]])],
+    ),
+    "repulsion": (
+        Case("repulsion", {"x": ones(2, 3, 2), "tau": 0.1, "sigma": 1.0}),
+        [("x", ones(2)), ("x", ones(2, 0, 3)), ("x", np.ones((2, 3), int)), ("tau", -1.0), ("tau", NAN)]
+        + [("sigma", 0.0), ("sigma", -1.0), ("sigma", INF), ("sigma", "wide")],
     ),
 }
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ebm_ref.contracts import Array, ChainInfo, Stream
 
+from .naive_flow import coupling_cost, repulsion
 from .naive_noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "buffer_push",
     "conv2d_backward",
     "conv2d_forward",
+    "coupling_cost",
     "group_norm_backward",
     "group_norm_forward",
     "langevin_jitter",
@@ -33,6 +35,7 @@ __all__ = [
     "noise_permutation",
     "noise_philox",
     "noise_uniform",
+    "repulsion",
 ]
 
 

@@ -13,9 +13,14 @@ from ebm_ref.contracts import Array
 from .case import Case, Outputs, built, export
 
 NETWORKS = ("langevin_run", "conv_energy", "mlp_energy", "deep_conv_energy", "classifier_energy")
+NETWORKS += ("mlp_field", "conv_field", "field_energy", "descent_run")
+RUNS = ("langevin_run", "descent_run")
 NORM_EPS = 1e-5  # of the norms inside a network
 ORDERS: dict[str, Any] = {  # by the last word of a result's name: "given.grad_theta[out.w]" is a grad_theta
     "energy": 0,
+    "field": 0,
+    "jvp": 1,
+    "vjp": 1,
     "logits": 0,
     "features": "features",
     "grad_x": 1,
@@ -33,7 +38,7 @@ def is_real(a: Any) -> bool:
 
 def family(function: str, name: str) -> Any:
     """The results of a network whose roundings are of one size: its derivatives of one order."""
-    return name if function == "langevin_run" else ORDERS[name.partition("[")[0].rpartition(".")[2]]
+    return name if function in RUNS else ORDERS[name.partition("[")[0].rpartition(".")[2]]
 
 
 def largest(*arrays: Any) -> float:
@@ -42,10 +47,12 @@ def largest(*arrays: Any) -> float:
 
 def has_lone_group(spec: Any) -> bool:
     """Whether a norm of the network sees groups of one number: x - mean = 0, and 1 / sqrt(var + eps) at its largest."""
-    spec = getattr(spec, "trunk", spec)
+    spec = getattr(spec, "trunk", getattr(spec, "field", spec))
     if not hasattr(spec, "channels"):
-        return bool(spec.layer_norm and 1 in spec.hidden)
+        return bool(getattr(spec, "layer_norm", False) and 1 in spec.hidden)
     size_h, size_w = spec.shape[:2]
+    if hasattr(spec, "out_channels"):  # a field: every size is half the one before
+        return any((size_h >> i) * (size_w >> i) * C == spec.groups(i) for i, C in enumerate(spec.channels))
     cut = spec.kernel - 1 if getattr(spec, "padding", "SAME") == "VALID" else 0
     for size, stride in norm_sizes(spec):
         size_h, size_w = (-(-(length - cut) // stride) for length in (size_h, size_w))
@@ -75,18 +82,37 @@ def of_network(case: Case, want: Outputs, single: bool) -> dict[str, tuple[Array
 
     norms = sum(name.endswith(".gamma") for name in theta)
     flat = norms if largest(x) < 1e-3 else min(norms, has_lone_group(energy))  # norms of maps that are all alike
+    if hasattr(energy, "out_shape"):
+        return of_field(case, want, energy, flat, n)
     each = [energy.given(y) for y in range(energy.classes)] if hasattr(energy, "classes") else [energy]
     ones = np.ones(len(x), x.dtype)
     first = largest(*(g for E in each for g in (E.grad_x(theta, x), *E.grad_theta(theta, x, ones).values())))
     value = first * largest(theta["out.w"])
     first *= NORM_EPS ** (-0.5 * flat)  # their 1 / sqrt(var + eps) magnifies roundings of results that are 0
     if "x0" in args:
-        moves = args["K"] * args["update"].eta * first
+        moves = args["K"] * args["update" if "update" in args else "rule"].eta * first
         sizes: dict[Any, float] = {"x": moves, "energy": value, "grad_norm": first * x[0].size ** 0.5}
+        sizes |= {"state[velocity]": moves, "state[m]": first, "state[square]": first**2}
     else:
         second = first * NORM_EPS ** (-0.5 * min(flat, 1)) * largest(args["v"])
         weight = max(1.0, largest(args["w"]), largest(np.abs(args["dy"]).sum(axis=1)) if "dy" in args else 0.0)
         sizes = {0: value, 1: first * weight, 2: second, "features": 0.0}
+    return of_families(case, want, sizes, n)
+
+
+def of_field(case: Case, want: Outputs, field: Any, flat: int, n: int) -> dict[str, tuple[Array, int]]:
+    """The same for a field: f, what is linear in its first derivatives, and in its second ones."""
+    theta, x, v, g, h = case.args.values()
+    ones = np.ones((len(x), *field.out_shape), x.dtype)
+    first = largest(field.field_vjp(theta, x, ones), *field.field_grad_theta(theta, x, ones).values())
+    value = first * largest(theta["out.w"])
+    first *= NORM_EPS ** (-0.5 * flat)
+    second = first * NORM_EPS ** (-0.5 * min(flat, 1)) * largest(v) * largest(h) + first * largest(g)
+    return of_families(case, want, {0: value, 1: first * max(largest(v), largest(g)), 2: second}, n)
+
+
+def of_families(case: Case, want: Outputs, sizes: dict[Any, float], n: int) -> dict[str, tuple[Array, int]]:
+    """For every real result the size of its family, or the largest number in that."""
     real = {name: a for name, a in want.items() if is_real(a)}
     for name, a in real.items():
         group = family(case.function, name)

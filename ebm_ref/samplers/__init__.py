@@ -1,5 +1,11 @@
 """Samplers, optimisers on x, and the replay buffer; they see energies only through the protocol."""
 
+from ..descent_specs import (
+    AdamDescent,
+    GradientDescent,
+    LookAheadDescent,
+    NesterovDescent,
+)
 from .adaptation import (
     HMC_TARGET,
     MALA_TARGET,
@@ -36,10 +42,6 @@ from .class_buffer import (
     class_gaussians,
 )
 from .descent import (
-    AdamDescent,
-    GradientDescent,
-    LookAheadDescent,
-    NesterovDescent,
     descent_point,
     descent_run,
     descent_start,

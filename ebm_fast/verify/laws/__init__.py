@@ -18,6 +18,18 @@ from .classifier import (
     marginal_lies_below_every_class,
 )
 from .energies import gradients_are_slopes, samples_are_their_own
+from .fields import along_nothing_is_the_gradient, field_derivatives_are_slopes, jacobian_has_one_transpose
+from .flow import (
+    a_pair_costs_what_it_costs,
+    a_sample_goes_its_own_way,
+    any_energy_descends,
+    cost_is_a_distance,
+    each_datum_is_taken_once,
+    forces_add_to_nothing,
+    no_exchange_is_cheaper,
+    no_steps_stay,
+    who_has_stopped_stays,
+)
 from .langevin import a_long_gradient_is_cut, nan_is_not_hidden, no_noise_is_descent, stays_in_the_box
 from .langevin_run import (
     a_stopped_chain_is_where_it_was,
@@ -39,6 +51,12 @@ from .noise import (
 )
 from .trial import Trial
 
+FIELD = (
+    samples_are_their_own,
+    jacobian_has_one_transpose,
+    along_nothing_is_the_gradient,
+    field_derivatives_are_slopes,
+)
 LAWS: dict[str, tuple[Callable[[Trial], None], ...]] = {
     "noise_philox": (words_are_known, counters_are_their_own),
     "noise_bits": (chains_have_addresses,),
@@ -74,4 +92,11 @@ LAWS: dict[str, tuple[Callable[[Trial], None], ...]] = {
         marginal_gradient_is_the_mean_of_the_classes,
         logits_backward_sums_over_classes,
     ),
+    "mlp_field": FIELD,
+    "conv_field": FIELD,
+    "field_energy": (samples_are_their_own, gradients_are_slopes),
+    "descent_run": (no_steps_stay, a_sample_goes_its_own_way, who_has_stopped_stays, any_energy_descends),
+    "coupling_cost": (cost_is_a_distance, a_pair_costs_what_it_costs),
+    "coupling_assign": (each_datum_is_taken_once, no_exchange_is_cheaper),
+    "repulsion": (forces_add_to_nothing,),
 }

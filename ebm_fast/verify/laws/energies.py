@@ -84,12 +84,12 @@ def gradients_are_slopes(t: Trial) -> None:
         slopes(t, t.energy(), "")
 
 
-def settled(t: Trial) -> Trial:
-    """The trial itself, or one off the edge where its numbers sit on one."""
+def settled(t: Trial, second: str = "hvp") -> Trial:
+    """The trial itself, or one off the edge where its numbers sit on one: its result `second` is refused at a kink."""
     x = t.args["x"]
     if np.abs(x).reshape(len(x), -1).max(axis=1).min() < 1e-3:
         return off_the_edge(t, 0.3)
-    return off_the_edge(t, 0.01) if isinstance(t.got["hvp"], str) else t
+    return off_the_edge(t, 0.01) if isinstance(t.got.get(second), str) else t
 
 
 def slopes(t: Trial, energy: Any, result: str) -> None:

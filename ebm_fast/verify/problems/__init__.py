@@ -17,6 +17,8 @@ from ..case import Case
 from .buffer import buffer_draw, buffer_push
 from .draw import Draw
 from .energies import classifier_energy, conv_energy, deep_conv_energy, mlp_energy
+from .fields import conv_field, field_energy, mlp_field
+from .flow import coupling_assign, coupling_cost, descent_run, repulsion
 from .langevin import langevin_jitter, langevin_run, langevin_step
 from .layers import conv2d_backward, conv2d_forward, group_norm_backward, group_norm_forward
 from .noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
@@ -43,6 +45,13 @@ PROBLEMS: dict[str, Callable[[Draw], Case]] = {
         mlp_energy,
         deep_conv_energy,
         classifier_energy,
+        mlp_field,
+        conv_field,
+        field_energy,
+        descent_run,
+        coupling_cost,
+        coupling_assign,
+        repulsion,
     )
 }
 
