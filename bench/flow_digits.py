@@ -32,23 +32,26 @@ from ebm_fast.app.evaluate import REAL, SAMPLES, choose
 from ebm_fast.app.fidelity import classes, fidelity
 from ebm_ref.contracts import Array, Params, Stream, flat_size
 
-from .flow_nfe import nfe_rows, nfe_write
+from .flow_nfe import nfe_rows, nfe_write, quality_of
 from .recipe import train_recipe
 from .table import RESULTS, Row, machine
 
 SEEDS = (0, 1, 2)
 BAR_STUDENT = 0.7  # share of the teacher's recall
 FIGURES = ("precision", "recall", "frechet_feature")
-Grads = tuple[Params, float]
 
 
 @dataclass(frozen=True)
 class EqM:
-    """head: "field", or of FieldEnergy   scale, a: of the target   eta, K: GradientDescent, K evaluations a sample."""
+    """head: "field", or of FieldEnergy   coupled: x and e paired at least cost within a batch, not drawn apart
+
+    scale, a: of the target   eta, K: GradientDescent, K evaluations a sample.
+    """
 
     head: str = "field"
-    channels: tuple[int, ...] = (32, 64)
-    steps: int = 3000
+    coupled: bool = True
+    channels: tuple[int, ...] = (32, 64, 128)
+    steps: int = 10000
     batch: int = 64
     lr: float = 2e-3
     warmup: int = 100
@@ -57,7 +60,7 @@ class EqM:
     scale: float = 4.0
     a: float = 0.8
     eta: float = 0.01
-    K: int = 100
+    K: int = 40
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,18 @@ def batches(backend: ModuleType, data: Array, n: int, seed: int) -> Iterator[Arr
         step += 1
 
 
-def fit(theta: Params, step_of: Callable[[Params, int], Grads], steps: Iterable[int], numbers: Any) -> Params:
+def assign_of(backend: ModuleType) -> Callable[[Array], Array]:
+    """The backend's assignment of least cost, or the reference's."""
+    assign: Callable[[Array], Array] = getattr(backend, "coupling_assign", ebm_ref.coupling_assign)
+    return assign
+
+
+def fit(theta: Params, step_of: Callable[[Params, int], Params], steps: Iterable[int], numbers: Any) -> Params:
     """The moving average of theta over Adam's steps, with a clipped gradient and a cosine of the learning rate."""
     steps = list(steps)
     ema, optimizer = ebm_ref.ema_init(theta), ebm_ref.adam_init(theta)
     for i, step in enumerate(steps):
-        grads, _ = ebm_ref.clip_global_norm(step_of(theta, step)[0], numbers.clip)
+        grads, _ = ebm_ref.clip_global_norm(step_of(theta, step), numbers.clip)
         lr = ebm_ref.schedule_value(i, len(steps), numbers.lr, numbers.warmup, "cosine")
         theta, optimizer = ebm_ref.adam_step(theta, grads, optimizer, lr)
         ema = ebm_ref.ema_step(ema, theta, min(numbers.decay, (1 + i) / (10 + i)))
@@ -133,10 +142,15 @@ def train_eqm(backend: ModuleType, data: Array, numbers: EqM, seed: int) -> tupl
         ebm_ref.EquilibriumTarget(a=numbers.a, scale=numbers.scale),
         batches(backend, data, numbers.batch, seed),
     )
+    loss_of = ebm_ref.eqm_implicit if numbers.head == "field" else ebm_ref.eqm_explicit
 
-    def step_of(theta: Params, step: int) -> Grads:
-        loss, grads, _ = ebm_ref.eqm_step(backend, model, theta, next(drawn), target, seed, step)
-        return grads, float(loss)
+    def step_of(theta: Params, step: int) -> Params:
+        x, n = next(drawn), np.arange(numbers.batch)
+        e = backend.noise_normal(seed, Stream.FLOW_NOISE, step, n, flat_size(model.shape), x.dtype).reshape(x.shape)
+        gamma = backend.noise_uniform(seed, Stream.FLOW_TIME, step, n, 1, x.dtype)[:, 0]  # as eqm_step draws them
+        if numbers.coupled:
+            x = x[ebm_ref.coupling_permutation(assign_of(backend), e, x)]
+        return loss_of(model, theta, x, e, gamma, target)[1]
 
     return model, fit(ebm_ref.theta_init(model, seed), step_of, range(numbers.steps), numbers)
 
@@ -146,14 +160,12 @@ def train_em(backend: ModuleType, data: Array, numbers: EM, seed: int) -> tuple[
     V = backend.ConvEnergy(data.shape[1:], numbers.channels, numbers.strides, max_groups=numbers.max_groups)
     theta, drawn = ebm_ref.theta_init(V, seed), batches(backend, data, numbers.batch + numbers.positives, seed)
     theta["out.w"] = theta["out.w"] * np.float32(numbers.start_scale)
-    assign = getattr(backend, "coupling_assign", None)
 
-    def step_of(theta: Params, step: int) -> Grads:
+    def step_of(theta: Params, step: int) -> Params:
         x = next(drawn)
         x_pos = x[numbers.batch :] if step >= numbers.steps else None
-        arguments = (theta, x[: numbers.batch], x_pos, numbers.terms, seed, step, assign)
-        loss, grads, _ = ebm_ref.em_step(backend, V, *arguments)
-        return grads, float(loss)
+        arguments = (theta, x[: numbers.batch], x_pos, numbers.terms, seed, step, assign_of(backend))
+        return ebm_ref.em_step(backend, V, *arguments)[1]
 
     theta = fit(theta, step_of, range(numbers.steps), numbers)
     if numbers.joint:
@@ -192,10 +204,9 @@ def train_student(
     ends, _, _ = run(teacher, theta, starts, numbers.K, ebm_ref.GradientDescent(numbers.eta))
     drawn = batches(backend, np.arange(student.pairs), student.batch, seed)
 
-    def step_of(theta: Params, step: int) -> Grads:
+    def step_of(theta: Params, step: int) -> Params:
         i = next(drawn)
-        loss, grads, _ = ebm_ref.trajectory_regression(phi, theta, starts[i], ends[i], phi.h_max)
-        return grads, float(loss)
+        return ebm_ref.trajectory_regression(phi, theta, starts[i], ends[i], phi.h_max)[1]
 
     return phi, fit(ebm_ref.theta_init(phi, seed), step_of, range(student.steps), student)
 
@@ -297,7 +308,7 @@ def compare_flows() -> None:
             print(f"seed {seed}: student keeps {kept['recall_kept']:.1%} of the recall: {verdict}", flush=True)
             if seed == SEEDS[0]:
                 x0 = start(backend, model.shape, SAMPLES, seed)
-                nfe_write(nfe_rows(backend, data, model, theta, x0, numbers.eta, seed))
+                nfe_write(nfe_rows(backend, quality_of(data, seed), model, theta, x0, numbers.eta))
 
 
 def save(rows: list[Row], path: Path) -> None:

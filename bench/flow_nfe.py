@@ -48,18 +48,18 @@ def rules_of(eta: float) -> dict[str, Any]:
 
 def nfe_rows(
     backend: ModuleType,
-    data: Dataset,
+    quality: Callable[[Array], Row],
     field: Any,
     theta: Params,
     x0: Array,
     eta: float,
-    seed: int,
     budgets: tuple[int, ...] = BUDGETS,
     stops: tuple[float, ...] = STOPS,
 ) -> list[Row]:
-    """A row for each rule and budget, and for each rule and g_min."""
+    """A row for each rule and budget, and for each rule and g_min; quality: x -> figures, `quality_of`."""
     run = getattr(backend, "descent_run", ebm_ref.descent_run)
-    quality, rows, K_max = quality_of(data, seed), [], max(budgets)
+    K_max = max(budgets)
+    rows: list[Row] = []
     for name, rule in rules_of(eta).items():
         x, state, done, plain = x0, None, 0, []
         for K in budgets:
