@@ -74,16 +74,18 @@ class EM:
     strides: tuple[int, ...] = (1, 2, 2)
     max_groups: int = 8
     start_scale: float = 100.0
-    steps: int = 2400
+    steps: int = 6000
     batch: int = 64
     lr: float = 2e-3
     warmup: int = 100
     clip: float = 5.0
     decay: float = 0.999
-    joint: int = 0
-    lr_joint: float = 1e-4
+    joint: int = 150
+    lr_joint: float = 3e-4
+    warmup_joint: int = 10
+    decay_joint: float = 0.95
     positives: int = 64
-    terms: ebm_ref.EMTerms = ebm_ref.EMTerms(tau=0.01, s_star=1.0, weight=1e-3, K=100, dt=0.02)
+    terms: ebm_ref.EMTerms = ebm_ref.EMTerms(tau=0.01, s_star=1.0, weight=0.05, K=75, dt=0.02, cutoff=0.8)
     T: float = 2.0
     dt: float = 0.02
 
@@ -156,20 +158,20 @@ def train_eqm(backend: ModuleType, data: Array, numbers: EqM, seed: int) -> tupl
 
 
 def train_em(backend: ModuleType, data: Array, numbers: EM, seed: int) -> tuple[Any, Params]:
-    """(V, averaged parameters): transport, then both parts together."""
+    """(V, averaged parameters): transport at full weight up to the data, then both parts together."""
     V = backend.ConvEnergy(data.shape[1:], numbers.channels, numbers.strides, max_groups=numbers.max_groups)
     theta, drawn = ebm_ref.theta_init(V, seed), batches(backend, data, numbers.batch + numbers.positives, seed)
     theta["out.w"] = theta["out.w"] * np.float32(numbers.start_scale)
 
     def step_of(theta: Params, step: int) -> Params:
         x = next(drawn)
-        x_pos = x[numbers.batch :] if step >= numbers.steps else None
-        arguments = (theta, x[: numbers.batch], x_pos, numbers.terms, seed, step, assign_of(backend))
-        return ebm_ref.em_step(backend, V, *arguments)[1]
+        first = step < numbers.steps
+        x_pos, terms = (None, replace(numbers.terms, cutoff=1.0)) if first else (x[numbers.batch :], numbers.terms)
+        return ebm_ref.em_step(backend, V, theta, x[: numbers.batch], x_pos, terms, seed, step, assign_of(backend))[1]
 
     theta = fit(theta, step_of, range(numbers.steps), numbers)
     if numbers.joint:
-        second = replace(numbers, lr=numbers.lr_joint, decay=0.99)
+        second = replace(numbers, lr=numbers.lr_joint, warmup=numbers.warmup_joint, decay=numbers.decay_joint)
         theta = fit(theta, step_of, range(numbers.steps, numbers.steps + numbers.joint), second)
     return V, theta
 
