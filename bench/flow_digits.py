@@ -94,10 +94,10 @@ class EM:
 class Student:
     """pairs: how many starts the teacher is run from, once   steps: of the regression of its ends."""
 
-    channels: tuple[int, ...] = (32, 64)
-    pairs: int = 16384
+    channels: tuple[int, ...] = (32, 64, 128)
+    pairs: int = 8192
     steps: int = 4000
-    batch: int = 128
+    batch: int = 64
     lr: float = 2e-3
     warmup: int = 100
     clip: float = 5.0
