@@ -2,7 +2,7 @@
 
 chain pcd noise buffer start functions   each result checked, then timed in turns with the peers' (bench/cpu)
 table                                    write the README's table from bench/results/cpu.csv
-recipe jem tabular scoreboard            experiments, with a file of their own each
+recipe jem tabular scoreboard flow_digits experiments, with a file of their own each
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .cpu.compare import compare
 from .cpu.quiet import PROC, TRIES
 from .cpu.rows import CSV, README, read_rows, render, save_rows
 from .cpu.stacks import AGAINST, libraries
+from .flow_digits import compare_flows
 from .jem import compare_jem
 from .recipe import compare_recipes
 from .scoreboard import compare_methods
@@ -34,6 +35,7 @@ def write_table() -> None:
 COMMANDS = {
     "table": write_table,
     "recipe": compare_recipes,
+    "flow_digits": compare_flows,
     "jem": compare_jem,
     "tabular": compare_tabular,
     "scoreboard": compare_methods,
