@@ -51,7 +51,7 @@ class EqM:
     head: str = "field"
     coupled: bool = True
     channels: tuple[int, ...] = (32, 64, 128)
-    steps: int = 10000
+    steps: int = 3000
     batch: int = 64
     lr: float = 2e-3
     warmup: int = 100
