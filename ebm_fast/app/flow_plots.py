@@ -46,6 +46,9 @@ def quality(rows: list[dict[str, Any]], title: str) -> bytes:
     distances = [np.nan if row["frechet_feature"] is None else row["frechet_feature"] for row in rows]
     axes[1].plot(nfe, distances, "o-", color=DATA)
     axes[1].set(xscale="log", yscale="log", xlabel="evaluations", title="squared Frechet distance of features")
+    for axis in axes:
+        axis.set_xticks(nfe, [f"{value:g}" for value in nfe])
+        axis.minorticks_off()
     made.suptitle(title, fontsize=9)
     return figure_bytes(made)
 
