@@ -1,0 +1,190 @@
+"""What flow2d trains, and how: a plan for each density and method, and the loops that follow it.
+
+    matching_train     energy matching in three phases: transport alone, transport with the contrast, the contrast alone
+    matching_sample    heated descent from N(0, I) of the trained potential
+    equilibrium_train  equilibrium matching of a field, or of the energy of a head on it
+    equilibrium_path   descent from N(0, I): the samples after each of some numbers of steps
+
+Transport and the likelihood disagree wherever the way of the noise leads through the data. The weight of transport
+falls to 0 at t = 1, the contrast weighs several times -log p, and the last phase is without transport: what is left
+of the bias is gone then, and the masses of modes that no chain travels between are as the transport has set them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+import ebm_ref
+from ebm_fast.extras import require
+from ebm_ref.contracts import Array, Params
+
+BOX = (-4.5, 4.5)
+SEED, POOL = 0, 400_000
+PHASES = ("transport", "joint", "contrast")
+TARGET = ebm_ref.EquilibriumTarget("truncated", a=0.8, scale=4.0)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """steps, and lr, which a cosine brings down to its share `last`."""
+
+    steps: int
+    lr: float
+    last: float
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Energy matching: the terms, three phases, samples of transport and chains a step, sampling up to `time`."""
+
+    terms: ebm_ref.EMTerms
+    phases: tuple[Phase, Phase, Phase]
+    batch: int = 128
+    chains: int = 256
+    hidden: tuple[int, ...] = (64, 64, 64)
+    time: float = 3.0
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """Equilibrium matching, for all densities: training, the step of descent and the numbers of steps looked at."""
+
+    phase: Phase = Phase(1500, 3e-3, 0.01)
+    batch: int = 256
+    hidden: tuple[int, ...] = (64, 64, 64)
+    eta: float = 0.01
+    stops: tuple[int, ...] = (*range(10, 60, 5), 60, 70, 80, 100, 150, 250)
+
+
+def terms(tau: float, dt: float, K: int, likelihood: float) -> ebm_ref.EMTerms:
+    """EMTerms whose contrast weighs `likelihood` times the mean of -log p."""
+    return ebm_ref.EMTerms(tau=tau, s_star=0.6, weight=likelihood / tau, K=K, dt=dt, cutoff=0.0)
+
+
+STAGES = (Phase(300, 3e-3, 0.02), Phase(200, 2e-3, 0.25), Phase(400, 2e-3, 0.01))
+MATCHING = {
+    "eight_gaussians": Matching(terms(tau=0.5, dt=0.012, K=100, likelihood=5.0), STAGES),
+    "two_moons": Matching(terms(tau=0.4, dt=0.01, K=120, likelihood=5.0), STAGES),
+    "checkerboard": Matching(terms(tau=1.0, dt=0.01, K=110, likelihood=5.0), STAGES),
+}
+
+
+@dataclass
+class Descender:
+    """theta under Adam with a norm clip of 10, and its running mean, which is what is judged."""
+
+    theta: Params
+
+    def begin(self, phase: Phase) -> None:
+        """Go on from the running mean, with a fresh state."""
+        self.theta = ebm_ref.ema_init(self.ema) if hasattr(self, "ema") else self.theta
+        self.ema, self.state = ebm_ref.ema_init(self.theta), ebm_ref.adam_init(self.theta)
+        self.phase, self.step = phase, 0
+
+    def move(self, grads: Params) -> None:
+        """One step."""
+        steps, lr = self.phase.steps, self.phase.lr
+        rate = ebm_ref.schedule_value(self.step, steps, lr, min(20, steps // 10), "cosine", lr * self.phase.last)
+        grads, _ = ebm_ref.clip_global_norm(grads, 10.0)
+        self.theta, self.state = ebm_ref.adam_step(self.theta, grads, self.state, rate)
+        self.ema = ebm_ref.ema_step(self.ema, self.theta, min(0.99, (self.step + 1) / (self.step + 10)))
+        self.step += 1
+
+
+def batch_of(pool: Array, number: int, n: int) -> Array:
+    """Batch `number` of n points of the pool, round and round."""
+    return pool[(number * n + np.arange(n)) % len(pool)]
+
+
+def normals(n: int, draw: int) -> Array:
+    """(n, 2) normals, others for each `draw`."""
+    return ebm_ref.noise_normal(SEED, ebm_ref.Stream.SAMPLE_START, draw, np.arange(n), 2, np.float32)
+
+
+# ----------------------------------------------------------------------------------- energy matching
+
+
+def matching_train(module: Any, density: str, plan: Matching) -> Iterator[tuple[str, Params]]:
+    """Each phase's name with the theta after it."""
+    energy = module.MLPEnergy((2,), plan.hidden)
+    pool = ebm_ref.toy_sample(density, POOL, SEED)
+    solver = require("scipy.optimize", "data").linear_sum_assignment
+
+    def assign(cost: Array) -> Array:
+        return solver(cost)[1]
+
+    learner, step = Descender(ebm_ref.theta_init(energy, SEED)), 0
+    for name, phase in zip(PHASES, plan.phases, strict=True):
+        learner.begin(phase)
+        for step in range(step, step + phase.steps):
+            x, x_pos = batch_of(pool, step, plan.batch), batch_of(pool, step, plan.chains)
+            if name == "contrast":
+                x_neg = negatives(module, energy, learner.theta, x_pos, plan.terms, step)
+                _, grads, _ = ebm_ref.energy_contrast(energy, learner.theta, x_pos, x_neg, plan.terms.weight)
+            else:
+                also = x_pos if name == "joint" else None
+                _, grads, _ = ebm_ref.em_step(
+                    module, energy, learner.theta, x, also, plan.terms, SEED, step, assign, BOX
+                )
+            learner.move(grads)
+        step += 1
+        yield name, learner.ema
+
+
+def negatives(module: Any, energy: Any, theta: Params, x_pos: Array, numbers: ebm_ref.EMTerms, step: int) -> Array:
+    """As em_step's: half of the chains start at x_pos, hot, the other half at N(0, I), on the ramp."""
+    n, half, moved = len(x_pos), len(x_pos) // 2, []
+    noise = ebm_ref.noise_normal(SEED, ebm_ref.Stream.FLOW_START, step, np.arange(half, n), 2, x_pos.dtype)
+    for start, chains, hot in ((x_pos[:half], np.arange(half), True), (noise, np.arange(half, n), False)):
+        run = (numbers.K, numbers.dt, numbers.tau, numbers.s_star, SEED)
+        at = {"step": step * numbers.K, "chains": chains, "box": BOX, "hot": hot}
+        moved.append(ebm_ref.heated_run(module, energy, theta, start, *run, **at)[0])
+    return np.concatenate(moved)
+
+
+def matching_sample(module: Any, theta: Params, plan: Matching, n: int) -> tuple[Array, int]:
+    """n samples (n, 2) and the gradients that each took."""
+    energy, K = module.MLPEnergy((2,), plan.hidden), ceil(plan.time / plan.terms.dt)
+    run = (K, plan.terms.dt, plan.terms.tau, plan.terms.s_star, SEED)
+    x, _ = ebm_ref.heated_run(module, energy, theta, normals(n, 0), *run, step=2**31, box=BOX)
+    return x, K
+
+
+# ------------------------------------------------------------------------------ equilibrium matching
+
+
+def equilibrium_model(head: str | None, plan: Equilibrium) -> Any:
+    """The field, or the energy of a head on it."""
+    trunk = ebm_ref.MLPField((2,), plan.hidden)
+    return trunk if head is None else ebm_ref.FieldEnergy(trunk, head)
+
+
+def equilibrium_train(density: str, head: str | None, plan: Equilibrium) -> Params:
+    """The theta after all steps."""
+    model, pool = equilibrium_model(head, plan), ebm_ref.toy_sample(density, POOL, SEED)
+    learner = Descender(ebm_ref.theta_init(model, SEED))
+    learner.begin(plan.phase)
+    for step in range(plan.phase.steps):
+        x = batch_of(pool, step, plan.batch)
+        learner.move(ebm_ref.eqm_step(ebm_ref, model, learner.theta, x, TARGET, SEED, step)[1])
+    return learner.ema
+
+
+def equilibrium_slope(model: Any, theta: Params, x: Array) -> Array:
+    """f, or the energy's gradient, like x."""
+    slope: Array = model.grad_x(theta, x) if hasattr(model, "grad_x") else model.field(theta, x)
+    return slope
+
+
+def equilibrium_path(model: Any, theta: Params, plan: Equilibrium, n: int, draw: int) -> Iterator[tuple[int, Array]]:
+    """Each number of steps in plan.stops, with the n samples (n, 2) there."""
+    x, done = normals(n, draw), 0
+    for stop in plan.stops:
+        x, _, _ = ebm_ref.descent_run(model, theta, x, stop - done, ebm_ref.GradientDescent(plan.eta))
+        done = stop
+        yield stop, x
