@@ -59,10 +59,10 @@ AT_DATA = ("f_data", "f_exact", "f_error")
 class Size:
     """What judges: `draws` sets of `samples` points, along `directions` lines; `probes` data for f_exact."""
 
-    samples: int = 4000
+    samples: int = 2000
     draws: int = 4
-    directions: int = 64
-    probes: int = 200
+    directions: int = 48
+    probes: int = 100
     most: int | None = None  # steps of a phase
 
     def cut(self, phase: Phase) -> Phase:
@@ -148,8 +148,9 @@ def equilibrium_rows(density: str, head: str | None, plan: Equilibrium, size: Si
     theta = equilibrium_train(density, head, plan)
     seconds = time.process_time() - began
     model, n = equilibrium_model(head, plan), size.draws * size.samples
-    others = equilibrium_path(model, theta, plan, n, draw=1)
-    best = min((judge(x, density, size, OTHER)["sw"], nfe) for nfe, x in others)[1]
+    other = ebm_ref.toy_sample(density, size.samples, OTHER)
+    path = equilibrium_path(model, theta, plan, size.samples, draw=1)
+    best = min((root_mean_square([(x, other)], size.directions), nfe) for nfe, x in path)[1]
     shared = {"method": f"equilibrium_{head or 'field'}", "density": density, "seconds": seconds}
     shared |= at_data(model, theta, density, size)
     for nfe, x in equilibrium_path(model, theta, plan, n, draw=0):

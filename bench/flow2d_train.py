@@ -5,9 +5,11 @@
     equilibrium_train  equilibrium matching of a field, or of the energy of a head on it
     equilibrium_path   descent from N(0, I): the samples after each of some numbers of steps
 
-Transport and the likelihood disagree wherever the way of the noise leads through the data. The weight of transport
-falls to 0 at t = 1, the contrast weighs several times -log p, and the last phase is without transport: what is left
-of the bias is gone then, and the masses of modes that no chain travels between are as the transport has set them.
+Transport and the likelihood disagree wherever the way of the noise leads through the data, so that exp(-V / tau) is
+biased as long as both are there: the weight of transport falls to 0 at t = 1, and the last phase is without it. That
+phase starts all its chains at data, and hot. Chains do not travel between far modes: such starts leave the masses of
+the modes as the joint phase has set them, where starts from noise would move them until the basins are equal, not the
+masses.
 """
 
 from __future__ import annotations
@@ -40,14 +42,18 @@ class Phase:
 
 @dataclass(frozen=True)
 class Matching:
-    """Energy matching: the terms, three phases, samples of transport and chains a step, sampling up to `time`."""
+    """Energy matching: the terms, three phases, samples of transport and chains a step, sampling up to `time`.
+
+    K: steps of the last phase's chains, at most terms.K
+    """
 
     terms: ebm_ref.EMTerms
     phases: tuple[Phase, Phase, Phase]
     batch: int = 128
     chains: int = 256
+    K: int = 30
     hidden: tuple[int, ...] = (64, 64, 64)
-    time: float = 3.0
+    time: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -57,20 +63,25 @@ class Equilibrium:
     phase: Phase = Phase(1500, 3e-3, 0.01)
     batch: int = 256
     hidden: tuple[int, ...] = (64, 64, 64)
-    eta: float = 0.01
-    stops: tuple[int, ...] = (*range(10, 60, 5), 60, 70, 80, 100, 150, 250)
+    eta: float = 0.0125
+    stops: tuple[int, ...] = (*range(12, 50, 2), 50, 60, 80, 120)
 
 
-def terms(tau: float, dt: float, K: int, likelihood: float) -> ebm_ref.EMTerms:
-    """EMTerms whose contrast weighs `likelihood` times the mean of -log p."""
-    return ebm_ref.EMTerms(tau=tau, s_star=0.6, weight=likelihood / tau, K=K, dt=dt, cutoff=0.0)
-
-
-STAGES = (Phase(300, 3e-3, 0.02), Phase(200, 2e-3, 0.25), Phase(400, 2e-3, 0.01))
+LAST = Phase(1000, 2e-3, 0.01)
 MATCHING = {
-    "eight_gaussians": Matching(terms(tau=0.5, dt=0.012, K=100, likelihood=5.0), STAGES),
-    "two_moons": Matching(terms(tau=0.4, dt=0.01, K=120, likelihood=5.0), STAGES),
-    "checkerboard": Matching(terms(tau=1.0, dt=0.01, K=110, likelihood=5.0), STAGES),
+    "eight_gaussians": Matching(
+        ebm_ref.EMTerms(tau=0.4, s_star=0.8, weight=5.0, K=100, dt=0.013, cutoff=0.6),
+        (Phase(500, 3e-3, 0.02), Phase(250, 2e-3, 0.1), LAST),
+        batch=256,
+    ),
+    "two_moons": Matching(
+        ebm_ref.EMTerms(tau=0.4, s_star=0.6, weight=12.5, K=120, dt=0.01, cutoff=0.0),
+        (Phase(300, 3e-3, 0.02), Phase(150, 2e-3, 0.25), LAST),
+    ),
+    "checkerboard": Matching(
+        ebm_ref.EMTerms(tau=1.0, s_star=0.6, weight=5.0, K=180, dt=0.006, cutoff=0.0),
+        (Phase(300, 3e-3, 0.02), Phase(150, 2e-3, 0.25), Phase(1500, 4e-3, 0.01)),
+    ),
 }
 
 
@@ -118,13 +129,14 @@ def matching_train(module: Any, density: str, plan: Matching) -> Iterator[tuple[
     def assign(cost: Array) -> Array:
         return solver(cost)[1]
 
-    learner, step = Descender(ebm_ref.theta_init(energy, SEED)), 0
+    learner, before = Descender(ebm_ref.theta_init(energy, SEED)), 0
     for name, phase in zip(PHASES, plan.phases, strict=True):
         learner.begin(phase)
-        for step in range(step, step + phase.steps):
+        for step in range(before, before + phase.steps):
             x, x_pos = batch_of(pool, step, plan.batch), batch_of(pool, step, plan.chains)
             if name == "contrast":
-                x_neg = negatives(module, energy, learner.theta, x_pos, plan.terms, step)
+                run = (plan.K, plan.terms.dt, plan.terms.tau, plan.terms.s_star, SEED, step * plan.terms.K)
+                x_neg, _ = ebm_ref.heated_run(module, energy, learner.theta, x_pos, *run, box=BOX, hot=True)
                 _, grads, _ = ebm_ref.energy_contrast(energy, learner.theta, x_pos, x_neg, plan.terms.weight)
             else:
                 also = x_pos if name == "joint" else None
@@ -132,19 +144,8 @@ def matching_train(module: Any, density: str, plan: Matching) -> Iterator[tuple[
                     module, energy, learner.theta, x, also, plan.terms, SEED, step, assign, BOX
                 )
             learner.move(grads)
-        step += 1
+        before += phase.steps
         yield name, learner.ema
-
-
-def negatives(module: Any, energy: Any, theta: Params, x_pos: Array, numbers: ebm_ref.EMTerms, step: int) -> Array:
-    """As em_step's: half of the chains start at x_pos, hot, the other half at N(0, I), on the ramp."""
-    n, half, moved = len(x_pos), len(x_pos) // 2, []
-    noise = ebm_ref.noise_normal(SEED, ebm_ref.Stream.FLOW_START, step, np.arange(half, n), 2, x_pos.dtype)
-    for start, chains, hot in ((x_pos[:half], np.arange(half), True), (noise, np.arange(half, n), False)):
-        run = (numbers.K, numbers.dt, numbers.tau, numbers.s_star, SEED)
-        at = {"step": step * numbers.K, "chains": chains, "box": BOX, "hot": hot}
-        moved.append(ebm_ref.heated_run(module, energy, theta, start, *run, **at)[0])
-    return np.concatenate(moved)
 
 
 def matching_sample(module: Any, theta: Params, plan: Matching, n: int) -> tuple[Array, int]:
