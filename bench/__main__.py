@@ -52,9 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that all runs; saved with --out alone")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--out", type=Path, metavar="CSV", help=f"where rows are kept; default: {CSV.name}")
-    parser.add_argument(
-        "--density", action="append", default=[], metavar="TOY", help="scoreboard, flow2d: these alone"
-    )
+    parser.add_argument("--density", action="append", default=[], metavar="TOY", help="scoreboard, flow2d: these alone")
     return parser
 
 

@@ -97,24 +97,26 @@ def judge(samples: Array, density: str, size: Size, seed: int = FRESH) -> Row:
     return {"sw": sw, "sw_data": sw_data, "ratio": sw / sw_data}
 
 
-def exact_field(density: str) -> ebm_ref.EquilibriumField:
-    """The minimiser of the loss: of the eight normals; of 80 normals along the moons; of 8 x 8 normals a square.
+def exact_field(density: str, spread: float = 1.0) -> ebm_ref.EquilibriumField:
+    """The minimiser of the loss for the data times `spread`, as normals.
 
-    The squares are so blurred, by 0.12 (the normals are 0.19 apart); the other two laws are the data's.
+    They are the toy's own eight, 80 along the moons, and 8 x 8 a square of the checkerboard. The squares are so blurred
+    by 0.12 (the normals are 0.19 apart); the other two laws are the data's.
     """
     if density == "eight_gaussians":
-        return ebm_ref.EquilibriumField(EIGHT_MEANS, TARGET, 0.2)
-    if density == "two_moons":
-        return ebm_ref.EquilibriumField(moon_nodes((np.arange(40) + 0.5) * pi / 40), TARGET, MOON)
-    cells = (np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=-1).reshape(-1, 2) + 0.5) / 8  # (64, 2)
-    points = SQUARE * (SQUARES[:, None] + cells).reshape(-1, 2)  # (512, 2)
-    return ebm_ref.EquilibriumField(points, TARGET, 0.12)
+        points, sigma = EIGHT_MEANS, 0.2
+    elif density == "two_moons":
+        points, sigma = moon_nodes((np.arange(40) + 0.5) * pi / 40), MOON
+    else:
+        cells = (np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=-1).reshape(-1, 2) + 0.5) / 8  # (64, 2)
+        points, sigma = SQUARE * (SQUARES[:, None] + cells).reshape(-1, 2), 0.12  # (512, 2)
+    return ebm_ref.EquilibriumField(spread * points, TARGET, spread * sigma)
 
 
-def at_data(model: Any, theta: Params, density: str, size: Size) -> Row:
-    """f_data, f_exact and f_error at fresh data."""
-    x = ebm_ref.toy_sample(density, size.probes, FRESH)
-    f, exact = equilibrium_slope(model, theta, x), exact_field(density)
+def at_data(model: Any, theta: Params, density: str, size: Size, spread: float = 1.0) -> Row:
+    """f_data, f_exact and f_error at fresh data times `spread`."""
+    x = np.float32(spread) * ebm_ref.toy_sample(density, size.probes, FRESH)
+    f, exact = equilibrium_slope(model, theta, x), exact_field(density, spread)
     best = np.concatenate([exact.field({}, row[None].astype(np.float64)) for row in x])  # a row at a time: (1, M, T)
     length, norm = np.linalg.norm(x, axis=1).mean(), np.linalg.norm(best, axis=1)
     return {
@@ -152,7 +154,7 @@ def equilibrium_rows(density: str, head: str | None, plan: Equilibrium, size: Si
     path = equilibrium_path(model, theta, plan, size.samples, draw=1)
     best = min((root_mean_square([(x, other)], size.directions), nfe) for nfe, x in path)[1]
     shared = {"method": f"equilibrium_{head or 'field'}", "density": density, "seconds": seconds}
-    shared |= at_data(model, theta, density, size)
+    shared |= at_data(model, theta, density, size, plan.spread)
     for nfe, x in equilibrium_path(model, theta, plan, n, draw=0):
         for phase, stop in (("early", best), ("late", plan.stops[-1])):
             if nfe == stop:

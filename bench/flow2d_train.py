@@ -58,13 +58,18 @@ class Matching:
 
 @dataclass(frozen=True)
 class Equilibrium:
-    """Equilibrium matching, for all densities: training, the step of descent and the numbers of steps looked at."""
+    """Equilibrium matching, for all densities: training, the step of descent and the numbers of steps looked at.
+
+    spread: the data are so many times as wide as the toy, next to N(0, I): the farther they are from the noise, the
+    better a point tells how far on its way it is, which is what an f without time must know; samples are divided by it
+    """
 
     phase: Phase = Phase(1500, 3e-3, 0.01)
     batch: int = 256
     hidden: tuple[int, ...] = (64, 64, 64)
-    eta: float = 0.0125
-    stops: tuple[int, ...] = (*range(12, 50, 2), 50, 60, 80, 120)
+    spread: float = 3.0
+    eta: float = 0.00625
+    stops: tuple[int, ...] = (20, 30, *range(36, 66, 2), 80, 120, 240)
 
 
 LAST = Phase(1000, 2e-3, 0.01)
@@ -77,6 +82,7 @@ MATCHING = {
     "two_moons": Matching(
         ebm_ref.EMTerms(tau=0.4, s_star=0.6, weight=12.5, K=120, dt=0.01, cutoff=0.0),
         (Phase(300, 3e-3, 0.02), Phase(150, 2e-3, 0.25), LAST),
+        time=20.0,  # what a chain takes to travel along a moon is about length^2 / (pi^2 tau) = 6
     ),
     "checkerboard": Matching(
         ebm_ref.EMTerms(tau=1.0, s_star=0.6, weight=5.0, K=180, dt=0.006, cutoff=0.0),
@@ -167,7 +173,7 @@ def equilibrium_model(head: str | None, plan: Equilibrium) -> Any:
 
 def equilibrium_train(density: str, head: str | None, plan: Equilibrium) -> Params:
     """The theta after all steps."""
-    model, pool = equilibrium_model(head, plan), ebm_ref.toy_sample(density, POOL, SEED)
+    model, pool = equilibrium_model(head, plan), np.float32(plan.spread) * ebm_ref.toy_sample(density, POOL, SEED)
     learner = Descender(ebm_ref.theta_init(model, SEED))
     learner.begin(plan.phase)
     for step in range(plan.phase.steps):
@@ -183,9 +189,9 @@ def equilibrium_slope(model: Any, theta: Params, x: Array) -> Array:
 
 
 def equilibrium_path(model: Any, theta: Params, plan: Equilibrium, n: int, draw: int) -> Iterator[tuple[int, Array]]:
-    """Each number of steps in plan.stops, with the n samples (n, 2) there."""
+    """Each number of steps in plan.stops, with the n samples (n, 2) there, in the toy's own units."""
     x, done = normals(n, draw), 0
     for stop in plan.stops:
         x, _, _ = ebm_ref.descent_run(model, theta, x, stop - done, ebm_ref.GradientDescent(plan.eta))
         done = stop
-        yield stop, x
+        yield stop, x / np.float32(plan.spread)
