@@ -6,16 +6,16 @@
     equilibrium_path   descent from N(0, I): the samples after each of some numbers of steps
 
 Transport and the likelihood disagree wherever the way of the noise leads through the data, so that exp(-V / tau) is
-biased as long as both are there: the weight of transport falls to 0 at t = 1, and the last phase is without it. That
-phase starts all its chains at data, and hot. Chains do not travel between far modes: such starts leave the masses of
-the modes as the joint phase has set them, where starts from noise would move them until the basins are equal, not the
-masses.
+biased as long as both are there: the weight of transport falls to 0 at t = 1, and the last phase is without it, or
+(`pin`) has it far from the data alone. That phase starts all its chains at data, and hot. Chains do not travel between
+far modes: such starts leave the masses of the modes as the joint phase has set them, where starts from noise would move
+them until the basins are equal, not the masses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -44,7 +44,7 @@ class Phase:
 class Matching:
     """Energy matching: the terms, three phases, samples of transport and chains a step, sampling up to `time`.
 
-    K: steps of the last phase's chains, at most terms.K
+    K: steps of the last phase's chains, at most terms.K   pin: the last t of transport in the last phase; None: none
     """
 
     terms: ebm_ref.EMTerms
@@ -52,6 +52,7 @@ class Matching:
     batch: int = 128
     chains: int = 256
     K: int = 30
+    pin: float | None = None
     hidden: tuple[int, ...] = (64, 64, 64)
     time: float = 2.0
 
@@ -78,6 +79,7 @@ MATCHING = {
         ebm_ref.EMTerms(tau=0.4, s_star=0.8, weight=5.0, K=100, dt=0.013, cutoff=0.6),
         (Phase(500, 3e-3, 0.02), Phase(250, 2e-3, 0.1), LAST),
         batch=256,
+        pin=0.4,  # where the way ends far from the modes: without it the basins of the noise drift apart
     ),
     "two_moons": Matching(
         ebm_ref.EMTerms(tau=0.4, s_star=0.6, weight=12.5, K=120, dt=0.01, cutoff=0.0),
@@ -87,6 +89,7 @@ MATCHING = {
     "checkerboard": Matching(
         ebm_ref.EMTerms(tau=1.0, s_star=0.6, weight=5.0, K=180, dt=0.006, cutoff=0.0),
         (Phase(300, 3e-3, 0.02), Phase(150, 2e-3, 0.25), Phase(1500, 4e-3, 0.01)),
+        time=20.0,
     ),
 }
 
@@ -136,22 +139,27 @@ def matching_train(module: Any, density: str, plan: Matching) -> Iterator[tuple[
         return solver(cost)[1]
 
     learner, before = Descender(ebm_ref.theta_init(energy, SEED)), 0
-    for name, phase in zip(PHASES, plan.phases, strict=True):
+    for stage, phase in zip(PHASES, plan.phases, strict=True):
         learner.begin(phase)
         for step in range(before, before + phase.steps):
             x, x_pos = batch_of(pool, step, plan.batch), batch_of(pool, step, plan.chains)
-            if name == "contrast":
+            if stage == "contrast":
                 run = (plan.K, plan.terms.dt, plan.terms.tau, plan.terms.s_star, SEED, step * plan.terms.K)
                 x_neg, _ = ebm_ref.heated_run(module, energy, learner.theta, x_pos, *run, box=BOX, hot=True)
                 _, grads, _ = ebm_ref.energy_contrast(energy, learner.theta, x_pos, x_neg, plan.terms.weight)
+                if plan.pin is not None:
+                    early = replace(plan.terms, s_star=plan.pin, cutoff=1.0)
+                    few = x[: plan.batch // 4]
+                    _, more, _ = ebm_ref.em_step(module, energy, learner.theta, few, None, early, SEED, step, assign)
+                    grads = {name: grads[name] + more[name] for name in grads}
             else:
-                also = x_pos if name == "joint" else None
+                also = x_pos if stage == "joint" else None
                 _, grads, _ = ebm_ref.em_step(
                     module, energy, learner.theta, x, also, plan.terms, SEED, step, assign, BOX
                 )
             learner.move(grads)
         before += phase.steps
-        yield name, learner.ema
+        yield stage, learner.ema
 
 
 def matching_sample(module: Any, theta: Params, plan: Matching, n: int) -> tuple[Array, int]:
