@@ -2,7 +2,8 @@
 
 chain pcd noise buffer start functions   each result checked, then timed in turns with the peers' (bench/cpu)
 table                                    write the README's table from bench/results/cpu.csv
-recipe jem tabular scoreboard flow_digits experiments, with a file of their own each
+recipe jem tabular scoreboard            experiments, with a file of their own each
+flow2d flow_digits                       energy flow: in the plane by exact figures, on digits against PCD
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from .cpu.compare import compare
 from .cpu.quiet import PROC, TRIES
 from .cpu.rows import CSV, README, read_rows, render, save_rows
 from .cpu.stacks import AGAINST, libraries
-from .flow_digits import compare_flows
+from .flow2d import compare_flows
+from .flow_digits import compare_flows as compare_digits
 from .jem import compare_jem
 from .recipe import compare_recipes
 from .scoreboard import compare_methods
@@ -35,10 +37,11 @@ def write_table() -> None:
 COMMANDS = {
     "table": write_table,
     "recipe": compare_recipes,
-    "flow_digits": compare_flows,
+    "flow_digits": compare_digits,
     "jem": compare_jem,
     "tabular": compare_tabular,
     "scoreboard": compare_methods,
+    "flow2d": compare_flows,
 }
 
 
@@ -52,16 +55,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that all runs; saved with --out alone")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--out", type=Path, metavar="CSV", help=f"where rows are kept; default: {CSV.name}")
-    parser.add_argument("--density", action="append", default=[], metavar="TOY", help="scoreboard: of these alone")
+    parser.add_argument("--density", action="append", default=[], metavar="TOY", help="scoreboard, flow2d: these alone")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.density and args.names != ["scoreboard"]:
-        parser.error("--density: expected scoreboard alone beside it")
-    commands = COMMANDS | {"scoreboard": partial(compare_methods, args.density)}
+    if args.density and args.names not in (["scoreboard"], ["flow2d"]):
+        parser.error("--density: expected scoreboard or flow2d alone beside it")
+    commands = COMMANDS | {
+        "scoreboard": partial(compare_methods, args.density),
+        "flow2d": partial(compare_flows, args.density, args.small, args.out),
+    }
     try:
         asked = [commands[name] for name in args.names if name in commands]
         for run in asked:

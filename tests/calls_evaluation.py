@@ -214,6 +214,11 @@ CALLS = {
         empty=True,
         signed=("mean_energy",),
     ),
+    "sliced_wasserstein": Call(
+        lambda: {"x": X, "y": OTHER, "directions": np.eye(2)},
+        rows=("x", "y"),
+        passes=passing(APART, "x", "y", "directions", whats=MORE),
+    ),
     "temperature_fit": Call(lambda: {"logits": np.eye(3)[[0, 1, 1, 0]] * 2, "y": Y}, rows=("logits", "y")),
     "weights_ess": Call(lambda: {"log_w": ROWS}, rows=("log_w",), passes=passing(NOT_FINITE, "log_w")),
 }

@@ -35,6 +35,7 @@ from .scores import (
     score_max_softmax,
     score_typicality,
 )
+from .sliced import sliced_wasserstein
 from .transitions import FlipTransition, HMCTransition, MALATransition, ais_tune
 
 __all__ = [
@@ -116,6 +117,7 @@ __all__ = [
     "score_likelihood_ratio",
     "score_max_softmax",
     "score_typicality",
+    "sliced_wasserstein",
     "temperature_fit",
     "weights_ess",
 ]
