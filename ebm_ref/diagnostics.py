@@ -150,9 +150,9 @@ class Alarms:
                 f"{record['nonfinite']:g} chains met a number that is not finite and stopped. Lower eta, "
                 "bound x with box, or bound the gradient with clip or clip_norm."
             )
-        slope, size = self._mean("grad_x_norm"), self._mean("size")
-        if len(self._records) < self.window:
+        if "grad_x_norm" not in record or len(self._records) < self.window:  # em does not look at its chains' slopes
             return texts
+        slope, size = self._mean("grad_x_norm"), self._mean("size")
         self._steepest = max(self._steepest, slope)
         if slope < self.flat * self._steepest:
             texts["collapse"] = (

@@ -217,3 +217,11 @@ def test_alarms__drift_of_the_auroc_below_its_best():
 def test_alarms__hear_a_method_without_chains():
     records = [{"loss": -1.0, "lr": 0.1}] * 30 + [{"loss": -1.0, "auroc": 0.9}, {"loss": 9.0, "auroc": 0.2}]
     assert [t for t, _ in heard(records, window=5)] == [31]
+
+
+def test_alarms__hear_stopped_chains_of_a_method_that_does_not_look_at_their_slopes():
+    """em: transport has no chains, and then their slopes are not in its records."""
+    alarms = Alarms(window=3)
+    records = [{"loss": 1.0}] * 3 + [{"nonfinite": 0.0, "gap": 0.1, "energy_pos": -1.0, "energy_neg": -1.0}] * 7
+    assert not any(alarms.update(record) for record in records)
+    assert "stopped" in alarms.update(records[-1] | {"nonfinite": 2.0})[0]
