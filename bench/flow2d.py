@@ -130,9 +130,12 @@ def at_data(model: Any, theta: Params, density: str, size: Size, spread: float =
 
 
 def matching_rows(density: str, plan: Matching, size: Size) -> Iterator[Row]:
-    """One row a phase; samples after the first and the last."""
+    """One row a phase."""
     module, oracle = load_backend("auto"), ebm_ref.BoltzmannEnergy(ebm_ref.MLPEnergy((2,), plan.hidden), plan.terms.tau)
-    plan, log_p = replace(plan, phases=tuple(map(size.cut, plan.phases))), density_target(density)
+    plan, log_p = (
+        replace(plan, phases=tuple(map(size.cut, plan.phases))),
+        density_target(density),
+    )
     began = time.process_time()
     for phase, theta in matching_train(module, density, plan):
         seconds = time.process_time() - began

@@ -1,15 +1,16 @@
 """What flow2d trains, and how: a plan for each density and method, and the loops that follow it.
 
-    matching_train     energy matching in three phases: transport alone, transport with the contrast, the contrast alone
+    matching_train     energy matching in phases: transport alone, transport with the contrast, the contrast alone, or
+                       with transport far from the data (pin)
     matching_sample    heated descent from N(0, I) of the trained potential
     equilibrium_train  equilibrium matching of a field, or of the energy of a head on it
     equilibrium_path   descent from N(0, I): the samples after each of some numbers of steps
 
 Transport and the likelihood disagree wherever the way of the noise leads through the data, so that exp(-V / tau) is
-biased as long as both are there: the weight of transport falls to 0 at t = 1, and the last phase is without it, or
-(`pin`) has it far from the data alone. That phase starts all its chains at data, and hot. Chains do not travel between
-far modes: such starts leave the masses of the modes as the joint phase has set them, where starts from noise would move
-them until the basins are equal, not the masses.
+biased as long as both are there: the weight of transport falls to 0 at t = 1, and the last phase is without it where
+data are. That phase starts all chains at data, and hot. Chains do not travel between far modes: such starts leave the
+masses of the modes as the joint phase has set them, where starts from noise would move them until the basins are equal,
+not the masses. Transport up to t = pin keeps the basins meanwhile, from which such samples take their masses.
 """
 
 from __future__ import annotations
@@ -42,16 +43,18 @@ class Phase:
 
 @dataclass(frozen=True)
 class Matching:
-    """Energy matching: the terms, three phases, samples of transport and chains a step, sampling up to `time`.
+    """Energy matching: the terms, the phases, samples of transport and chains a step, sampling up to `time`.
 
-    K: steps of the last phase's chains, at most terms.K   pin: the last t of transport in the last phase; None: none
+    Of the last phase: K, steps of a chain, at most terms.K; weight of the contrast, None: that of the terms; pin, the
+    last t of transport, None: no transport.
     """
 
     terms: ebm_ref.EMTerms
-    phases: tuple[Phase, Phase, Phase]
+    phases: tuple[Phase, Phase, Phase]  # PHASES
     batch: int = 128
     chains: int = 256
     K: int = 30
+    weight: float | None = None
     pin: float | None = None
     hidden: tuple[int, ...] = (64, 64, 64)
     time: float = 2.0
@@ -73,22 +76,23 @@ class Equilibrium:
     stops: tuple[int, ...] = (20, 30, *range(36, 66, 2), 80, 120, 240)
 
 
-LAST = Phase(1000, 2e-3, 0.01)
+FIRST = (Phase(300, 3e-3, 0.02), Phase(150, 2e-3, 0.25))
 MATCHING = {
     "eight_gaussians": Matching(
         ebm_ref.EMTerms(tau=0.4, s_star=0.8, weight=5.0, K=100, dt=0.013, cutoff=0.6),
-        (Phase(500, 3e-3, 0.02), Phase(250, 2e-3, 0.1), LAST),
+        (Phase(500, 3e-3, 0.02), Phase(250, 2e-3, 0.1), Phase(1000, 2e-3, 0.01)),
         batch=256,
-        pin=0.4,  # where the way ends far from the modes: without it the basins of the noise drift apart
+        weight=50.0,
+        pin=0.2,  # or the basins of the noise drift apart
     ),
     "two_moons": Matching(
         ebm_ref.EMTerms(tau=0.4, s_star=0.6, weight=12.5, K=120, dt=0.01, cutoff=0.0),
-        (Phase(300, 3e-3, 0.02), Phase(150, 2e-3, 0.25), LAST),
+        (*FIRST, Phase(1000, 2e-3, 0.01)),
         time=20.0,  # what a chain takes to travel along a moon is about length^2 / (pi^2 tau) = 6
     ),
     "checkerboard": Matching(
         ebm_ref.EMTerms(tau=1.0, s_star=0.6, weight=5.0, K=180, dt=0.006, cutoff=0.0),
-        (Phase(300, 3e-3, 0.02), Phase(150, 2e-3, 0.25), Phase(1500, 4e-3, 0.01)),
+        (*FIRST, Phase(1500, 4e-3, 0.01)),
         time=20.0,
     ),
 }
@@ -146,10 +150,12 @@ def matching_train(module: Any, density: str, plan: Matching) -> Iterator[tuple[
             if stage == "contrast":
                 run = (plan.K, plan.terms.dt, plan.terms.tau, plan.terms.s_star, SEED, step * plan.terms.K)
                 x_neg, _ = ebm_ref.heated_run(module, energy, learner.theta, x_pos, *run, box=BOX, hot=True)
-                _, grads, _ = ebm_ref.energy_contrast(energy, learner.theta, x_pos, x_neg, plan.terms.weight)
+                _, grads, _ = ebm_ref.energy_contrast(
+                    energy, learner.theta, x_pos, x_neg, plan.weight or plan.terms.weight
+                )
                 if plan.pin is not None:
                     early = replace(plan.terms, s_star=plan.pin, cutoff=1.0)
-                    few = x[: plan.batch // 4]
+                    few = x[: plan.batch // 4]  # of data, for a field that is known already
                     _, more, _ = ebm_ref.em_step(module, energy, learner.theta, few, None, early, SEED, step, assign)
                     grads = {name: grads[name] + more[name] for name in grads}
             else:
