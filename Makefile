@@ -1,14 +1,23 @@
-# Two commands for a newcomer: `make demo` and `make test`. Both make their own .venv; nothing else is needed.
+# Two commands for a newcomer: `make demo` and `make test`. They make their own .venv; nothing else is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench gpu clean
+FLOW := runs/energy-flow
+
+.PHONY: demo energy-flow test lint bench gpu clean
 
 demo: $(VENV)/.has-demo  ## install, train a ConvEnergy by PCD on real digits, write runs/demo
 	rm -rf runs/demo
 	$(BIN)/ebm train digits --out runs/demo
+
+energy-flow: $(VENV)/.has-demo  ## digits: a flow, the potential nearest to it, energy matching from there, a student of that
+	rm -rf $(FLOW)
+	$(BIN)/ebm train digits --method flow --out $(FLOW)/flow
+	$(BIN)/ebm train digits --method projection --init $(FLOW)/flow --out $(FLOW)/projection
+	$(BIN)/ebm train digits --method em --init $(FLOW)/projection --out $(FLOW)/em --set train.transport_steps=0
+	$(BIN)/ebm train digits --method student --init $(FLOW)/em --out $(FLOW)/student
 
 test: $(VENV)/.has-test  ## install, then the whole suite; ends with a line per twin
 	$(BIN)/python -m pytest

@@ -12,19 +12,20 @@ Read in this order:
     jet           truncated Taylor series that behave like arrays: derivatives of derivatives from the same code
     fields/       vectors f(x) and their products with the Jacobian: mlp_field conv_field; field_specs: their settings;
                   held_field: any with a time as one more input; label_field: with labels, and guidance by them;
-                  compose: sums; equilibrium_field: what equilibrium matching learns of known data; base.py is the
-                  protocol
+                  compose: sums; equilibrium_field: what equilibrium matching learns of known data; flow_map: where x
+                  is after a time h; base.py is the protocol
     energies/     quadratic gaussian_mixture double_well ring rbm, then mlp conv deep_conv; base.py is the protocol;
                   classifier_energy: a network with one output a class; compose, multi_scale: sums of energies;
                   noise_conditional: any with a noise level as one more input; boltzmann: a potential at a
-                  temperature; repulsion: copies that push each other apart; field_energy: x . f(x) or the norm of
-                  a field
+                  temperature; field_energy: x . f(x) or the norm of a field; repulsion: copies that push each other
+                  apart; precision_energy: any network in short numbers
     noise         random numbers that have an address (seed, stream, step, chain, element)
     samplers/     langevin: K noisy gradient steps; buffer: chains that outlive a training step; mala, hmc: with
                   rejection; adaptation: their step size; annealed: a ladder of noise; preconditioned; descent: no noise
                   unrolled: chains remembered and differentiated; augment: moves between training steps
                   class_buffer: a buffer in blocks, one a class, and Gaussian starts; jempp: moves along one gradient
-                  heated: descent on a potential that turns into Langevin dynamics
+                  heated: descent on a potential that turns into Langevin dynamics; flow: a velocity integrated, and a
+                  one-step student before a chain
     objectives/   contrastive: CD and PCD with the energy regulariser
                   score_matching: exact and sliced; denoising: of one noise level and of many
                   maximum_likelihood: exact negatives; nce, ranking_nce: data told from noise (contrast_noise)
@@ -32,13 +33,15 @@ Read in this order:
                   improved_contrastive: theta sees where its chain ends (neighbours); penalties: slopes of E
                   equilibrium_matching: a field, or the gradient of an energy, that vanishes at the data
                   classify: losses of logits; jem, jem_step: classify and generate with one network; balance: its rules
+                  flow_matching: velocities; projection: the potential of one; distill, distill_step: one-step students
     optim         SGD, Adam, norm clip, average of parameters, learning rate schedule
-    train         the loop; methods: one row for each method; recipe: settings; job: what a run holds fixed; state:
-                  what it carries, as arrays
+    train         the loop; methods, flow_methods: a row for each method; recipe: settings; job: what a run holds;
+                  state: what it carries, as arrays
     evaluation/   log_z, ais: the normaliser, exact or bracketed; bits_per_dim; gap; scores, ood: outliers; calibration,
                   robustness, probe: of classifiers; features, fidelity: samples against data;
                   intrinsic_dimension: flat directions
     diagnostics   gap, effective sample size, split R-hat, alarms
+    precision     short numbers emulated: formats and rounding; rounded: arrays whose every result is rounded
     toys          two-dimensional data, most with a closed-form density
 
 NumPy and the standard library, nothing else. A file opens with its equations and their source.
@@ -101,9 +104,11 @@ from .job import (
     train_job,
 )
 from .layers import *
+from .method import (
+    Method,
+)
 from .methods import (
     METHODS,
-    Method,
 )
 from .noise import (
     noise_bits,
@@ -124,6 +129,15 @@ from .optim import (
     sgd_init,
     sgd_step,
 )
+from .precision import (
+    FORMATS,
+    Format,
+    PrecisionPolicy,
+    precision_quantise,
+    precision_round,
+    precision_round_randomly,
+    precision_spacing,
+)
 from .regularise import (
     acting_theta,
     check_spectral,
@@ -132,6 +146,10 @@ from .regularise import (
     spectral_names,
     spectral_pull,
     spectral_start,
+)
+from .rounded import (
+    Rounded,
+    rounded_array,
 )
 from .samplers import *
 from .specs import (
@@ -152,6 +170,7 @@ from .toys import (
 )
 from .train import (
     Recipe,
+    Teacher,
     TrainState,
     check_method,
     state_arrays,
@@ -179,8 +198,10 @@ __all__ = [
     "Energy",
     "Energy2",
     "Energy3",
+    "FORMATS",
     "Field",
     "FieldEnergySpec",
+    "Format",
     "HasTheta",
     "Jet",
     "JetError",
@@ -193,8 +214,10 @@ __all__ = [
     "NetworkSpec",
     "NonFiniteError",
     "Params",
+    "PrecisionPolicy",
     "RangeError",
     "Recipe",
+    "Rounded",
     "RunFolderError",
     "SGLD",
     "ShapeError",
@@ -203,6 +226,7 @@ __all__ = [
     "Stream",
     "TOYS",
     "TOYS_WITH_DENSITY",
+    "Teacher",
     "TrainState",
     "ULA",
     "Update",
@@ -231,6 +255,11 @@ __all__ = [
     "noise_philox",
     "noise_uniform",
     "penalised",
+    "precision_quantise",
+    "precision_round",
+    "precision_round_randomly",
+    "precision_spacing",
+    "rounded_array",
     "schedule_value",
     "sgd_init",
     "sgd_step",

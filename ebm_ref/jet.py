@@ -157,9 +157,11 @@ def jet_coefficient(y: Any, k: int) -> Any:
 
 
 def erf(x: Any) -> Any:
-    """erf(x) = 2/sqrt(pi) int_0^x exp(-t^2) dt, element by element, for an array or a Jet."""
+    """erf(x) = 2/sqrt(pi) int_0^x exp(-t^2) dt, element by element, for an array, a Jet or a Rounded."""
     if isinstance(x, Jet):
         return _chain(x, _erf_derivatives)
+    if hasattr(x, "mapped"):  # an array of short numbers (rounded.py)
+        return x.mapped("erf", erf)
     return np.asarray(np.frompyfunc(scalar_erf, 1, 1)(x), dtype=x.dtype)
 
 

@@ -1,7 +1,8 @@
 """What a run of training holds fixed, and what it carries when it begins.
 
     train_job       backend, energy, recipe, data, seed, and what follows from them once: the labels, the noise of nce,
-                    the grid of ml, the class starts of jem. Nothing of it is saved: it is made again
+                    the grid of ml, the class starts of jem, the pairing of em, the teacher of projection and student.
+                    Nothing of it is saved: it is made again
     method_theta    the energy's parameters, and log_z beside them where the method has one
     method_buffer   the chains before the first step, where the method carries some
     energy_theta    the energy's own parameters, without log_z
@@ -17,10 +18,32 @@ from typing import Any
 
 import numpy as np
 
-from .contracts import Array, Buffer, DataError, Params, RangeError, ShapeError, Stream, check_labels, flat_size
+from .contracts import (
+    Array,
+    Buffer,
+    DataError,
+    DTypeError,
+    Params,
+    RangeError,
+    ShapeError,
+    Stream,
+    check_labels,
+    flat_size,
+    theta_check,
+)
 from .methods import METHODS
 from .noise import noise_permutation
-from .objectives import GaussianNoise, UniformNoise, gaussian_noise_fit, nce_start, quadrature_grid
+from .objectives import (
+    GaussianNoise,
+    UniformNoise,
+    coupling_assign,
+    gaussian_noise_fit,
+    nce_start,
+    quadrature_grid,
+    teacher_velocity,
+)
+from .objectives.coupling import Assign
+from .objectives.distill import Velocity
 from .recipe import Recipe
 from .samplers import ClassGaussians, buffer_start, class_buffer_start, class_gaussians
 
@@ -29,11 +52,25 @@ LOG_Z = "log_z"
 
 
 @dataclass(frozen=True, eq=False)
+class Teacher:
+    """A trained model and its parameters, in the backend's arrays."""
+
+    model: Any
+    theta: Params
+
+    @property
+    def velocity(self) -> Velocity:
+        """x -> -grad_x E(x) or -f(x), of a model of x alone."""
+        return teacher_velocity(self.model, self.theta)
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """What a run holds fixed; made by train_job.
 
     labels: (n,) NumPy integers   labelled: (n_lab,) integers, the data whose labels are used
-    noise: what nce tells data from   points, w: the grid of ml   start: where chains restart, a name or Gaussians.
+    noise: what nce tells data from   points, w: the grid of ml   start: where chains restart, a name or Gaussians
+    assign: how em pairs noise and data, None = as they come   teacher: what projection and student learn from.
     """
 
     backend: ModuleType
@@ -47,17 +84,32 @@ class Job:
     points: Array | None = None
     w: Array | None = None
     start: str | ClassGaussians = "uniform"
+    assign: Assign | None = None
+    teacher: Teacher | None = None
 
 
 def train_job(
-    backend: ModuleType, energy: Any, recipe: Recipe, data: Array, seed: int, labels: Array | None = None
+    backend: ModuleType,
+    energy: Any,
+    recipe: Recipe,
+    data: Array,
+    seed: int,
+    labels: Array | None = None,
+    assign: Assign | None = None,
+    teacher: Teacher | None = None,
 ) -> Job:
-    """What `recipe` makes of the data before the first step. labels: (n,) NumPy integers, of methods that need them.
+    """What `recipe` makes of the data before the first step.
 
+    labels: (n,) NumPy integers, of methods that need them   assign: of coupling_permutation, where the recipe's
+    coupling is optimal; None = coupling_assign   teacher: of methods that learn from one
     Raises RangeError, ShapeError, DTypeError, DataError.
     """
     method = METHODS[recipe.method]
     job: dict[str, Any] = {"start": recipe.start}
+    if "coupling" in method.reads and recipe.coupling == "optimal":
+        job["assign"] = coupling_assign if assign is None else assign
+    if method.teacher:
+        job["teacher"] = _teacher(teacher, energy, recipe)
     if method.labels:
         if labels is None:
             raise DataError(f"labels: method {recipe.method} needs the classes of the data, found none")
@@ -90,6 +142,20 @@ def train_job(
         points, w = quadrature_grid(recipe.box, recipe.cells, flat_size(energy.shape), data.dtype)
         job |= {"points": np.asarray(points, like=data), "w": np.asarray(w, like=data)}
     return Job(backend, energy, recipe, data, seed, **job)
+
+
+def _teacher(teacher: Teacher | None, energy: Any, recipe: Recipe) -> Teacher:
+    """The teacher, if the method can learn from it."""
+    timed = METHODS[recipe.method].model == "energy"  # projection: v(x, t); a student: a descent of x alone
+    wanted = "a flow, v(x, t)" if timed else "an energy or a field of x alone"
+    if not isinstance(teacher, Teacher):
+        raise DataError(f"teacher: method {recipe.method} learns from {wanted}, found none")
+    if timed != hasattr(teacher.model, "at"):
+        raise DTypeError(f"teacher: expected {wanted}, found {type(teacher.model).__name__}")
+    if tuple(teacher.model.shape) != tuple(energy.shape):
+        raise ShapeError(f"teacher: expected samples of shape {energy.shape}, found {teacher.model.shape}")
+    theta_check(teacher.model, teacher.theta, "teacher.theta")
+    return teacher
 
 
 def _labelled(recipe: Recipe, seed: int, n: int) -> Array:

@@ -6,7 +6,8 @@ A Job is what a run holds fixed (job.py). What it carries from step to step, the
 jem's energy_target, is in the TrainState: log_z travels in theta, beside the energy's own parameters. A step that moves
 eta returns the next one in info["eta"].
 
-A new method is one step function here, one row of METHODS, and its fields in recipe.py.
+A new method is one step function here (of energy flow: in flow_methods.py), one row of METHODS, and its fields in
+recipe.py; method.py says what a row holds.
 
 Level: that of each method: 1 energies and first derivatives, 2 grad_theta of slopes, 3 grad_theta of curvatures.
 Twins: none; it takes the backend.
@@ -14,16 +15,11 @@ Twins: none; it takes the backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .contracts import (
-    Array,
-    Buffer,
-    CheckpointError,
-    Params,
-)
+from .contracts import Array, Buffer, CheckpointError
+from .flow_methods import FLOW_METHODS
+from .method import Method, Result
 from .objectives import (
     cd_step,
     conditional_nce_step,
@@ -43,24 +39,6 @@ from .objectives import (
 if TYPE_CHECKING:
     from .job import Job
     from .state import TrainState
-
-Result = tuple[Array, Params, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of METHODS."""
-
-    step: Callable[[Job, TrainState, Array], Result]
-    what: str  # in a few words, for people
-    needs: tuple[str, ...]  # functions of the backend
-    reads: tuple[str, ...]  # fields of the recipe, beside READ_BY_ALL
-    records: tuple[str, ...]  # numbers of info that go into the record of a step, where they are there
-    level: int = 1  # of the energy protocol
-    buffer: bool = False  # carries chains from step to step
-    log_z: bool = False  # carries log_z in theta
-    labels: bool = False  # needs the classes of the data, and a ClassifierEnergy
-
 
 # ------------------------------------------------------------------------------------------- one step
 
@@ -165,10 +143,6 @@ def _buffer(job: Job, state: TrainState) -> Buffer:
     return state.buffer
 
 
-CHAIN = ("K", "eta", "sigma", "clip", "clip_norm", "order", "box")
-OPTIMISER = ("optimizer", "lr", "beta1", "beta2", "max_grad_norm", "ema_decay", "warmup", "schedule", "steps")
-REGULARISERS = ("gp", "gp_target", "spectral_norm")
-READ_BY_ALL = ("method", "batch", *CHAIN, *REGULARISERS, *OPTIMISER)
 SMOOTHING = ("smoothing", "smoothing_until")
 BUFFERED = ("alpha", "sigma_data", "rho", "M", "policy", "start")
 RUN = ("noise_normal", "langevin_run")
@@ -236,4 +210,5 @@ METHODS = {
         buffer=True,
         labels=True,
     ),
+    **FLOW_METHODS,
 }

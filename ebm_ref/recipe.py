@@ -16,15 +16,27 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .contracts import Buffer, DTypeError, RangeError, check_choice, check_count, check_number
-from .methods import METHODS, READ_BY_ALL
-from .objectives import BALANCES, ICDTerms, JEMTerms, denoising_ladder, smoothing_level
+from .descent_specs import Descent
+from .methods import METHODS
+from .objectives import (
+    BALANCES,
+    EMTerms,
+    EquilibriumTarget,
+    ICDTerms,
+    JEMTerms,
+    denoising_ladder,
+    smoothing_level,
+)
 from .optim import SCHEDULES
-from .samplers import Augmentation
+from .samplers import AdamDescent, Augmentation, GradientDescent, LookAheadDescent, NesterovDescent
 from .specs import SGLD, Box
 
 STARTS = ("uniform", "data_noise", "class_gaussians")
 NOISES = ("gaussian", "uniform")
 DIRECTIONS = ("rademacher", "gaussian", "sphere")
+COUPLINGS = ("independent", "optimal")
+DESCENTS = ("gd", "look_ahead", "nesterov", "adam")
+LESSONS = ("trajectory", "lagrangian", "eulerian")
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,24 @@ class Recipe:
     augment_shift: int = 0  # icd: rows and columns at most by which an image from the buffer is moved
     augment_flip: bool = False  # icd: half of the images from the buffer are turned around
     augment_sigma: float = 0.0  # icd: noise added to what comes from the buffer
+    transport_steps: int = 0  # em: first steps, of transport alone
+    s_star: float = 1.0  # em: time where the negatives' noise sets in, and the last t of transport
+    contrast: float = 1e-3  # em: weight of mean V(data) - mean V(negatives)
+    trim: float = 0.0  # em: part of the negatives, those of highest V, that is left out
+    clamp: float | None = None  # em: the contrast's part of the loss does not fall below -clamp
+    cutoff: float = 1.0  # em: transport counts 1 up to this t, then less and less, 0 at t = 1
+    clip_transport: float | None = None  # em: bound of each sample's residual
+    coupling: str = "optimal"  # em: which noise goes with which datum: independent or optimal in the batch
+    time: float = 3.0  # em, projection: time in which samples are drawn, from noise, of which 1 is transport
+    target: str = "truncated"  # eqm: how the field's length falls to 0 at the data: linear, truncated or piecewise
+    target_a: float = 0.8  # eqm: where it begins to fall
+    target_b: float = 1.0  # eqm: with target = piecewise, its length at the noise
+    target_scale: float = 4.0  # eqm: its length
+    descent: str = "gd"  # eqm: how samples are drawn, in at most K steps: gd, look_ahead, nesterov or adam
+    mu: float = 0.3  # eqm: with descent = look_ahead or nesterov, the momentum
+    g_min: float = 0.0  # eqm: a sample stops where the field is shorter
+    lesson: str = "lagrangian"  # student: trajectory, lagrangian or eulerian
+    horizon: float = 1.0  # student: the longest time that it goes at once, in the teacher's descent
     gp: float = 0.0  # weight of the gradient penalty mean (|grad_x E(x)| - gp_target)^2 of the batch's data
     gp_target: float = 0.0  # with gp: 0 flattens the energy at the data, 1 gives it slopes of one there
     smoothing: float = 0.0  # noise added to data at the first step, which falls to none in a straight line
@@ -126,14 +156,15 @@ class Recipe:
         self.update()  # checks eta, sigma, the clips, box and order
         self.terms(), self.icd_terms()  # check the weights
         self.sigmas()  # checks the ladder
+        self.em_terms(), self.equilibrium_target(), self.rule()  # check the fields of energy flow
         smoothing_level(0, self.steps, self.smoothing, self.smoothing_until)  # checks both
 
     def _check_method(self) -> None:
         """What the method does not read, and what it cannot do without."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in READ_BY_ALL + METHODS[self.method].reads and value != field.default:
-                readers = ", ".join(name for name, method in METHODS.items() if field.name in method.reads)
+            if field.name not in METHODS[self.method].fields and value != field.default:
+                readers = ", ".join(name for name, method in METHODS.items() if field.name in method.fields)
                 raise RangeError(
                     f"{field.name}: method {self.method} does not read it, {readers} would; expected its default "
                     f"{field.default!r}, found {value!r}"
@@ -148,6 +179,7 @@ class Recipe:
         if self.start == "class_gaussians" and self.method != "jem":
             raise RangeError(f"start: class_gaussians needs the classes of jem, found method {self.method}")
         self._check_balance()
+        self._check_flow()
         check_number("ridge", self.ridge, low=0.0, open_low=True)
         if self.ridge != type(self).ridge and self.start != "class_gaussians":
             raise RangeError(f"ridge: read where start is class_gaussians alone, found {self.ridge}")
@@ -194,6 +226,34 @@ class Recipe:
         if self.balance == "energy_target":
             check_number("eta", self.eta, low=self.eta_low, high=self.eta_high)
 
+    def _check_flow(self) -> None:
+        """What the methods of energy flow read."""
+        check_count("transport_steps", self.transport_steps, low=0, high=max(self.steps, self.transport_steps))
+        if self.transport_steps > self.steps:
+            raise RangeError(f"transport_steps: expected at most the {self.steps} steps, found {self.transport_steps}")
+        check_choice("coupling", self.coupling, COUPLINGS)
+        check_choice("descent", self.descent, DESCENTS)
+        check_choice("lesson", self.lesson, LESSONS)
+        for name in ("time", "horizon"):
+            check_number(name, getattr(self, name), low=0.0, open_low=True)
+        check_number("g_min", self.g_min, low=0.0)
+        if self.target_b != type(self).target_b and self.target != "piecewise":
+            raise RangeError(f"target_b: read where target is piecewise alone, found {self.target_b}")
+        if self.target_a != type(self).target_a and self.target == "linear":
+            raise RangeError(f"target_a: not read where target is linear, found {self.target_a}")
+        if self.mu != type(self).mu and self.descent not in ("look_ahead", "nesterov"):
+            raise RangeError(f"mu: read where descent is look_ahead or nesterov alone, found {self.mu}")
+        if "sigma" in METHODS[self.method].fields and METHODS[self.method].sampler == "heated":
+            for name in ("eta", "sigma"):
+                check_number(name, getattr(self, name), low=0.0, open_low=True)
+        if self.method == "student" and self.eta > self.horizon:
+            raise RangeError(f"eta: expected at most the horizon {self.horizon}, found {self.eta}")
+
+    @property
+    def tau(self) -> float:
+        """The temperature sigma^2 / (2 eta) of the chains' law."""
+        return self.sigma**2 / (2 * self.eta)
+
     @property
     def chain_moves(self) -> int:
         """The moves that a chain may make in one training step; chain steps are numbered by it."""
@@ -202,7 +262,7 @@ class Recipe:
     def using(self, method: str) -> Recipe:
         """This recipe for another method: what that one does not read goes back to its default."""
         check_choice("method", method, tuple(METHODS))
-        kept = READ_BY_ALL + METHODS[method].reads
+        kept = METHODS[method].fields
         unread: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name not in kept}
         return replace(self, **unread | {"method": method})
 
@@ -230,3 +290,19 @@ class Recipe:
     def sigmas(self) -> tuple[float, ...]:
         """The noise levels of dsm, from high to low."""
         return (self.level,) if self.levels == 1 else denoising_ladder(self.level_high, self.level, self.levels)
+
+    def em_terms(self) -> EMTerms:
+        """The numbers of energy matching; tau is the recipe's temperature."""
+        tau = self.tau if self.method == "em" else 1.0
+        rest = (self.trim, self.clamp, self.cutoff, self.clip_transport)
+        return EMTerms(tau, self.s_star, self.contrast, self.K, self.eta if self.method == "em" else 1.0, *rest)
+
+    def equilibrium_target(self) -> EquilibriumTarget:
+        """c(gamma) of equilibrium matching."""
+        return EquilibriumTarget(self.target, self.target_a, self.target_b, self.target_scale)
+
+    def rule(self) -> Descent:
+        """The descent that draws samples of equilibrium matching."""
+        if self.descent in ("look_ahead", "nesterov"):
+            return (LookAheadDescent if self.descent == "look_ahead" else NesterovDescent)(self.eta, self.mu)
+        return GradientDescent(self.eta) if self.descent == "gd" else AdamDescent(self.eta)

@@ -53,7 +53,8 @@ from .contracts import (
     check_number,
 )
 from .energies import theta_check, theta_init
-from .job import LOG_Z, Job, energy_theta, method_buffer, method_theta, train_job
+from .job import LOG_Z, Job, Teacher, energy_theta, method_buffer, method_theta, train_job
+from .method import DERIVATIVES
 from .methods import METHODS
 from .noise import noise_permutation
 from .objectives import smooth_data, smoothing_level
@@ -65,6 +66,7 @@ from .state import TrainState, state_arrays, state_from_arrays
 __all__ = [
     "Job",
     "Recipe",
+    "Teacher",
     "TrainState",
     "check_method",
     "energy_theta",
@@ -77,7 +79,6 @@ __all__ = [
 ]
 
 Record = dict[str, float]
-DERIVATIVES = {1: (), 2: ("grad_theta_along",), 3: ("grad_theta_along", "curvature", "grad_theta_curvature")}
 
 
 def train_start(
@@ -89,11 +90,13 @@ def train_start(
     dtype: DTypeLike = np.float32,
     theta: Params | None = None,
     labels: Array | None = None,
+    teacher: Teacher | None = None,
 ) -> TrainState:
     """The state before step 0. theta: the energy's, where to start instead of theta_init(energy, seed, dtype).
 
     backend: the module that will train   data: (n, *shape) of `dtype`, inside the box, n >= batch, an array of the
     backend's kind; the state is made of arrays like it   labels: (n,) NumPy integers, of methods that need them
+    teacher: a trained model, of methods that learn from one
     Raises BackendError, SmoothnessError, ShapeError, DTypeError, NonFiniteError, DataError, RangeError.
     """
     check_method(backend, energy, recipe)
@@ -103,7 +106,7 @@ def train_start(
     theta = theta_init(cast(Any, energy), seed, dtype) if theta is None else ema_init(theta)
     theta = {name: np.asarray(y, like=data) for name, y in theta.items()}
     _check_theta(energy, theta, data)
-    job = train_job(backend, energy, recipe, data, seed, labels)
+    job = train_job(backend, energy, recipe, data, seed, labels, teacher=teacher)
     spectral = spectral_start(recipe, theta, seed)
     acting = method_theta(job, acting_theta(theta, spectral))  # with log_z, where the method has one
     theta = acting | theta
@@ -126,7 +129,9 @@ def check_method(backend: ModuleType, energy: Energy, recipe: Recipe) -> None:
             f"{recipe.method} needs; ebm_ref has them"
         )
     if method.level > 1:
-        check_derivatives(f"method {recipe.method}", energy, *DERIVATIVES[method.level])
+        check_derivatives(f"method {recipe.method}", energy, *method.derivatives)
+    elif method.level == 0 and not hasattr(getattr(energy, "trunk", energy), *method.derivatives):
+        raise DTypeError(f"energy: method {recipe.method} trains a field, found {type(energy).__name__}")
     if recipe.gp:
         check_derivatives("gp", energy, *DERIVATIVES[2])
 
@@ -140,17 +145,18 @@ def train_step(
     seed: int,
     job: Job | None = None,
     labels: Array | None = None,
+    teacher: Teacher | None = None,
 ) -> tuple[TrainState, Record]:
     """One step: returns the next state, and a record of loss, the method's numbers, norms, stopped chains and lr.
 
     The record's eta, where the state carries one, is that of this step's chains.
     state: untouched, but for its buffer, which is advanced in place   data: (n, *shape), n >= batch
-    job: train_job of these arguments, which is made anew where it is None   labels: as in train_start
+    job: train_job of these arguments, which is made anew where it is None   labels, teacher: as in train_start
     Raises NonFiniteError with the numbers when loss or gradient is not finite or every chain stopped.
     """
     method = METHODS[recipe.method]
     x = data[_batch(recipe, seed, state.step, data.shape[0])]  # (batch, *shape)
-    job = train_job(backend, energy, recipe, data, seed, labels) if job is None else job
+    job = train_job(backend, energy, recipe, data, seed, labels, teacher=teacher) if job is None else job
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is raised below, with its numbers
         acting = acting_theta(state.theta, state.spectral)
         level = smoothing_level(state.step, recipe.steps, recipe.smoothing, recipe.smoothing_until)
@@ -203,16 +209,18 @@ def train(
     until: int | None = None,
     callback: Callable[[TrainState, Record], Any] | None = None,
     labels: Array | None = None,
+    teacher: Teacher | None = None,
 ) -> TrainState:
     """train_step from state.step (None: train_start, in the data's dtype) to `until` (None: recipe.steps).
 
     callback(state, record) after every step. The given state, its buffer too, is left as it was.
     labels: (n,) NumPy integers, the classes of the data, of methods that need them (jem)
+    teacher: a trained model, of methods that learn from one (projection, student)
     Raises as train_start and train_step, and CheckpointError when the state is not this energy's or recipe's.
     """
     check_count("until", recipe.steps if until is None else until, low=0)
     if state is None:
-        state = train_start(backend, energy, recipe, data, seed, data.dtype, labels=labels)
+        state = train_start(backend, energy, recipe, data, seed, data.dtype, labels=labels, teacher=teacher)
     else:
         check_method(backend, energy, recipe)
         _check_data(backend, energy, recipe, data)
@@ -222,7 +230,7 @@ def train(
             buffer = Buffer(buffer.slots.copy(), buffer.filled, buffer.ptr, buffer.policy)
         state = replace(state, buffer=buffer)
     steps = range(state.step, recipe.steps if until is None else until)
-    job = train_job(backend, energy, recipe, data, seed, labels) if len(steps) else None
+    job = train_job(backend, energy, recipe, data, seed, labels, teacher=teacher) if len(steps) else None
     for _ in steps:
         state, record = train_step(backend, energy, recipe, state, data, seed, job)
         if callback is not None:

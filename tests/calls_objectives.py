@@ -15,12 +15,14 @@ from ebm_ref import (
     EMTerms,
     EquilibriumTarget,
     FieldEnergy,
+    FlowMap,
     GaussianNoise,
     ICDTerms,
     JEMTerms,
     MLPEnergy,
     MLPField,
     NoiseConditionalEnergy,
+    TimeField,
     buffer_start,
     coupling_assign,
     unrolled_run,
@@ -40,6 +42,8 @@ LOGITS, SAME = RNG.normal(size=(4, 3)), np.eye(4, dtype=bool)
 NOISE = GaussianNoise((2,), np.zeros(2), np.eye(2), np.eye(2))
 STEPS = unrolled_run(ebm_ref, MLP, THETA, OTHER, 1, ULA(0.1), 8)[1]
 SIGMAS = (1.0, 0.3, 0.1)
+FLOW, STUDENT = TimeField(MLPField((3,), (4,), out_channels=2)), FlowMap(MLPField((3,), (4,), out_channels=2), 2.0)
+THETA_FLOW, T = random_theta(FLOW, RNG), np.array([0.0, 0.3, 0.6, 1.0])
 AT = {"seed": 3, "step": 2}
 FIELD = MLPField((2,), (4,))
 THETA_F = random_theta(FIELD, RNG)
@@ -63,6 +67,11 @@ def step(energy, theta, **rest):
     return lambda: {"backend": ebm_ref, "energy": energy, "theta": theta, "x": X} | AT | rest
 
 
+def taught(**rest):
+    return lambda: {"flow_map": STUDENT, "theta": THETA_FLOW, "velocity": np.negative} | rest
+
+
+DRAWS_ONLY = passing("it reads the shape and dtype", "x", whats=("NaN", "inf", "an axis more"))
 CHAIN = {"K": 2, "update": UPDATE, "sigma_data": 0.1, "box": BOX}
 COST, TIMES = RNG.uniform(size=(4, 4)), RNG.uniform(size=4)
 PAIR = {"x0": XI, "x1": X, "t": TIMES}
@@ -234,4 +243,37 @@ CALLS = {
     "smoothing_level": Call(lambda: {"step": 2, "steps": 9, "smoothing": 0.5, "until": 0.5}),
     "ssm_step": Call(step(MLP, THETA, projections=2, kind="sphere", variance_reduced=False), rows=("x",)),
     "transport": Call(on(MLP, THETA, w=TIMES, clip=1.0, **PAIR), rows=("x0", "x1", "t", "w")),
+    "distill_step": Call(
+        lambda: taught(backend=ebm_ref, N=4, lesson="lagrangian", eta=0.3, still=0.5)() | AT,
+    ),
+    "eulerian": Call(taught(x=X, h=T), rows=("x", "h")),
+    "eulerian, one h": Call(taught(x=X, h=0.5), rows=("x",)),
+    "flow_draw": Call(lambda: {"backend": ebm_ref, "x": X} | AT, rows=("x",), passes=DRAWS_ONLY),
+    "flow_matching": Call(
+        lambda: {"time_field": FLOW, "theta": THETA_FLOW, "x0": X, "x1": OTHER, "t": T}, rows=("x0", "x1", "t")
+    ),
+    "flow_point": Call(
+        lambda: {"x0": X, "x1": OTHER, "t": T}, rows=("x0", "x1", "t"), empty=True, passes=passing(GOES_ON, "x0", "x1")
+    ),
+    "flow_step": Call(lambda: {"backend": ebm_ref, "time_field": FLOW, "theta": THETA_FLOW, "x": X} | AT, rows=("x",)),
+    "lagrangian": Call(taught(x=X, h=T), rows=("x", "h")),
+    "progressive": Call(taught(theta_target=THETA_FLOW, x=X, eta=0.5, level=1), rows=("x",)),
+    "projection": Call(on(MLP, THETA, x=X, v=OTHER, w=np.ones(4)), rows=("x", "v", "w")),
+    "projection_fourier": Call(
+        lambda: {"v": np.zeros((4, 3, 2)), "period": 1.0}, passes=passing("an axis of any length", "v", whats=MORE)
+    ),
+    "projection_step": Call(step(MLP, THETA, time_field=FLOW, theta_field=THETA_FLOW), rows=("x",)),
+    "student_draw": Call(
+        lambda: {"backend": ebm_ref, "flow_map": STUDENT, "N": 4, "still": 0.5, "dtype": np.float64} | AT
+    ),
+    "teacher_run": Call(
+        lambda: {"velocity": np.negative, "x0": X, "eta": 0.1, "N": 2},
+        rows=("x0",),
+        empty=True,
+        passes=passing(ANY_SHAPE, "x0", whats=AXIS),
+    ),
+    "teacher_velocity": Call(lambda: {"teacher": MLP, "theta": THETA}),
+    "trajectory_regression": Call(
+        lambda: {"flow_map": STUDENT, "theta": THETA_FLOW, "x0": X, "x_end": OTHER, "h": T}, rows=("x0", "x_end", "h")
+    ),
 }

@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-from calls_objectives import AT, BOX, FAR, FIELD, MLP, OTHER, ROWS, STEPS, THETA, THETA_F, UPDATE, XI, X
+from calls_objectives import (
+    AT,
+    BOX,
+    FAR,
+    FIELD,
+    FLOW,
+    MLP,
+    OTHER,
+    ROWS,
+    STEPS,
+    STUDENT,
+    THETA,
+    THETA_F,
+    THETA_FLOW,
+    UPDATE,
+    XI,
+    X,
+)
 from input_breaks import ANY_SHAPE, AXIS, GOES_ON, MORE, OWNER, Call, passing
 
 import ebm_ref
@@ -262,4 +279,18 @@ CALLS = {
         lambda: {"energy": MLP, "theta": THETA, "steps": STEPS, "u": XI, "update": ULA(0.1), "to_start": True}
     ),
     "unrolled_run": Call(lambda: DRAWN | RUN | {"update": UPDATE}, rows=("x0", "chains"), empty=True),
+    "flow_run": Call(
+        lambda: {"time_field": FLOW, "theta": THETA_FLOW, "x0": X, "K": 2, "scheme": "heun", "start": 0.0, "end": 1.0},
+        rows=("x0",),
+        empty=True,
+    ),
+    "student_run": Call(
+        lambda: (
+            {"flow_map": STUDENT, "energy": MLP, "theta_energy": THETA, "h": 0.5, "update": UPDATE, "backend": ebm_ref}
+            | RUN
+            | {"theta": THETA_FLOW}
+        ),
+        rows=("x0", "chains"),
+        empty=True,
+    ),
 }

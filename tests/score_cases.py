@@ -108,5 +108,5 @@ def _on_device(function):
 
 
 DUCK_BACKEND = SimpleNamespace(
-    **{name: _on_device(getattr(noise, name)) for name in ("noise_bits", "noise_normal", "noise_index")}
+    **{f"noise_{name}": _on_device(getattr(noise, f"noise_{name}")) for name in ("bits", "uniform", "normal", "index")}
 )

@@ -40,7 +40,9 @@ def test_presets__resolve_and_are_what_their_file_says(preset: str) -> None:
         for key, value in table.items():
             assert config.tables()[section][key] == (None if value == "none" else value)
     for method, table in methods.items():
-        other = resolved(f"train.method={method}", preset=preset).tables()["train"]
+        tables = resolved(f"train.method={method}", preset=preset).tables()
+        other, network = tables["train"], table.pop("energy", {})
+        assert {key: tables["energy"][key] for key in network} == network
         assert {key: other[key] for key in table} == {k: None if v == "none" else v for k, v in table.items()}
 
 

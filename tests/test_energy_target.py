@@ -17,7 +17,8 @@ from ebm_fast.app import training
 from ebm_fast.app.annealing import temperature
 from ebm_fast.app.arrays import npz_read
 from ebm_fast.app.config import file_tables, merge, preset_tables, resolve
-from ebm_fast.app.run import run_chains, run_open, uniform_start
+from ebm_fast.app.draws import draw, fresh_start
+from ebm_fast.app.run import run_open
 from ebm_fast.app.runfolder import metrics_read
 from ebm_ref import SGLD, state_arrays, state_from_arrays, train, train_start, train_step
 from ebm_ref.contracts import CheckpointError, NonFiniteError
@@ -167,11 +168,11 @@ def test_run__of_energy_target_samples_and_anneals_at_its_frozen_eta(tmp_path: P
     opened, state = run_open(tmp_path)
     recipe, model = opened.config.train, opened.model(state)
     assert state.eta is not None and state.eta != recipe.eta
-    x0 = uniform_start(opened, 4, 0)
+    x0 = fresh_start(opened, 4, 0)
     update = SGLD(state.eta, recipe.sigma, box=recipe.box)
     x, _ = ebm_ref.langevin_run(model.energy, model.theta, x0, 3, update, 0, stream=ebm_ref.Stream.EVALUATION)
     assert np.array_equal(npz_read(tmp_path / "samples.npz")["x"], x)
-    assert np.array_equal(run_chains(opened, model, x0, 3, 0)[0], x)
+    assert np.array_equal(draw(opened, model, x0, 3, 0)[0], x)
     assert temperature(opened, model) == pytest.approx(recipe.sigma**2 / (2 * state.eta))
 
 

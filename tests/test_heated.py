@@ -150,6 +150,42 @@ def test_heated_run__a_chain_that_stops_stays_through_every_stretch(scheme):
 
 
 @each_scheme
+def test_heated_run__an_energy_that_is_not_finite_stops_a_chain(scheme):
+    """Even where the gradient and the next state are finite."""
+
+    class Wall(Bowl):
+        def energy_and_grad_x(self, theta, x):
+            E, g = super().energy_and_grad_x(theta, x)
+            return np.where(x[:, 0] > 2, np.inf, E), g
+
+    x0 = np.array([[3.0], [1.0]])
+    x, info = heated_run(ebm_ref, Wall(), bowl_theta(1.0), x0, 4, 0.1, 0.01, 0.6, seed=1, scheme=scheme)
+    assert x[0] == 3.0 and x[1] != 1.0 and info.alive.tolist() == [False, True]
+
+
+class Thaw(Bowl):
+    """A bowl that has no gradient where x > 2 in the cold."""
+
+    cold = False
+
+    def heated(self, tau):
+        other = Thaw()
+        object.__setattr__(other, "cold", tau == 0)
+        return other
+
+    def energy_and_grad_x(self, theta, x):
+        E, g = super().energy_and_grad_x(theta, x)
+        return E, np.where((x > 2) & self.cold, np.nan, g)
+
+
+@each_scheme
+def test_heated_run__a_chain_that_stopped_in_the_cold_does_not_revive(scheme):
+    x0 = np.array([[3.0], [1.0]])
+    x, info = heated_run(ebm_ref, Thaw(), bowl_theta(1.0), x0, 12, 0.1, 0.01, 0.6, seed=1, scheme=scheme)
+    assert x[0] == 3.0 and x[1] != 1.0 and info.alive.tolist() == [False, True] and info.nonfinite == 1
+
+
+@each_scheme
 def test_heated_run__overflow_stops_a_chain_and_is_counted(scheme):
     x0 = np.array([[1e30], [1.0]], np.float32)
     theta = bowl_theta(1e10, dtype=np.float32)

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for room in ("ebm_ref", "ebm_fast") for path in (ROOT / room).rglob("*.py"))
-FLOOR = ("contracts", "specs", "field_specs", "descent_specs", "jet", "noise")
+FLOOR = ("contracts", "specs", "field_specs", "descent_specs", "jet", "noise", "precision", "rounded")
 LEVELS = {name: 0 for name in FLOOR} | {"layers": 1, "fields": 2, "energies": 3, "samplers": 4, "objectives": 5}
 LEVELS |= {
     "optim": 5,
@@ -18,6 +18,8 @@ LEVELS |= {
     "evaluation": 5,
     "toys": 5,
     "methods": 5,
+    "flow_methods": 5,
+    "method": 5,
     "job": 5,
     "recipe": 5,
     "regularise": 5,

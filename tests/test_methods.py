@@ -14,13 +14,14 @@ from ebm_ref.contracts import (
     BackendError,
     CheckpointError,
     DataError,
+    DTypeError,
     RangeError,
     ShapeError,
     SmoothnessError,
     Stream,
 )
 from ebm_ref.job import LAST_STEP
-from ebm_ref.methods import READ_BY_ALL
+from ebm_ref.method import READ_BY_ALL
 from ebm_ref.train import _epoch
 
 MLP = ebm_ref.MLPEnergy(shape=(2,), hidden=(6,))
@@ -45,6 +46,15 @@ RECIPES = {
     "hsm, smoothed": replace(PLAIN, smoothing=0.5, smoothing_until=0.2),
     "pcd, smoothed": replace(CHAINS, smoothing=0.5, smoothing_until=0.2),
     "icd, augmented": replace(CHAINS.using("icd"), references=5, augment_sigma=0.1),
+    "flow": CHAINS.using("flow"),
+    "projection": CHAINS.using("projection"),
+    "em": replace(CHAINS.using("em"), transport_steps=2, contrast=0.5, s_star=0.8, cutoff=0.5, trim=0.2, clamp=0.5),
+    "em, as they come": replace(CHAINS.using("em"), coupling="independent", clip_transport=0.5),
+    "eqm": CHAINS.using("eqm"),
+    "eqm-dot": replace(CHAINS.using("eqm-dot"), target="piecewise", target_a=0.7, target_b=2.0),
+    "eqm-l2": replace(CHAINS.using("eqm-l2"), target="linear", target_scale=2.0),
+    "student": CHAINS.using("student"),
+    "student, of paths": replace(CHAINS.using("student"), lesson="trajectory", horizon=0.15),
 }
 
 
@@ -54,13 +64,36 @@ def energy_of(recipe, module=ebm_ref):
     if recipe.levels > 1:
         trunk = module.MLPEnergy(shape=(3,), hidden=(6,))
         return ebm_ref.NoiseConditionalEnergy(trunk, low=recipe.level, high=recipe.level_high)
+    model = METHODS[recipe.method].model
+    if model in ("field", "dot", "norm"):
+        field = module.MLPField(shape=(2,), hidden=(6,))
+        return field if model == "field" else module.FieldEnergy(field, model)
+    if model in ("time_field", "flow_map"):
+        trunk = module.MLPField(shape=(3,), hidden=(6,), out_channels=2)
+        return ebm_ref.TimeField(trunk) if model == "time_field" else ebm_ref.FlowMap(trunk, recipe.horizon)
     return module.MLPEnergy(shape=(2,), hidden=(6,))
+
+
+def teacher_of(recipe, dtype=np.float64, module=ebm_ref):
+    """What projection and student learn from: a flow, and a field."""
+    if not METHODS[recipe.method].teacher:
+        return None
+    other = energy_of(CHAINS.using("flow" if recipe.method == "projection" else "eqm"), module)
+    return ebm_ref.Teacher(other, ebm_ref.theta_init(energy_of_same(other), 7, dtype))
+
+
+def energy_of_same(model):
+    """The oracle's model with the parameters' names of another backend's."""
+    if hasattr(model, "trunk"):
+        return ebm_ref.TimeField(ebm_ref.MLPField(shape=(3,), hidden=(6,), out_channels=2))
+    return ebm_ref.MLPField(shape=(2,), hidden=(6,))
 
 
 def trained(recipe, data=DATA, state=None, until=5, module=ebm_ref):
     records = []
     energy = energy_of(recipe, module)
-    state = train(module, energy, recipe, data, 5, state, until, lambda s, r: records.append(r), LABELS)
+    teacher = teacher_of(recipe, data.dtype, module)
+    state = train(module, energy, recipe, data, 5, state, until, lambda s, r: records.append(r), LABELS, teacher)
     return state, records
 
 
@@ -81,6 +114,7 @@ def test_methods__read_and_need_what_exists():
     names = {field.name for field in fields(Recipe)}
     for name, method in METHODS.items():
         assert set(method.reads) <= names and not set(method.reads) & set(READ_BY_ALL), name
+        assert set(method.unread) <= set(READ_BY_ALL) and set(method.fields) <= names, name
         assert all(hasattr(ebm_ref, function) for function in method.needs), name
     assert set(READ_BY_ALL).union(*(method.reads for method in METHODS.values())) == names
 
@@ -117,6 +151,22 @@ OTHER = {
     "augment_flip": True,
     "augment_sigma": 0.1,
     "smoothing": 0.5,
+    "transport_steps": 3,
+    "s_star": 0.5,
+    "contrast": 0.5,
+    "trim": 0.5,
+    "clamp": 0.5,
+    "cutoff": 0.5,
+    "clip_transport": 0.5,
+    "coupling": "independent",
+    "time": 0.5,
+    "target": "linear",
+    "target_a": 0.5,
+    "target_scale": 0.5,
+    "descent": "adam",
+    "g_min": 0.5,
+    "lesson": "eulerian",
+    "horizon": 0.5,
 }
 NEEDS = {  # read beside these alone
     "level_high": "levels",
@@ -128,6 +178,8 @@ NEEDS = {  # read beside these alone
     "burn_in": "balance",
     "ridge": "start",
     "smoothing_until": "smoothing",
+    "target_b": "target",
+    "mu": "descent",
 }
 
 
@@ -145,6 +197,19 @@ def test_recipe__refuses_what_its_method_does_not_read(method):
     if method != reader and "level" not in METHODS[method].reads:
         with pytest.raises(RangeError, match=reader):
             replace(recipe, level=0.5)
+
+
+UNREAD = {"K": 2, "eta": 0.02, "sigma": 0.3, "clip": 1.0, "clip_norm": 1.0, "order": "noise_first", "gp": 0.1}
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.unread])
+def test_recipe__refuses_what_all_others_read(method):
+    for name, value in UNREAD.items():
+        if name in METHODS[method].unread:
+            with pytest.raises(RangeError, match=f"{name}: method {method} does not read it, .*pcd.* would"):
+                replace(CHAINS.using(method), **{name: value})
+        else:
+            replace(CHAINS.using(method), **{name: value})
 
 
 def test_recipe__using_keeps_what_the_other_method_reads():
@@ -203,6 +268,26 @@ def test_recipe__using_keeps_what_the_other_method_reads():
         ("hsm", {"smoothing": 0.5, "smoothing_until": 1.5}),
         ("hsm", {"smoothing_until": 0.5}),
         ("nce", {"nu": 0}),
+        ("em", {"s_star": 0.0}),
+        ("em", {"s_star": 1.5}),
+        ("em", {"sigma": 0.0}),  # tau
+        ("em", {"eta": 0.0}),
+        ("em", {"trim": 1.0}),
+        ("em", {"clamp": 0.0}),
+        ("em", {"contrast": -1.0}),
+        ("em", {"transport_steps": 21}),  # of 20
+        ("em", {"coupling": "some"}),
+        ("em", {"time": 0.0}),
+        ("eqm", {"target_a": 1.0}),
+        ("eqm", {"target_scale": 0.0}),
+        ("eqm", {"target_b": 2.0}),
+        ("eqm", {"target": "linear", "target_a": 0.5}),
+        ("eqm", {"mu": 0.5}),
+        ("eqm", {"descent": "nesterov", "mu": 1.0}),
+        ("eqm", {"g_min": -1.0}),
+        ("student", {"eta": 2.0}),  # beyond the horizon
+        ("student", {"horizon": 0.0}),
+        ("student", {"lesson": "none"}),
     ],
     ids=str,
 )
@@ -318,8 +403,36 @@ def test_train_start__refuses_a_piecewise_smooth_energy_before_any_work(method, 
 
     monkeypatch.setattr("ebm_ref.noise.noise_philox", work)
     energy = ebm_ref.MLPEnergy(shape=(2,), hidden=(6,), activation="relu")
+    if METHODS[method].model != "energy":
+        energy = ebm_ref.FieldEnergy(ebm_ref.MLPField(shape=(2,), hidden=(6,), activation="relu"))
     with pytest.raises(SmoothnessError, match=method):
         train_start(ebm_ref, energy, CHAINS.using(method), DATA, 0)
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.level == 0])
+def test_train_start__refuses_an_energy_where_a_field_is_trained(method):
+    teacher = teacher_of(CHAINS.using(method))
+    with pytest.raises(DTypeError, match=f"energy: method {method} trains a field, found MLPEnergy"):
+        train_start(ebm_ref, MLP, CHAINS.using(method), DATA, 0, np.float64, teacher=teacher)
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.teacher])
+def test_train__refuses_a_teacher_it_cannot_learn_from(method):
+    recipe = CHAINS.using(method)
+    energy, teacher = energy_of(recipe), teacher_of(recipe)
+    other = teacher_of(CHAINS.using("student" if method == "projection" else "projection"))
+    for bad, error, text in (
+        (None, DataError, "teacher: method"),
+        (other, DTypeError, "teacher: expected"),
+        (ebm_ref.Teacher(teacher.model, {}), ShapeError, "teacher.theta: missing"),
+    ):
+        with pytest.raises(error, match=text):
+            train(ebm_ref, energy, recipe, DATA, 0, until=1, teacher=bad)
+
+
+def test_train__of_em_begins_with_transport_alone():
+    _, records = trained(RECIPES["em"])
+    assert ["gap" in record for record in records] == [False, False, True, True, True]
 
 
 def test_train__of_jem_needs_classes_and_a_classifier():

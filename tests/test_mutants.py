@@ -201,7 +201,7 @@ def test_against__the_kit_s_cases_come_too(rival):
         (["--against", "rival_that_breaks:f"], "does not import: RuntimeError: no such driver"),
         (["--against", "rival_of_ours:missing"], "rival_of_ours has no missing"),
         (["--against", "rival_of_ours:number"], "expected a function, found rival_of_ours:number of type int"),
-        (["--against", "rival_of_ours:upside_down"], "--as: expected one of QuadraticEnergy,"),
+        (["--against", "rival_of_ours:upside_down"], "--as: expected one of GuidedField, QuadraticEnergy,"),
         (["--against", "rival_of_ours:denoising", "--as", "train"], "--as: expected one of"),
         (["--as", "denoising"], "--as: expected --against MODULE:FUNCTION beside it"),
         (["--mutants", "--against", "rival_of_ours:denoising"], "--mutants: expected it without --against"),

@@ -9,7 +9,10 @@ import pytest
 
 import ebm_ref
 
-FILES = ("jet", "noise", "optim", "diagnostics", "toys", "methods", "recipe", "regularise", "job", "state", "train")
+FILES = (
+    "jet", "noise", "precision", "rounded", "optim", "diagnostics", "toys", "methods", "recipe", "regularise", "job",
+    "state", "train",
+)  # fmt: skip
 ROOMS = ("layers", "fields", "energies", "samplers", "objectives")
 
 

@@ -33,6 +33,7 @@ from ebm_ref.evaluation import (
     bits_per_dim_run,
     estimate_mean,
 )
+from ebm_ref.methods import METHODS
 from ebm_ref.samplers import HMC_TARGET, RobbinsMonro, adaptation_start, hmc_adapt
 from ebm_ref.specs import Box
 
@@ -95,7 +96,9 @@ def annealing_figures(run: Run, model: Model, chains: Array, plan: Annealing) ->
 
 def temperature(run: Run, model: Model, asked: str = "--ais") -> float:
     """T of the density that `asked`, a flag, is about. Raises RangeError where chains without noise leave none."""
-    update = model.update
+    method, update = run.config.train.method, model.update
+    if METHODS[method].sampler not in ("langevin", "heated"):
+        raise RangeError(f"{asked}: method {method} follows no density, found a run of it")
     if run.config.train.method not in CHAINED:
         return 1.0
     if update.sigma == 0:

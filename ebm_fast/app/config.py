@@ -5,7 +5,8 @@ Sections and their keys:
     [energy]  kind, and the fields of that energy's spec (ebm_ref.specs)
     [train]   the fields of ebm_ref.train.Recipe
     [run]     RunSettings
-A preset or a file may add sections [method.NAME]: fields of [train] that hold where the method is NAME.
+A preset or a file may add sections [method.NAME]: fields of [train] that hold where the method is NAME, and
+[method.NAME.energy], which then takes the place of [energy].
 
 A preset is tuned for its own method. Where another is asked for, by --method or by a later layer, what that one does
 not read of the preset's [train] is dropped, and [method.NAME] says what it needs instead. What the asker sets himself
@@ -25,11 +26,11 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ebm_ref.contracts import ConfigError, EbmError, RangeError, ShapeError
-from ebm_ref.methods import METHODS, READ_BY_ALL
+from ebm_ref.methods import METHODS
 from ebm_ref.specs import NetworkSpec
 from ebm_ref.train import Recipe
 
-from .settings import ENERGIES, DataConfig, RunSettings
+from .settings import ENERGIES, FIELDS, DataConfig, RunSettings
 
 SECTIONS = ("data", "energy", "train", "run")
 Tables = dict[str, dict[str, Any]]
@@ -123,7 +124,10 @@ def known_methods(methods: dict[str, Any], where: str) -> None:
         if name not in METHODS or not isinstance(table, dict):
             raise ConfigError(f"{where}: unknown section [method.{name}]{did_you_mean(name, METHODS)}")
         for key in table:
-            if key not in READ_BY_ALL[1:] + METHODS[name].reads:  # READ_BY_ALL[0] is the method itself
+            if key == "energy" and isinstance(table[key], dict):
+                for field in table[key]:
+                    known_key(f"energy.{field}", f"{where}: ")
+            elif key == "method" or key not in METHODS[name].fields:
                 raise ConfigError(f"{where}: [method.{name}] {key}: method {name} does not read it")
 
 
@@ -192,8 +196,10 @@ def layer_read(layer: Tables, method: Any) -> Tables:
         return layer  # refused where the recipe is made
     train = dict(layer.get("train", {}))
     if train.get("method", method) != method:
-        train = {key: value for key, value in train.items() if key in READ_BY_ALL + METHODS[method].reads}
-    return layer | {"train": train | layer.get("method", {}).get(method, {})}
+        train = {key: value for key, value in train.items() if key in METHODS[method].fields}
+    own = dict(layer.get("method", {}).get(method, {}))
+    network = own.pop("energy", None)
+    return layer | {"train": train | own} | ({} if network is None else {"energy": network})
 
 
 # -------------------------------------------------------------------------------------------- resolving
@@ -217,12 +223,22 @@ def resolve(preset: str, tables: Tables, shape: tuple[int, ...]) -> RunConfig:
         raise ShapeError(f"energy.shape: the data hold samples of shape {shape}, found {spec.shape}")
     run = section_read(RunSettings, "run", tables["run"])
     train = section_read(Recipe, "train", tables["train"])
+    check_kind(kind, train.method)
+    if getattr(spec, "out_channels", None) is not None:
+        raise ConfigError(f"energy.out_channels: follows from the data, found {spec.out_channels}")
     if run.rollback_gap is not None and "gap" not in METHODS[train.method].records:
         raise RangeError(f"[run] rollback_gap: method {train.method} has no energy gap, found {run.rollback_gap}")
     if run.until > train.steps:  # a longer run than the recipe's: its schedule is laid out over all of it
         train = replace(train, steps=run.until)
     data = section_read(DataConfig, "data", tables["data"])
     return RunConfig(preset, data, kind, spec, train, run)
+
+
+def check_kind(kind: str, method: str) -> None:
+    """Raise unless the method trains such a network."""
+    if (METHODS[method].model != "energy") != (kind in FIELDS):
+        wanted = f"a field, {' or '.join(FIELDS)}" if kind not in FIELDS else "an energy"
+        raise ConfigError(f"energy.kind: method {method} trains {wanted}, found {kind}")
 
 
 def section_read(cls: type[Any], section: str, table: dict[str, Any]) -> Any:
@@ -278,7 +294,7 @@ def config_read(path: Path) -> tuple[str, Tables]:
     tables = merge(known_tables(content, str(path)))
     method = tables["train"].get("method")
     if isinstance(method, str) and method in METHODS:  # older runs wrote down what their method did not read
-        kept = READ_BY_ALL + METHODS[method].reads
+        kept = METHODS[method].fields
         unread = {field.name: field.default for field in fields(Recipe) if field.name not in kept}
         tables["train"] = {key: unread.get(key, value) for key, value in tables["train"].items()}
     return str(preset), tables

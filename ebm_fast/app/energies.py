@@ -2,7 +2,9 @@
 
     jem               ClassifierEnergy: the network with one output a class
     dsm, levels > 1   NoiseConditionalEnergy: the network with one more channel, the noise level
-    the others        the network itself
+    eqm-dot, eqm-l2   FieldEnergy of a field
+    flow, student     TimeField and FlowMap of a field with one more channel, the time
+    the others        the network itself: a field for eqm, an energy for the rest
 
 run.backend trains; `auto` is numba_cpu where it can run. Where that lacks what the method needs, auto is ebm_ref, and
 says so; a backend that was asked for by name is never exchanged.
@@ -20,12 +22,14 @@ from typing import Any
 import ebm_ref
 from ebm_fast import backend
 from ebm_ref.contracts import BackendError, DataError
+from ebm_ref.method import DERIVATIVES
 from ebm_ref.methods import METHODS
 from ebm_ref.specs import NetworkSpec
-from ebm_ref.train import DERIVATIVES, Recipe
+from ebm_ref.train import Recipe
 
 from .data import Dataset
 
+HEADS = ("dot", "norm")  # of a FieldEnergy
 DRAWING = ("noise_bits", "noise_permutation", "noise_uniform", "langevin_run")  # what chains and their choice need
 
 
@@ -63,22 +67,36 @@ def what_lacks(module: ModuleType, kind: str, recipe: Recipe) -> str:
         return missing
     penalised = recipe.gp > 0 and method.level < 2
     level, needs = (2, "gp") if penalised else (method.level, f"method {recipe.method}")
-    wanted = getattr(module, "ClassifierEnergy" if method.labels else kind)
-    derivatives = [name for name in DERIVATIVES[level] if not hasattr(wanted, name)]
+    wanted = getattr(module, made_of(kind, recipe)[-1])
+    asked = DERIVATIVES[level] if level else method.derivatives
+    derivatives = [name for name in asked if not hasattr(wanted, name)]
     return f"has no {wanted.__name__}.{', '.join(derivatives)}, which {needs} needs" if derivatives else ""
 
 
 def missing_names(module: ModuleType, kind: str, recipe: Recipe, needs: tuple[str, ...]) -> str:
     """The energies of `recipe` and the functions of `needs` that `module` has not, in words; empty when it has all."""
-    needed = (kind, *(["ClassifierEnergy"] if METHODS[recipe.method].labels else []), *needs)
+    needed = (*made_of(kind, recipe), *needs)
     missing = [name for name in needed if not hasattr(module, name)]
     return f"has no {', '.join(missing)}" if missing else ""
+
+
+def made_of(kind: str, recipe: Recipe) -> tuple[str, ...]:
+    """The classes of a backend that the energy is made of; the last one has the derivatives."""
+    method = METHODS[recipe.method]
+    head = ["ClassifierEnergy"] if method.labels else ["FieldEnergy"] if method.model in HEADS else []
+    return (kind, *head)  # of the field of eqm, FieldEnergy judges, and is everywhere where the field is
 
 
 def make_energy(module: ModuleType, kind: str, spec: NetworkSpec, recipe: Recipe, data: Dataset) -> Any:
     """The energy to train."""
     fields = dict(vars(spec))
-    make = getattr(module, kind)
+    make, model = getattr(module, kind), METHODS[recipe.method].model
+    if model in HEADS:
+        return module.FieldEnergy(make(**fields), model)
+    if model in ("time_field", "flow_map"):
+        fields |= {"shape": (*spec.shape[:-1], spec.shape[-1] + 1), "out_channels": spec.shape[-1]}
+        trunk = make(**fields)
+        return ebm_ref.TimeField(trunk) if model == "time_field" else ebm_ref.FlowMap(trunk, recipe.horizon)
     if METHODS[recipe.method].labels:
         if data.train_labels is None:
             raise DataError(f"data: method {recipe.method} needs classes, {data.name} has none; digits and mnist5k do")
@@ -93,9 +111,24 @@ def energy_extras(energy: Any) -> dict[str, Any]:
     """What tells the energy from its network, for the identity of a checkpoint; nothing for the network itself."""
     if isinstance(energy, ebm_ref.NoiseConditionalEnergy):
         return {"levels": [energy.low, energy.high]}
+    if isinstance(energy, (ebm_ref.TimeField, ebm_ref.FlowMap)):
+        return {"model": type(energy).__name__} | ({"h_max": energy.h_max} if hasattr(energy, "h_max") else {})
+    if hasattr(energy, "head"):
+        return {"head": energy.head}
     return {"classes": energy.classes} if hasattr(energy, "classes") else {}
 
 
-def judged(energy: Any) -> Any:
-    """E(x) of what stands for the model: of a noise-conditional energy that of its lowest level."""
+def judged(module: ModuleType, energy: Any, recipe: Recipe) -> Any:
+    """E(x) of what stands for the model; module: the backend that the energy is of.
+
+    Of a noise-conditional energy that of its lowest level; of a potential V at the recipe's temperature V / tau; of a
+    field that descent follows |f(x)|^2 / 2, which is small where descent ends; of a flow or a student nothing, None.
+    """
+    method = METHODS[recipe.method]
+    if method.sampler == "heated":
+        return ebm_ref.BoltzmannEnergy(energy, recipe.tau)
+    if method.model == "field":
+        return module.FieldEnergy(energy, "norm")
+    if method.model in ("time_field", "flow_map"):
+        return None
     return energy.at(energy.low) if isinstance(energy, ebm_ref.NoiseConditionalEnergy) else energy

@@ -48,9 +48,27 @@ def evaluate(
     """(figures, energies by set): gap, energies, separation, precision and recall, feature distances, classes.
 
     A classifier has its accuracy and calibration too, and a density in the plane or on a line its likelihood, over
-    `box` or, where there is none, over the range of the data and half of it more on each side.
+    `box` or, where there is none, over the range of the data and half of it more on each side. What has no energy has
+    neither gap, separation nor likelihood.
     """
     real = choose(model.backend, data.train, SAMPLES, seed, REAL)
+    figures, energies = ({}, {}) if model.energy is None else energy_figures(model, data, chains, box)
+    if is_classifier(model, data):
+        figures |= classification(model, data)
+    figures |= fidelity(data, real, chains)
+    if data.name in HIDDEN:
+        figures |= classes(data, chains, real)
+    else:
+        project = principal_components(data.train)
+        axes = min(COMPONENTS, flat_size(data.shape))
+        figures |= distances(project(real), project(chains), f"{axes} principal components of the training data")
+    return figures, energies
+
+
+def energy_figures(
+    model: Model, data: Dataset, chains: Array, box: Box | None
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """(gap, energies, separation and likelihood; energies by set)."""
     energies = {"data": model.energies(data.test), "samples": model.energies(chains)}
     figures: dict[str, Any] = {
         **with_error("gap", energy_gap(energies["data"], energies["samples"])),
@@ -62,15 +80,6 @@ def evaluate(
     figures |= separation(model, data.test, data.train, others)
     if data.shape in ((1,), (2,)):
         figures |= likelihood(model, data, energies["data"], box)
-    if is_classifier(model, data):
-        figures |= classification(model, data)
-    figures |= fidelity(data, real, chains)
-    if data.name in HIDDEN:
-        figures |= classes(data, chains, real)
-    else:
-        project = principal_components(data.train)
-        axes = min(COMPONENTS, flat_size(data.shape))
-        figures |= distances(project(real), project(chains), f"{axes} principal components of the training data")
     return figures, energies
 
 

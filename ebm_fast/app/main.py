@@ -58,7 +58,12 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, help="0..2^64-1; every random number follows from it")
     train.add_argument("--out", type=Path, help="run folder; default runs/PRESET-METHOD")
     train.add_argument("--backend", help=f"{', '.join(BACKENDS)} or auto")
-    train.add_argument("--init", type=Path, metavar="RUN", help="start from the parameters of this run")
+    train.add_argument(
+        "--init",
+        type=Path,
+        metavar="RUN",
+        help="start from the parameters of this run; of projection and student, the teacher",
+    )
     train.add_argument("--resume", action="store_true", help="continue the run in --out up to --steps in all")
     train.add_argument("--config", type=Path, metavar="FILE", help="TOML with sections data, energy, train, run")
     train.add_argument(
@@ -78,7 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
     draw = add_verb(verbs, "sample", "draw samples from a run, into samples.npz and samples.png")
     draw.add_argument("run", metavar="RUN", type=Path, help="a run folder, such as runs/digits-pcd")
     draw.add_argument("--n", type=int, default=64, help="samples (64)")
-    draw.add_argument("--K", type=int, help="Langevin steps; default the recipe's K, ten times that from uniform noise")
+    draw.add_argument(
+        "--K", type=int, help="steps; default the recipe's K, ten times that from uniform noise, its time / eta of em"
+    )
     draw.add_argument("--seed", type=int, default=0, help="another seed, other samples (0)")
     draw.add_argument(
         "--start", help=f"where chains start: {' or '.join(STARTS)}; default the buffer where there is one"

@@ -20,7 +20,7 @@ class Model:
     """An energy with its parameters, the backend that computes it, and the update of its chains."""
 
     backend: ModuleType
-    energy: Energy
+    energy: Energy | None  # None of what has none: a flow, a student
     theta: Params
     update: SGLD
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,19 @@ from .annealing import Annealing, annealing_figures
 from .arrays import npy_read
 from .background import Background, background_figures
 from .classifying import Attacking, attacked
+from .draws import draw, fresh_start, origin, sampler_of, usual_steps
 from .energies import short
 from .evaluate import SAMPLES, choose_chains, evaluate
+from .flow_report import flow_sections
 from .model import Model
 from .placement import to_host
 from .png import grid_pixels, plane_pixels, png_bytes
-from .run import Run, run_chains, uniform_start
+from .run import Run
 from .runfolder import SNAPSHOTS, os_errors, write_atomic
 
 SHOWN = 100  # chains in a picture of images or vectors
 SNAPSHOT = 16  # chains in a snapshot
 FRESH = 64  # chains from fresh noise in the report
-FRESH_STEPS = 10  # their length, in units of the recipe's K
 PLANE = 160  # points along an axis of the plane
 
 
@@ -63,7 +65,7 @@ def results_write(
     annealing, attacking, background: figures that are made where they are asked for.
     """
     model = run.model(state)
-    chains, origin = model_chains(run, state, model)
+    chains, source = model_chains(run, state, model)
     figures, energies = evaluate(model, run.data, chains, run.seed, run.config.train.box)
     if annealing is not None:
         figures |= annealing_figures(run, model, chains, annealing)
@@ -81,7 +83,7 @@ def results_write(
         "seed": run.seed,
         "seconds_train": float(records[-1]["seconds"]) if records else 0.0,
         "parameters": "ema" if run.config.train.ema_decay else "theta",
-        "samples": origin,
+        "samples": source,
         **({"eta": state.eta} if state.eta is not None else {}),
         "nonfinite": int(sum(record.get("nonfinite", 0) for record in records)),
         "alarms": [f"step {r['step']}: {text}" for r in records for text in r.get("alarms", [])],
@@ -103,10 +105,9 @@ def model_chains(run: Run, state: TrainState, model: Model) -> tuple[Array, str]
     if state.buffer is not None:
         chains = choose_chains(run.backend, state.buffer, run.seed)
         return chains, f"{len(chains)} of {state.buffer.filled} persistent chains"
-    K = FRESH_STEPS * run.config.train.K
-    start = uniform_start(run, SAMPLES, run.seed)
-    x, _ = run_chains(run, model, start, K, run.seed)
-    return x, f"{SAMPLES} chains of {K} steps from uniform noise"
+    K = usual_steps(run)
+    x, _ = draw(run, model, fresh_start(run, SAMPLES, run.seed), K, run.seed)
+    return x, origin(run, SAMPLES, K)
 
 
 def chain_pixels(run: Run, model: Model, chains: Array) -> Array:
@@ -121,8 +122,10 @@ def chain_pixels(run: Run, model: Model, chains: Array) -> Array:
 
 
 def plane_energy(run: Run, model: Model) -> tuple[Array, tuple[float, float, float, float]]:
-    """(E on a square grid, row 0 at the bottom; its extent: the box, or a frame around the data)."""
+    """(E on a square grid, row 0 at the bottom, 0 without one; its extent: the box, or a frame around the data)."""
     low, high = run.config.train.box or (float(run.data.train.min()) - 0.5, float(run.data.train.max()) + 0.5)
+    if model.energy is None:
+        return np.zeros((PLANE, PLANE)), (low, high, low, high)
     axis = np.linspace(low, high, PLANE, dtype=run.data.train.dtype)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)  # (n n, 2), x fastest
     return model.energies(points).reshape(PLANE, PLANE), (low, high, low, high)
@@ -139,7 +142,10 @@ def report_html(
     curves: bytes,
 ) -> str:
     """The report: pictures first, then the curves, then every figure and setting."""
-    draw = lambda x: png_bytes(chain_pixels(run, model, x))  # noqa: E731
+
+    def draw_picture(x: Array) -> bytes:
+        return png_bytes(chain_pixels(run, model, x))
+
     alarms = "".join(f'<p class="alarm">{report.escape(text)}</p>' for text in summary["alarms"][:20])
     sections = [("Alarms", alarms)] if alarms else []
     if run.data.shape == (2,):
@@ -148,25 +154,26 @@ def report_html(
         sections.append(("Samples", report.image(plots.plane(level, extent, run.data.test, chains), caption)))
     else:
         shown = min(SHOWN, len(chains))
-        samples = report.image(draw(chains), f"{shown} samples of {summary['samples']}", True)
-        real = report.image(draw(run.data.test[:SHOWN]), "real, held out from the training", True)
+        samples = report.image(draw_picture(chains), f"{shown} samples of {summary['samples']}", True)
+        real = report.image(draw_picture(run.data.test[:SHOWN]), "real, held out from the training", True)
         sections.append(("Samples", samples + real))
-    if run.data.is_image:
-        pictures = [report.image(draw(x), f"step {at}", True) for at, x in snapshots_read(folder, state.step)]
+    if run.data.is_image and state.buffer is not None:
+        pictures = [report.image(draw_picture(x), f"step {at}", True) for at, x in snapshots_read(folder, state.step)]
         sections.append(("Persistent chains during training", "".join(pictures)))
 
-    K = FRESH_STEPS * run.config.train.K
-    start = uniform_start(run, FRESH, run.seed)
-    fresh, info = run_chains(run, model, start, K, run.seed)
-    title = f"energy along {FRESH} chains of {K} steps from uniform noise"
-    trajectories = report.image(plots.trajectories(info.energy, summary["energy_data"], title), "", alt=title)
-    after = report.image(draw(fresh), f"the chains after {K} steps", True) if run.data.is_image else ""
-    sections.append(("Chains from fresh noise", after + trajectories))
+    if sampler_of(run) == "langevin":
+        sections.append(fresh_section(run, model, summary, draw_picture))
+    else:
+        sections += flow_sections(run, model, draw_picture)
 
     settings = {f"{section}.{k}": v for section, t in run.config.tables().items() for k, v in t.items()}
     sections += [
         ("Training", report.image(curves, "", alt="gap, mean energies and gradient norm over the steps")),
-        ("Energies", report.image(plots.histogram(energies), "", alt="histograms of E on each set")),
+        *(
+            [("Energies", report.image(plots.histogram(energies), "", alt="histograms of E on each set"))]
+            if energies
+            else []
+        ),
         ("Figures", report.figures_table({k: v for k, v in summary.items() if k not in ("preset", "alarms")})),
         ("Settings", report.table(settings)),
         ("Go on", report.commands(folder, run.config.preset, state.step)),
@@ -175,3 +182,15 @@ def report_html(
     by = "" if run.chains_backend is run.backend else f"; chains and energies on {short(run.chains_backend)}"
     lead = f"{state.step} steps on {run.config.run.backend}, {summary['seconds_train']:.0f} s; seed {run.seed}{by}"
     return report.page(title, lead, sections)
+
+
+def fresh_section(
+    run: Run, model: Model, summary: dict[str, Any], picture: Callable[[Array], bytes]
+) -> tuple[str, str]:
+    """Chains from fresh noise, and their energies on the way."""
+    K = usual_steps(run)
+    fresh, info = draw(run, model, fresh_start(run, FRESH, run.seed), K, run.seed)
+    title = f"energy along {FRESH} chains of {K} steps from uniform noise"
+    trajectories = report.image(plots.trajectories(info.energy, summary["energy_data"], title), "", alt=title)
+    after = report.image(picture(fresh), f"the chains after {K} steps", True) if run.data.is_image else ""
+    return "Chains from fresh noise", after + trajectories

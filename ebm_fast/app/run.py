@@ -9,12 +9,11 @@ from shlex import quote
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from ebm_ref import annealed_run
-from ebm_ref.contracts import Array, BackendError, ChainInfo, Stream, check_choice, flat_size
+from ebm_fast.extras import require
+from ebm_ref.contracts import Array, BackendError, RangeError, check_choice
 from ebm_ref.evaluation import auroc_estimate
-from ebm_ref.train import Job, TrainState, check_method, energy_theta, state_from_arrays, train, train_job
+from ebm_ref.methods import METHODS
+from ebm_ref.train import Job, Teacher, TrainState, check_method, energy_theta, state_from_arrays, train, train_job
 
 from .checkpoint import checkpoint_load
 from .config import RunConfig, Tables, config_read, resolve, section_read
@@ -57,8 +56,24 @@ class Run:
     @cached_property
     def job(self) -> Job:
         """What the recipe makes of the data, once."""
-        config = self.config
-        return train_job(self.backend, self.energy, config.train, self.train_data, self.seed, self.data.train_labels)
+        recipe, labels = self.config.train, self.data.train_labels
+        solver = None
+        if "coupling" in METHODS[recipe.method].reads and recipe.coupling == "optimal":
+            solver = require("scipy.optimize", "data").linear_sum_assignment
+        known = (self.backend, self.energy, recipe, self.train_data, self.seed, labels)
+        return train_job(*known, assign=solver, teacher=self.teacher)
+
+    @cached_property
+    def teacher(self) -> Teacher | None:
+        """The model of run.init that the method learns from, its average; None where the method has no teacher."""
+        if not METHODS[self.config.train.method].teacher:
+            return None
+        folder = Path(self.config.run.init)
+        other, state = run_open(folder)
+        if other.backend is not self.backend:
+            there = f"{short(other.backend)}; name it: --backend {short(other.backend)}"
+            raise BackendError(f"init: expected a run of {short(self.backend)}, found one of {there}")
+        return Teacher(other.energy, energy_theta(other.energy, state.ema))
 
     def identity(self) -> dict[str, Any]:
         """The energy as JSON holds it; a checkpoint belongs to exactly one."""
@@ -72,7 +87,9 @@ class Run:
         update, theta = self.config.train.update(state.eta), energy_theta(self.energy, state.ema)
         if self.chains_backend is not self.backend:
             theta = to_backend(self.chains_backend, to_host(self.backend, theta))
-        return Model(self.chains_backend, judged(self.chains_energy), theta, update)
+        return Model(
+            self.chains_backend, judged(self.chains_backend, self.chains_energy, self.config.train), theta, update
+        )
 
     @cached_property
     def auroc_sets(self) -> tuple[Array, Array]:
@@ -106,7 +123,12 @@ def prepare(preset: str, tables: Tables) -> Run:
     config = replace(config, run=replace(settings, backend=short(module), chains=chains))
     energy, other = (make_energy(each, config.kind, config.spec, config.train, data) for each in (module, draws))
     check_method(module, energy, config.train)
+    if METHODS[config.train.method].teacher and not config.run.init:
+        raise RangeError(f"init: method {config.train.method} learns from a run; name it: --init RUN")
     if config.run.auroc_every:
+        if judged(module, energy, config.train) is None:
+            wanted = f"0, as method {config.train.method} trains no energy"
+            raise RangeError(f"run.auroc_every: expected {wanted}, found {config.run.auroc_every}")
         check_choice("run.auroc_set", config.run.auroc_set, ood_names(data))
     return Run(config, data, module, energy, draws, other)
 
@@ -129,31 +151,3 @@ def state_load(folder: Path, run: Run) -> TrainState:
     state = state_from_arrays(to_backend(run.backend, arrays))
     # until = state.step: no step is made, but train checks the state that it is handed
     return train(run.backend, run.energy, run.config.train, run.train_data, run.seed, state, until=state.step)
-
-
-def uniform_start(run: Run, count: int, seed: int) -> Array:
-    """Fresh noise in the box, (count, *shape), by address; an array of the chains' backend."""
-    low, high = run.box
-    dtype, size = run.data.train.dtype, flat_size(run.data.shape)
-    u = run.chains_backend.noise_uniform(
-        seed, Stream.SAMPLE_START, 0, np.arange(count), size, dtype=dtype
-    )  # (count, D)
-    return (low + (high - low) * u).astype(dtype).reshape(count, *run.data.shape)
-
-
-def run_chains(run: Run, model: Model, x0: Array, K: int, seed: int) -> tuple[Array, ChainInfo]:
-    """(x, info) of K Langevin steps from x0, an array of the chains' backend; what comes back is NumPy's.
-
-    A model of several noise levels is annealed: the K steps are shared out among its levels, from high to low, and eta
-    is half of the step that the lowest level has.
-    """
-    recipe = run.config.train
-    if recipe.levels > 1 and K > 0:
-        sigmas, T = recipe.sigmas(), max(1, K // recipe.levels)
-        there = annealed_run(model.backend, run.chains_energy, model.theta, x0, None, sigmas, T, 2 * recipe.eta, seed)
-    else:
-        there = model.backend.langevin_run(
-            model.energy, model.theta, x0, K, model.update, seed, stream=Stream.EVALUATION
-        )
-    x, info = to_host(model.backend, there)
-    return x, info

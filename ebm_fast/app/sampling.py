@@ -13,15 +13,15 @@ from .annealing import Annealing, temperature
 from .arrays import npz_bytes
 from .background import background_open
 from .classifying import Attacking, check_attacked
+from .draws import draw, fresh_start, sampler_of, usual_steps
 from .energies import short
 from .placement import to_backend, to_host
 from .png import png_bytes
 from .results import chain_pixels, results_write
-from .run import Run, run_chains, run_open, uniform_start
+from .run import Run, run_open
 from .runfolder import lock_folder, metrics_upto, write_atomic
 
-STARTS = ("buffer", "uniform")
-UNIFORM_LENGTH = 10  # chains from noise are this many times as long as the recipe's K, unless K is given
+STARTS = ("buffer", "uniform", "normal")
 
 
 def sample(folder: Path, n: int, K: int | None, seed: int, start: str | None) -> dict[str, Any]:
@@ -33,17 +33,20 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str | None) ->
     if K is not None:
         check_count("K", K, low=0)
     run, state = run_open(folder)
+    noise = "uniform" if sampler_of(run) == "langevin" else "normal"
     if start is None:
-        start = "uniform" if state.buffer is None else "buffer"
-    steps = K if K is not None else run.config.train.K * (UNIFORM_LENGTH if start == "uniform" else 1)
+        start = noise if state.buffer is None else "buffer"
+    if start not in ("buffer", noise):
+        raise RangeError(f"start: method {run.config.train.method} starts from {noise} noise; use --start {noise}")
+    steps = K if K is not None else run.config.train.K if start == "buffer" else usual_steps(run)
     if start == "buffer" and (state.buffer is None or state.buffer.filled == 0):
-        raise RangeError(f"start: {folder} keeps no persistent chains; use --start uniform")
+        raise RangeError(f"start: {folder} keeps no persistent chains; use --start {noise}")
     with lock_folder(folder):
         model = run.model(state)
-        x0 = uniform_start(run, n, seed) if start == "uniform" else buffer_start(run, state.buffer, n, seed)
-        x, info = run_chains(run, model, x0, steps, seed)
-        energy = model.energies(x)
-        write_atomic(folder / "samples.npz", npz_bytes({"x": x, "energy": energy}))
+        x0 = buffer_start(run, state.buffer, n, seed) if start == "buffer" else fresh_start(run, n, seed)
+        x, info = draw(run, model, x0, steps, seed)
+        energy = {} if model.energy is None else {"energy": model.energies(x)}
+        write_atomic(folder / "samples.npz", npz_bytes({"x": x, **energy}))
         write_atomic(folder / "samples.png", png_bytes(chain_pixels(run, model, x)))
     return {
         "run": str(folder),
@@ -53,7 +56,8 @@ def sample(folder: Path, n: int, K: int | None, seed: int, start: str | None) ->
         "start": start,
         "backend": short(run.chains_backend),
         "nonfinite": int(info.nonfinite),
-        "energy_mean": float(energy.mean()),
+        **({"nfe_mean": float(np.mean(info.extra["nfe"]))} if "nfe" in info.extra else {}),
+        **{f"{name}_mean": float(values.mean()) for name, values in energy.items()},
         "files": [str(folder / "samples.npz"), str(folder / "samples.png")],
     }
 

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 
 from ebm_fast import BACKENDS
 from ebm_ref.contracts import RangeError, check_choice, check_count, check_number
+from ebm_ref.field_specs import ConvFieldSpec, MLPFieldSpec
 from ebm_ref.specs import ConvSpec, DeepConvSpec, MLPSpec, NetworkSpec
 
-ENERGIES: dict[str, type[NetworkSpec]] = {"MLPEnergy": MLPSpec, "ConvEnergy": ConvSpec, "DeepConvEnergy": DeepConvSpec}
+FIELDS: dict[str, type[NetworkSpec]] = {"MLPField": MLPFieldSpec, "ConvField": ConvFieldSpec}
+ENERGIES: dict[str, type[NetworkSpec]] = {
+    "MLPEnergy": MLPSpec,
+    "ConvEnergy": ConvSpec,
+    "DeepConvEnergy": DeepConvSpec,
+    **FIELDS,
+}
 TABULAR = {"breast_cancer": 2, "wine": 3, "iris": 3}  # and the number of their classes
 DATASETS = ("digits", "mnist5k", "toy2d", *TABULAR)
 
@@ -46,7 +53,7 @@ class RunSettings:
     chains: str = "auto"  # backend that draws chains and evaluates once trained; auto = see energies.py
     dtype: str = "float32"
     until: int = 0  # stop after this step (--steps); 0 = train.steps, where a schedule ends
-    init: str = ""  # run folder whose parameters this run starts from
+    init: str = ""  # run folder whose parameters this run starts from, or that projection and student learn from
     save_every: int = 100  # steps between checkpoints
     auroc_every: int = 0  # steps between AUROCs of held-out data against auroc_set; 0 = none
     auroc_set: str = "uniform"  # one of the sets that the summary has AUROCs of

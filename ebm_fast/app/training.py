@@ -21,6 +21,7 @@ from typing import Any
 from ebm_fast.extras import require
 from ebm_ref.contracts import Array, CheckpointError, ConfigError, NonFiniteError
 from ebm_ref.diagnostics import Alarms
+from ebm_ref.methods import METHODS
 from ebm_ref.train import TrainState, energy_theta, state_arrays, state_from_arrays, train_start, train_step
 
 from .checkpoint import checkpoint_exists, checkpoint_load, checkpoint_save, checkpoint_settle
@@ -97,12 +98,13 @@ def ready(preset: str, tables: Tables) -> Run:
 def first_state(run: Run) -> TrainState:
     """The state before the first step; what can be wrong with the recipe, the data and run.init is found here."""
     config, theta = run.config, None
-    if config.run.init:
+    if config.run.init and not METHODS[config.train.method].teacher:
         arrays, _ = checkpoint_load(Path(config.run.init), run.identity())
         theta = energy_theta(run.energy, state_from_arrays(arrays).ema)
     data = run.train_data
     labels = run.data.train_labels
-    return train_start(run.backend, run.energy, config.train, data, run.seed, data.dtype, theta, labels)
+    start = (run.backend, run.energy, config.train, data, run.seed, data.dtype, theta, labels)
+    return train_start(*start, teacher=run.teacher)
 
 
 def host_arrays(run: Run, state: TrainState) -> dict[str, Array]:

@@ -1,7 +1,7 @@
 """The inner loops of `gather`: 8, 4 or 1 sums over channels, of two registers of samples or of one, all in registers.
 
-    dot N       acc[j] += sum_k W[w + k N + j] s_k, and acc[N + j] the same of r_k    (dot8: any step in W)
-    dot N one   of s_k alone
+    dot N       acc[j] += sum_k W[w + k w_step + j w_next] s_k, and acc[N + j] the same of r_k
+    dot N one   acc[j] += sum_k W[w + k N + j] s_k
     split N     acc[j] += sum_k W[w + k N + j] (s_k - o_k), acc[N + j] += sum_k W[v + k N + j] (r_k - o_k)
     loadN, storeN, add4     tuples of registers
 
@@ -15,26 +15,26 @@ from .lanes import vfma, vlike, vload, vsplat, vstore
 
 
 @inner
-def dot8(acc, S, s, r, step, W, w, w_step, count):
-    """acc[j] += sum_k W[w + k w_step + j] S[s + k step : a register], j = 0..7; acc[8 + j] the same of r for s."""
+def dot8(acc, S, s, r, step, W, w, w_step, w_next, count):
+    """acc[j] += sum_k W[w + k w_step + j w_next] s_k, j = 0..7, and acc[8 + j] the same of r_k."""
     a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7 = acc
     for _ in range(count):
         x, y = vload(S, s), vload(S, r)
         v = vsplat(W, w)
         a0, b0 = vfma(v, x, a0), vfma(v, y, b0)
-        v = vsplat(W, w + 1)
+        v = vsplat(W, w + w_next)
         a1, b1 = vfma(v, x, a1), vfma(v, y, b1)
-        v = vsplat(W, w + 2)
+        v = vsplat(W, w + 2 * w_next)
         a2, b2 = vfma(v, x, a2), vfma(v, y, b2)
-        v = vsplat(W, w + 3)
+        v = vsplat(W, w + 3 * w_next)
         a3, b3 = vfma(v, x, a3), vfma(v, y, b3)
-        v = vsplat(W, w + 4)
+        v = vsplat(W, w + 4 * w_next)
         a4, b4 = vfma(v, x, a4), vfma(v, y, b4)
-        v = vsplat(W, w + 5)
+        v = vsplat(W, w + 5 * w_next)
         a5, b5 = vfma(v, x, a5), vfma(v, y, b5)
-        v = vsplat(W, w + 6)
+        v = vsplat(W, w + 6 * w_next)
         a6, b6 = vfma(v, x, a6), vfma(v, y, b6)
-        v = vsplat(W, w + 7)
+        v = vsplat(W, w + 7 * w_next)
         a7, b7 = vfma(v, x, a7), vfma(v, y, b7)
         s += step
         r += step
@@ -81,22 +81,22 @@ def split8(acc, S, s, r, o, step, W, w, v, count):
 
 
 @inner
-def dot4(acc, S, s, r, step, W, w, count):
+def dot4(acc, S, s, r, step, W, w, w_step, w_next, count):
     """`dot8` for four outputs."""
     a0, a1, a2, a3, b0, b1, b2, b3 = acc
     for _ in range(count):
         x, y = vload(S, s), vload(S, r)
         v = vsplat(W, w)
         a0, b0 = vfma(v, x, a0), vfma(v, y, b0)
-        v = vsplat(W, w + 1)
+        v = vsplat(W, w + w_next)
         a1, b1 = vfma(v, x, a1), vfma(v, y, b1)
-        v = vsplat(W, w + 2)
+        v = vsplat(W, w + 2 * w_next)
         a2, b2 = vfma(v, x, a2), vfma(v, y, b2)
-        v = vsplat(W, w + 3)
+        v = vsplat(W, w + 3 * w_next)
         a3, b3 = vfma(v, x, a3), vfma(v, y, b3)
         s += step
         r += step
-        w += 4
+        w += w_step
     return a0, a1, a2, a3, b0, b1, b2, b3
 
 

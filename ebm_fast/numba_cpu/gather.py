@@ -16,8 +16,8 @@ With 32 registers two pixels also share products (`links.units_of`). With 16 tha
 shared products want 8 weights and 3 loads for 8 multiply-adds, which two loads a cycle cannot feed (62 GFLOP/s of the
 96 that a block of 4 reaches without them, on a Zen 3 core); a unit of one takes two blocks at a time (84, not 56).
 
-The gradient of W is the same loop with samples and channels exchanged: for each tap, 8 input channels x
-two registers of output channels stay in registers while pixels and samples are summed, in a fixed order.
+The gradient of W is the same loop with samples and channels exchanged: for each tap, 8 input channels (4 with 16
+registers) x two registers of output channels stay in registers while pixels and samples are summed, in a fixed order.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def gather(row, T, W, S, G, A):
                 acc = load8(S, at, to, width)
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
-                    acc = dot8(acc, S, s, r, width, W, w + T[t + 2] * C * 8, 8, C)
+                    acc = dot8(acc, S, s, r, width, W, w + T[t + 2] * C * 8, 8, 1, C)
                 for t in range(last, shared, 6):
                     s, r, o2 = src + T[t] * lanes, src + T[t + 1] * lanes, src + T[t + 2] * lanes
                     acc = split8(acc, S, s, r, o2, width, W, w + T[t + 3] * C * 8, w + T[t + 4] * C * 8, C)
@@ -141,7 +141,7 @@ def gather(row, T, W, S, G, A):
                 both = four + load4(S, to, width)
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
-                    both = dot4(both, S, s, r, width, W, w + T[t + 2] * C * 4, C)
+                    both = dot4(both, S, s, r, width, W, w + T[t + 2] * C * 4, 4, 1, C)
                 four = both[:4]
                 store4(S, to, width, both[4:], O - o)
             else:
@@ -177,46 +177,51 @@ def start_rows(S, at, width, W, bias, O, add):
 
 
 @inner
-def turn(S, dst, src, width, pixels, C, padded):
-    """dst[p, lane, c] = src[p, c, lane], zeros from channel C to `padded`."""
+def turn(S, dst, src, width, pixels, C, padded, block):
+    """dst[c // block, p, lane, c % block] = src[p, c, lane], zeros from channel C to `padded`."""
     for p in range(pixels):
-        for l in range(width):
-            out = dst + (p * width + l) * padded
-            for c in range(C):
-                S[out + c] = S[src + (p * C + c) * width + l]
-            for c in range(C, padded):
-                S[out + c] = 0
+        for c in range(padded):
+            out = dst + (c // block * pixels + p) * width * block + c % block
+            for l in range(width):
+                S[out + l * block] = S[src + (p * C + c) * width + l] if c < C else 0
 
 
 @instruction
 def weight_grad(row, T, W, S, G, A):
     """G[at + (t C' + c) O' + o] += sum over pairs (q, p) of tap t, over lanes, x[q, c, lane] dy[p, o, lane].
 
-    dy is first turned, its channels padded to O' (a multiple of two registers); so is x, to C' (a multiple of 8),
-    unless it has fewer than 8: those are taken one by one, as they lie.
+    dy is first turned, its channels padded to O', in blocks of two registers, so that the two blocks of a sum are in
+    the first-level cache. C' is C up to a block of 8, where rows beyond C are not kept; fewer than 8 go one by one.
     """
-    _, x, dy, at, tab, taps, C, O, pixels_in, pixels_out, xt, dyt = row
+    _, x, dy, at, tab, taps, C, O, pixels_out, dyt, _, _ = row
     width, lanes = tile_width(A), vcount(S)
-    size_in, size_out = turned(C), (O + 2 * lanes - 1) // (2 * lanes) * 2 * lanes
-    if C >= 8:
-        turn(S, xt, x, width, pixels_in, C, size_in)
-    turn(S, dyt, dy, width, pixels_out, O, size_out)
+    wide, size_in = 2 * lanes, turned(C)
+    size_out = (O + wide - 1) // wide * wide
+    turn(S, dyt, dy, width, pixels_out, O, size_out, wide)
     begin, end = share(A, taps)
     for t in range(begin, end):
         first, last = T[tab + t], T[tab + t + 1]
-        for c in range(0, size_in, 8 if C >= 8 else 1):
-            for o in range(0, size_out, 2 * lanes):
+        for o in range(0, size_out, wide):
+            dy_o = dyt + o * pixels_out * width
+            for c in range(0, size_in, BLOCK if C >= 8 else 1):
                 z = at + (t * size_in + c) * size_out + o
                 if C < 8:
                     pair = (vload(G, z), vload(G, z + lanes))
                     for k in range(first, last, 2):
-                        s, w = dyt + T[k + 1] * width * size_out + o, x + (T[k] * C + c) * width
-                        pair = dot1(pair, S, s, s + lanes, size_out, S, w, width)
+                        s, w = dy_o + T[k + 1] * width * wide, x + (T[k] * C + c) * width
+                        pair = dot1(pair, S, s, s + lanes, wide, S, w, width)
                     vstore(G, z, pair[0])
                     vstore(G, z + lanes, pair[1])
-                    continue
-                acc = load8(G, z, z + lanes, size_out)
-                for k in range(first, last, 2):
-                    s, w = dyt + T[k + 1] * width * size_out + o, xt + T[k] * width * size_in + c
-                    acc = dot8(acc, S, s, s + lanes, size_out, S, w, size_in, width)
-                store8(G, z, z + lanes, size_out, acc)
+                elif BLOCK == 8:
+                    acc = load8(G, z, z + lanes, size_out)
+                    for k in range(first, last, 2):
+                        s, w = dy_o + T[k + 1] * width * wide, x + (T[k] * C + c) * width
+                        acc = dot8(acc, S, s, s + lanes, wide, S, w, 1, width, width)
+                    store8(G, z, z + lanes, size_out, acc)
+                else:
+                    both = load4(G, z, size_out) + load4(G, z + lanes, size_out)
+                    for k in range(first, last, 2):
+                        s, w = dy_o + T[k + 1] * width * wide, x + (T[k] * C + c) * width
+                        both = dot4(both, S, s, s + lanes, wide, S, w, 1, width, width)
+                    store4(G, z, size_out, both[:4], 4)
+                    store4(G, z + lanes, size_out, both[4:], 4)

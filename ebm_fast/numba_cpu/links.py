@@ -110,7 +110,7 @@ def join(
 
 
 def turned_channels(C: int) -> int:
-    """Channels of the input as `weight_grad` sums over them: blocks of 8, or one by one."""
+    """Channels of the input whose sums `weight_grad` keeps room for: blocks of 8, or one by one."""
     return C if C < 8 else (C + 7) // 8 * 8
 
 
@@ -128,9 +128,7 @@ class Linear:
     weights: tuple[tuple[int, int], ...]  # address and taps: packed forwards, packed backwards
     bias: int
     grads: tuple[int, int]  # of the weights, of the bias
-    lone: tuple[
-        int, ...
-    ]  # products a channel, there and back, of pixels that share their weights with none
+    lone: tuple[int, ...]  # products a channel, there and back, of pixels that share their weights with none
 
 
 @dataclass(frozen=True)

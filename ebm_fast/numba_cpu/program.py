@@ -31,7 +31,7 @@ NO_CHAINS = np.empty(0, np.uint64)
 EPS = 1e-5
 CHUNK = 1 << 13  # bytes
 STEP_WORK, RUN_WORK = 2e6, 2e7  # multiply-adds of a step and of a run that are worth a team of threads on a tile
-SLACK = 4  # rows that `gather` may read past an array
+SLACK = 8  # rows that `gather` and `weight_grad` may read past an array
 
 
 @dataclass
@@ -54,9 +54,8 @@ class Program:
     packed_size: int = 1  # eps
     grads: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     grads_size: int = 0
-    turn_x: int = 0  # rows that turning needs
-    turn_dy: int = 0
-    turned: list[int] = field(default_factory=list)  # instructions that await the address of the turned arrays
+    turn_dy: int = 0  # rows that turning needs
+    turned: list[int] = field(default_factory=list)  # instructions that await the address of the turned array
     temp: int = 0
 
     def __post_init__(self) -> None:
@@ -199,13 +198,12 @@ class Program:
         """Add the gradients of the map's weights and bias (their tangents, if the program has tangents)."""
         if not self.params:
             return
-        self.turn_x = max(self.turn_x, map.links.pixels_in * turned_channels(map.C))
         self.turn_dy = max(self.turn_dy, map.links.pixels_out * (-(-map.O // self.block) * self.block))
         planes = [(x.at1, dy.at), (x.at, dy.at1)] if self.tangent else [(x.at, dy.at)]
-        sizes = (*map.tables[2], map.C, map.O, map.links.pixels_in, map.links.pixels_out)
+        sizes = (*map.tables[2], map.C, map.O, map.links.pixels_out)
         for a, b in planes:
             self.turned.append(len(self.code))
-            self.emit(gather.weight_grad, a, b, map.grads[0], *sizes, 0, 0)
+            self.emit(gather.weight_grad, a, b, map.grads[0], *sizes, 0)
         self.emit(tile.sum_rows, dy.at1 if self.tangent else dy.at, map.grads[1], dy.pixels, dy.C, self.temp)
 
     # ------------------------------------------------------------- normalisation and activation
@@ -302,9 +300,9 @@ class Program:
 
     def freeze(self) -> None:
         """Place what could only be placed last; the program is then only read."""
-        x, dy = self.rows(self.turn_x), self.rows(self.turn_dy)
+        dy = self.rows(self.turn_dy)
         for i in self.turned:
-            self.code[i] = (*self.code[i][:-2], x, dy)
+            self.code[i] = (*self.code[i][:-1], dy)
         self.rows(SLACK)
         self.P = m.table_of(self.code, self.turns, self.dtype, self.half)
         self.ends = [*self.ends, len(self.code), len(self.code)][:2]

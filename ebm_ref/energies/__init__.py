@@ -47,6 +47,9 @@ from .noise_conditional import (
     LevelEnergy,
     NoiseConditionalEnergy,
 )
+from .precision_energy import (
+    PrecisionEnergy,
+)
 from .quadratic import (
     QuadraticEnergy,
 )
@@ -81,6 +84,7 @@ __all__ = [
     "MultiScaleEnergy",
     "NetworkEnergy",
     "NoiseConditionalEnergy",
+    "PrecisionEnergy",
     "QuadraticEnergy",
     "RBMEnergy",
     "RingEnergy",

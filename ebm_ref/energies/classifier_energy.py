@@ -114,6 +114,10 @@ class ClassEnergy(EnergyBase):
     def theta_shapes(self) -> dict[str, tuple[int, ...]]:
         return self.classifier.theta_shapes()
 
+    def of_rows(self, rows: Array) -> ClassEnergy:
+        """The same energy of the samples `rows` of a batch."""
+        return ClassEnergy(self.classifier, self.y[rows]) if isinstance(self.y, np.ndarray) else self
+
     def forward(self, theta: Params, x: Any) -> tuple[Any, Tape]:
         F, tape = self.classifier.trunk.outputs_forward(theta, x)  # (N, C)
         onehot = self._onehot(F)  # (N, C)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..contracts import DTypeError, Params, flat_size
+from ..contracts import Array, DTypeError, Params, flat_size
 from ..field_specs import FieldEnergySpec
 from .base import EnergyBase, Tape
 
@@ -35,6 +35,10 @@ class FieldEnergy(FieldEnergySpec, EnergyBase):  # type: ignore[override]  # sha
         super().__post_init__()
         if not (hasattr(self.field, "forward") and hasattr(self.field, "backward")):
             raise DTypeError(f"field: expected one with forward and backward, found {type(self.field).__name__}")
+
+    def of_rows(self, rows: Array) -> FieldEnergy:
+        """The same energy of the samples `rows` of a batch, where the field is held at something for each."""
+        return FieldEnergy(self.field.of_rows(rows), self.head) if hasattr(self.field, "of_rows") else self
 
     def forward(self, theta: Params, x: Any) -> tuple[Any, Tape]:
         f, tape = self.field.forward(theta, x)  # (N, *out_shape)

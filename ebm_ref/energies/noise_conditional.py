@@ -173,6 +173,10 @@ class LevelEnergy:
         """Raise `SmoothnessError` where the trunk does."""
         self.conditional.require_smooth(what)
 
+    def of_rows(self, rows: Array) -> LevelEnergy:
+        """The same energy of the samples `rows` of a batch."""
+        return LevelEnergy(self.conditional, self.feature[rows]) if hasattr(self.feature, "shape") else self
+
     def energy(self, theta: Params, x: Array) -> Array:
         """E(x_n, t_n), (N,)."""
         y: Array = self.trunk.energy(theta, self._join(x))

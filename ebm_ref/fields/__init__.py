@@ -13,6 +13,9 @@ from .conv_field import (
 from .equilibrium_field import (
     EquilibriumField,
 )
+from .flow_map import (
+    FlowMap,
+)
 from .held_field import (
     HeldField,
     TimeField,
@@ -30,6 +33,7 @@ __all__ = [
     "ConvField",
     "EquilibriumField",
     "FieldBase",
+    "FlowMap",
     "GuidedField",
     "HeldField",
     "LabelField",

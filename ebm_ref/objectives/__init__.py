@@ -36,6 +36,18 @@ from .denoising import (
     dsm_step,
     multi_dsm_step,
 )
+from .distill import (
+    eulerian,
+    lagrangian,
+    progressive,
+    teacher_run,
+    teacher_velocity,
+    trajectory_regression,
+)
+from .distill_step import (
+    distill_step,
+    student_draw,
+)
 from .em_step import (
     EMTerms,
     em_step,
@@ -51,6 +63,12 @@ from .equilibrium_matching import (
     eqm_explicit,
     eqm_implicit,
     eqm_step,
+)
+from .flow_matching import (
+    flow_draw,
+    flow_matching,
+    flow_point,
+    flow_step,
 )
 from .improved_contrastive import (
     ICDTerms,
@@ -83,6 +101,11 @@ from .neighbours import (
 )
 from .penalties import (
     gradient_penalty,
+)
+from .projection import (
+    projection,
+    projection_fourier,
+    projection_step,
 )
 from .ranking_nce import (
     conditional_nce,
@@ -122,14 +145,20 @@ __all__ = [
     "denoising",
     "denoising_ladder",
     "denoising_levels",
+    "distill_step",
     "dsm_step",
     "em_step",
     "energy_contrast",
     "energy_matching",
-    "flow_weight",
     "eqm_explicit",
     "eqm_implicit",
     "eqm_step",
+    "eulerian",
+    "flow_draw",
+    "flow_matching",
+    "flow_point",
+    "flow_step",
+    "flow_weight",
     "gaussian_noise_fit",
     "gradient_penalty",
     "hsm_step",
@@ -138,6 +167,7 @@ __all__ = [
     "jem",
     "jem_batch",
     "jem_step",
+    "lagrangian",
     "log_softmax",
     "maximum_likelihood",
     "ml_step",
@@ -152,6 +182,10 @@ __all__ = [
     "neighbour_spread",
     "one_hot",
     "pcd_step",
+    "progressive",
+    "projection",
+    "projection_fourier",
+    "projection_step",
     "quadrature_grid",
     "ranking_nce",
     "ranking_nce_step",
@@ -160,5 +194,9 @@ __all__ = [
     "smooth_data",
     "smoothing_level",
     "ssm_step",
+    "student_draw",
+    "teacher_run",
+    "teacher_velocity",
+    "trajectory_regression",
     "transport",
 ]

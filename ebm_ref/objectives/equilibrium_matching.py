@@ -113,8 +113,8 @@ def eqm_implicit(
     returns loss (), grads like theta, info: losses (N,), the samples' own terms, and zero, the loss of f = 0.
     Raises ShapeError, DTypeError, RangeError.
     """
-    if not hasattr(field, "field_grad_theta"):
-        raise DTypeError(f"field: expected a field, found {type(field).__name__}")
+    if not hasattr(field, "field_grad_theta") or hasattr(field, "at"):
+        raise DTypeError(f"field: expected a field, of labels or times held by its at(), found {type(field).__name__}")
     if field.out_shape != field.shape:
         raise ShapeError(f"field: expected f like x, {field.shape}, found {field.out_shape}")
     at, wanted = _path(field.shape, x, e, gamma, target)
@@ -135,7 +135,7 @@ def eqm_explicit(
     check_derivatives("eqm_explicit", energy, "grad_theta_along")
     theta_check(energy, theta)
     at, wanted = _path(energy.shape, x, e, gamma, target)
-    if hasattr(energy, "check_live"):
+    if hasattr(energy, "check_live") and isinstance(x, np.ndarray):  # parameters on a device are not read back
         energy.check_live(theta)
     r = energy.grad_x(theta, at) - wanted  # (N, *shape)
     grads = energy.grad_theta_along(theta, at, r * (2.0 / _size(x)))
@@ -151,8 +151,10 @@ def eqm_step(
     returns loss, grads, info. Raises as they do.
     """
     explicit = hasattr(model, "energy_and_grad_x")
-    if not (explicit or hasattr(model, "field_grad_theta")):
-        raise DTypeError(f"model: expected an energy or a field, found {type(model).__name__}")
+    if hasattr(model, "at") or not (explicit or hasattr(model, "field_grad_theta")):
+        raise DTypeError(
+            f"model: expected an energy or a field, of labels or times held by its at(), found {type(model).__name__}"
+        )
     _check_data(model.shape, x)
     N, D = x.shape[0], flat_size(model.shape)
     chains = np.arange(N)

@@ -47,6 +47,10 @@ from .descent import (
     descent_start,
     descent_step,
 )
+from .flow import (
+    flow_run,
+    student_run,
+)
 from .heated import (
     heated_run,
     heated_temperature,
@@ -90,18 +94,18 @@ from .unrolled import (
 )
 
 __all__ = [
+    "HMC_TARGET",
+    "MALA_TARGET",
+    "PSGLD",
     "AdamDescent",
     "AdaptationState",
     "Augmentation",
     "Band",
     "ClassGaussians",
     "GradientDescent",
-    "HMC_TARGET",
     "LookAheadDescent",
-    "MALA_TARGET",
     "Multiplicative",
     "NesterovDescent",
-    "PSGLD",
     "RobbinsMonro",
     "UnrolledStep",
     "adaptation_rate",
@@ -125,6 +129,7 @@ __all__ = [
     "descent_start",
     "descent_step",
     "energy_target",
+    "flow_run",
     "heated_run",
     "heated_temperature",
     "hessian_diagonal",
@@ -146,6 +151,7 @@ __all__ = [
     "metropolis_step",
     "psgld_run",
     "psgld_step",
+    "student_run",
     "unrolled_backward",
     "unrolled_run",
 ]

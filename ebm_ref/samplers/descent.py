@@ -172,8 +172,10 @@ def _is_explicit(energy: Energy | Field) -> bool:
     """Whether it is an energy; raises DTypeError, ShapeError unless it is one, or a field with f like x."""
     if hasattr(energy, "energy_and_grad_x"):
         return True
-    if not hasattr(energy, "out_shape"):
-        raise DTypeError(f"energy: expected an energy or a field, found {type(energy).__name__}")
+    if not (hasattr(energy, "out_shape") and hasattr(energy, "field")) or hasattr(energy, "at"):
+        raise DTypeError(
+            f"energy: expected an energy or a field, of labels or times held by its at(), found {type(energy).__name__}"
+        )
     if energy.out_shape != energy.shape:
         raise ShapeError(f"energy: expected a field with f like x, {energy.shape}, found {energy.out_shape}")
     return False

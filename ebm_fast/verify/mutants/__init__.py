@@ -6,8 +6,8 @@
     against       the checks, and the kit's cases, on a function of yours
 
 No code of anybody else is here: each mutant is written from the description of what the other code computes.
-The families are score, langevin, metropolis, contrastive, energy_matching, buffer, evaluation, parameters: checks,
-then mutants.
+The families are score, langevin, metropolis, contrastive, energy_matching, equilibrium_matching, buffer, evaluation,
+parameters: checks, then mutants.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from . import (  # noqa: F401 - they fill the tables
     buffer,
     contrastive,
     energy_matching,
+    equilibrium_matching,
     evaluation,
     langevin,
     metropolis,
