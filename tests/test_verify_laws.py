@@ -64,6 +64,7 @@ BROKEN_LAWS = [
     (laws.who_has_stopped_stays, "descent_run", planted.flow.descent_keeps_the_velocity),
     (laws.any_energy_descends, "descent_run", planted.flow.descent_of_its_own),
 ]
+SLOW = ("conv_field", "field_energy", "descent_run")  # of the oracle; a planted bug shows in the first cases
 
 
 @pytest.mark.parametrize(("law", "name", "wrong"), BROKEN_LAWS, ids=[law.__name__ for law, _, _ in BROKEN_LAWS])
@@ -77,7 +78,7 @@ def test_law__fails_without_any_oracle_s_result(law, name, wrong):
                 law(laws.Trial(case, fn, ebm_ref, case.run(fn), budget, np.float64))
             return 0.0
 
-        return search(name, np.float64, judge_by_law, 40, 0).failure
+        return search(name, np.float64, judge_by_law, 10 if name in SLOW else 40, 0).failure
 
     assert law in laws.LAWS[name]
     assert str(trial(wrong)).startswith("law: ")
