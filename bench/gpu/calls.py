@@ -46,7 +46,7 @@ def draw(shape: tuple[int, ...], stream: Stream = Stream.DATA_NOISE) -> Array:
 def calls(module: Any, put: Put, large: bool = False) -> dict[str, Call]:
     """What `module` exports among the functions of this file, by a label that begins with the function's name."""
     made = noise_calls(module, put, large) | langevin_calls(module, put, large) | buffer_calls(module, put, large)
-    made |= layer_calls(module, put, large)
+    made |= layer_calls(module, put, large) | flow_calls(module, put, large)
     for label, fields in (LARGE_ENERGIES if large else SMALL_ENERGIES).items():
         kind = label.partition(" ")[0]
         if hasattr(module, kind):
@@ -117,6 +117,16 @@ def layer_calls(module: Any, put: Put, large: bool) -> dict[str, Call]:
         "conv2d_backward wide": lambda: module.conv2d_backward(thick, down, thin),
         "group_norm_forward": lambda: module.group_norm_forward(x, gamma, gamma, groups),
         "group_norm_backward": lambda: module.group_norm_backward(x, gamma, dx, groups),
+    }
+
+
+def flow_calls(module: Any, put: Put, large: bool) -> dict[str, Call]:
+    """Costs of a coupling, and repulsion."""
+    n, d = (256, 784) if large else (5, 7)
+    x0, x1, groups = put(draw((n, d))), put(draw((n, d), Stream.FLOW_NOISE)), put(draw((n, 3, d)))
+    return {
+        "coupling_cost": lambda: module.coupling_cost(x0, x1),
+        "repulsion": lambda: module.repulsion(groups, 0.1, 1.0),
     }
 
 
