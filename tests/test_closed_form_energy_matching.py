@@ -111,9 +111,6 @@ class Waves:
     def grad_theta_along(self, theta, x, v):
         return {"c": self.phi(x).T @ v[:, 0]}
 
-    def hvp(self, theta, x, v):
-        raise NotImplementedError
-
 
 def population():
     """Every x0 and t of a quadrature, as samples with weights whose mean is the expectation of w(t) mean r^2."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from app_runs import checkpoint, equal, run, untimed
-from test_methods import CHAINS, DATA, LABELS, assert_same, energy_of
+from method_runs import CHAINS, DATA, LABELS, assert_same, energy_of
 
 import ebm_ref
 from ebm_fast.app import training

@@ -56,7 +56,8 @@ class Scaling:
         return self.field(theta, x), self.field(theta, v)
 
     def field_vjp(self, theta, x, g):
-        raise NotImplementedError
+        rest = np.sum(g, axis=-1)[..., None] * theta["scale"][self.out_shape[0] :]
+        return np.concatenate([g * theta["scale"][: self.out_shape[0]], rest], axis=-1)
 
     def field_grad_theta(self, theta, x, g):
         rest = np.sum(g, axis=-1)[..., None] * x[..., self.out_shape[0] :]

@@ -10,7 +10,7 @@ from app_runs import checkpoint, equal, run
 from app_runs import train as command
 from derivatives import check_theta_gradient
 from gaussian import Bowl, bowl_theta
-from test_methods import DATA, LABELS, RECIPES, assert_same, energy_of, flat, teacher_of, trained
+from method_runs import DATA, LABELS, RECIPES, assert_same, energy_of, flat, teacher_of, trained
 
 import ebm_ref
 from ebm_fast.app.run import run_open

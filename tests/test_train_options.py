@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_methods import CHAINS, DATA, LABELS, RECIPES, assert_same, energy_of
+from method_runs import CHAINS, DATA, LABELS, RECIPES, assert_same, energy_of
 
 import ebm_ref
 from ebm_fast import backend, numba_cpu, why_not
