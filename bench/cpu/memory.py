@@ -22,9 +22,10 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def forget_peak() -> None:
-    """The peak becomes what is held now."""
+def forget_peak() -> bool:
+    """The peak becomes what is held now; False where the system cannot forget: it stays that of the whole process."""
     try:
         CLEAR.write_text("5")
-    except OSError:  # another system, or not allowed: the peak stays that of the whole process
-        return
+    except OSError:  # another system, or not allowed
+        return False
+    return True
