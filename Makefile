@@ -21,8 +21,8 @@ energy-flow: $(VENV)/.has-demo  ## digits: a flow, the potential nearest to it, 
 	$(BIN)/ebm train digits --method em --init $(FLOW)/projection --out $(FLOW)/em --set $(JOINT)
 	$(BIN)/ebm train digits --method student --init $(FLOW)/em --out $(FLOW)/student --set train.horizon=1.0
 
-test: $(VENV)/.has-test  ## install, then the whole suite; ends with a line per twin
-	$(BIN)/python -m pytest
+test: $(VENV)/.has-test  ## install, then the whole suite, a process a core; ends with a line per twin
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.has-test  ## style, imports and types
 	$(BIN)/ruff check .

@@ -21,9 +21,9 @@ RECIPES: dict[str, list[str]] = {
 FIGURES = ("precision", "recall", "auroc_letters", "auroc_uniform", "auroc_inverted", "classes_covered", "gap")
 
 
-def train_recipe(folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """Train the digits preset with the overrides and return the run's summary."""
-    command = [sys.executable, "-m", "ebm_fast.app.main", "train", "digits", "--out", str(folder)]
+def train_recipe(folder: Path, overrides: list[str], options: list[str] | None = None) -> dict[str, Any]:
+    """Train the digits preset with the overrides, and options of `ebm train`; the run's summary."""
+    command = [sys.executable, "-m", "ebm_fast.app.main", "train", "digits", "--out", str(folder), *(options or [])]
     for override in overrides:
         command += ["--set", override]
     subprocess.run(command, check=True)
