@@ -15,11 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..contracts import Array, DTypeError, Params, Shapes, check_number
+from ..contracts import Array, DTypeError, Params, check_number
+from ..trunk import OnTrunk
 
 
 @dataclass(frozen=True)
-class BoltzmannEnergy:
+class BoltzmannEnergy(OnTrunk):
     """E(x) = V(x) / tau, V the trunk; theta is the trunk's.
 
     trunk: an energy of any backend   tau > 0. Raises DTypeError, RangeError; the methods what the trunk raises.
@@ -38,21 +39,6 @@ class BoltzmannEnergy:
         """The shape of x."""
         shape: tuple[int, ...] = self.trunk.shape
         return shape
-
-    @property
-    def derivatives_of(self) -> Any:
-        """The trunk: levels 2 and 3 are here where they are there."""
-        return getattr(self.trunk, "derivatives_of", self.trunk)
-
-    def theta_shapes(self) -> Shapes:
-        """The trunk's."""
-        shapes: Shapes = self.trunk.theta_shapes()
-        return shapes
-
-    def require_smooth(self, what: str) -> None:
-        """Raise `SmoothnessError` where the trunk does."""
-        if hasattr(self.trunk, "require_smooth"):
-            self.trunk.require_smooth(what)
 
     def energy(self, theta: Params, x: Array) -> Array:
         """V(x_n) / tau, (N,)."""

@@ -33,19 +33,19 @@ from ..contracts import (
     Params,
     RangeError,
     ShapeError,
-    Shapes,
     check_array,
     check_choice,
     check_levels,
     check_number,
 )
+from ..trunk import OnTrunk
 
 SCALES = ("log", "linear")
 Level = float | Array
 
 
 @dataclass(frozen=True)
-class NoiseConditionalEnergy:
+class NoiseConditionalEnergy(OnTrunk):
     """E(x, t) = trunk([x, f(t)]); every method takes t after x: one number, or one for each sample, (N,).
 
     trunk: an energy of shape (..., C + 1)   low, high: the range of t   scale: "log" (low > 0) or "linear"
@@ -75,21 +75,6 @@ class NoiseConditionalEnergy:
     def shape(self) -> tuple[int, ...]:
         """The shape of x: the trunk's, without the feature's channel."""
         return (*self.trunk.shape[:-1], self.trunk.shape[-1] - 1)
-
-    @property
-    def derivatives_of(self) -> Any:
-        """The trunk: levels 2 and 3 are here where they are there."""
-        return self.trunk
-
-    def theta_shapes(self) -> Shapes:
-        """The trunk's."""
-        shapes: Shapes = self.trunk.theta_shapes()
-        return shapes
-
-    def require_smooth(self, what: str) -> None:
-        """Raise `SmoothnessError` where the trunk does."""
-        if hasattr(self.trunk, "require_smooth"):
-            self.trunk.require_smooth(what)
 
     def at(self, t: Level) -> LevelEnergy:
         """x -> E(x, t), an ordinary energy. t: a number in [low, high], or (N,) of x's dtype for batches of N.
@@ -141,7 +126,7 @@ class NoiseConditionalEnergy:
 
 
 @dataclass(frozen=True, eq=False)
-class LevelEnergy:
+class LevelEnergy(OnTrunk):
     """x -> trunk([x, f]): the noise-conditional energy at held levels; made by `NoiseConditionalEnergy.at`.
 
     feature: f, a number or (N,)   Every method raises ShapeError, DTypeError, and what the trunk raises.
@@ -159,19 +144,6 @@ class LevelEnergy:
     def trunk(self) -> Any:
         """The energy of [x, f]."""
         return self.conditional.trunk
-
-    @property
-    def derivatives_of(self) -> Any:
-        """The trunk: levels 2 and 3 are here where they are there."""
-        return self.conditional.trunk
-
-    def theta_shapes(self) -> Shapes:
-        """The trunk's."""
-        return self.conditional.theta_shapes()
-
-    def require_smooth(self, what: str) -> None:
-        """Raise `SmoothnessError` where the trunk does."""
-        self.conditional.require_smooth(what)
 
     def of_rows(self, rows: Array) -> LevelEnergy:
         """The same energy of the samples `rows` of a batch."""

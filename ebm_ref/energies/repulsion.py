@@ -29,12 +29,12 @@ from ..contracts import (
     Params,
     RangeError,
     ShapeError,
-    Shapes,
     check_array,
     check_count,
     check_number,
     flat_size,
 )
+from ..trunk import OnTrunk
 
 
 def repulsion(x: Array, tau: float, sigma: float) -> tuple[Array, Array]:
@@ -55,7 +55,7 @@ def repulsion(x: Array, tau: float, sigma: float) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class InteractionEnergy:
+class InteractionEnergy(OnTrunk):
     """U(x_1 .. x_C) = sum_i V(x_i) - (tau / sigma^2) sum_{i<j} |x_i - x_j|^2; x: (N, C, *shape), theta is the trunk's.
 
     trunk: V, an energy of any backend   copies: C >= 1   sigma > 0   tau >= 0
@@ -79,11 +79,6 @@ class InteractionEnergy:
         """(C, *shape)."""
         return (self.copies, *self.trunk.shape)
 
-    @property
-    def derivatives_of(self) -> Any:
-        """The trunk: levels 2 and 3 are here where they are there."""
-        return getattr(self.trunk, "derivatives_of", self.trunk)
-
     def heated(self, tau: float) -> InteractionEnergy:
         """U at the temperature tau >= 0. Raises RangeError, DTypeError."""
         return replace(self, tau=tau)
@@ -93,16 +88,6 @@ class InteractionEnergy:
         growth = 2 * float(tau) * self.copies * float(dt) / float(self.sigma) ** 2
         if growth >= 1:
             raise RangeError(f"dt: expected 2 tau C dt / sigma^2 < 1 (far below it to be accurate), found {growth:g}")
-
-    def theta_shapes(self) -> Shapes:
-        """The trunk's."""
-        shapes: Shapes = self.trunk.theta_shapes()
-        return shapes
-
-    def require_smooth(self, what: str) -> None:
-        """Raise `SmoothnessError` where the trunk does."""
-        if hasattr(self.trunk, "require_smooth"):
-            self.trunk.require_smooth(what)
 
     def energy(self, theta: Params, x: Array) -> Array:
         """U(x_n), (N,)."""

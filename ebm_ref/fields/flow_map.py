@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Array, Params, ShapeError, Shapes, check_array, check_levels, check_number
+from ..contracts import Array, Params, ShapeError, check_array, check_levels, check_number
+from ..trunk import OnTrunk
 from .held_field import HeldField, Time, TimeField
 
 
 @dataclass(frozen=True)
-class FlowMap:
+class FlowMap(OnTrunk):
     """Phi(x, h) = x + h u(x, h), u(x, h) = trunk([x, c(h)]); h: one number, or one for each sample, (N,).
 
     trunk: a field of shape (..., C + 1) and out_shape (..., C)   h_max > 0: the horizon, the longest time
@@ -48,15 +49,6 @@ class FlowMap:
     def shape(self) -> tuple[int, ...]:
         """The shape of x: the trunk's, without the time's channel."""
         return self._u().shape
-
-    def theta_shapes(self) -> Shapes:
-        """The trunk's."""
-        shapes: Shapes = self.trunk.theta_shapes()
-        return shapes
-
-    def require_smooth(self, what: str) -> None:
-        """Raise `SmoothnessError` where the trunk does."""
-        self._u().require_smooth(what)
 
     def at(self, h: Time) -> HeldField:
         """x -> u(x, h), an ordinary field. h: a number in [0, h_max], or (N,) of x's dtype for batches of N.

@@ -28,18 +28,18 @@ from ..contracts import (
     Params,
     RangeError,
     ShapeError,
-    Shapes,
     check_array,
     check_levels,
     check_number,
 )
+from ..trunk import OnTrunk
 from .base import FieldBase, Tape
 
 Time = float | Array
 
 
 @dataclass(frozen=True)
-class TimeField:
+class TimeField(OnTrunk):
     """f(x, t) = trunk([x, c(t)]); every method takes t after x: one number, or one for each sample, (N,).
 
     trunk: a field of shape (..., C + 1)   low, high: the range of t
@@ -65,16 +65,6 @@ class TimeField:
         """The trunk's."""
         out_shape: tuple[int, ...] = self.trunk.out_shape
         return out_shape
-
-    def theta_shapes(self) -> Shapes:
-        """The trunk's."""
-        shapes: Shapes = self.trunk.theta_shapes()
-        return shapes
-
-    def require_smooth(self, what: str) -> None:
-        """Raise `SmoothnessError` where the trunk does."""
-        if hasattr(self.trunk, "require_smooth"):
-            self.trunk.require_smooth(what)
 
     def at(self, t: Time) -> HeldField:
         """x -> f(x, t), an ordinary field. t: a number in [low, high], or (N,) of x's dtype for batches of N.
@@ -125,7 +115,7 @@ class TimeField:
 
 
 @dataclass(frozen=True, eq=False)
-class HeldField(FieldBase):
+class HeldField(OnTrunk, FieldBase):
     """x -> trunk([x, c_1, .., c_k]), the last channels held; made by `TimeField.at`.
 
     channels: k of them, each a number or (N,)   name: what an error calls them
@@ -149,16 +139,6 @@ class HeldField(FieldBase):
         """The trunk's."""
         out_shape: tuple[int, ...] = self.trunk.out_shape
         return out_shape
-
-    def theta_shapes(self) -> Shapes:
-        """The trunk's."""
-        shapes: Shapes = self.trunk.theta_shapes()
-        return shapes
-
-    def require_smooth(self, what: str) -> None:
-        """Raise `SmoothnessError` where the trunk does."""
-        if hasattr(self.trunk, "require_smooth"):
-            self.trunk.require_smooth(what)
 
     def of_rows(self, rows: Array) -> HeldField:
         """The same field of the samples `rows` of a batch."""

@@ -33,6 +33,7 @@ from ..contracts import (
     check_labels,
     check_number,
 )
+from ..trunk import OnTrunk
 from .compose import WeightedFields
 from .held_field import HeldField, check_trunk
 
@@ -40,7 +41,7 @@ Label = int | Array
 
 
 @dataclass(frozen=True)
-class LabelField:
+class LabelField(OnTrunk):
     """f(x, y) = trunk([x, onehot(y)]); `at(y)` is the field of x.
 
     trunk: a field of shape (..., C + classes)   classes: >= 1
@@ -64,11 +65,6 @@ class LabelField:
         """The trunk's."""
         out_shape: tuple[int, ...] = self.trunk.out_shape
         return out_shape
-
-    def theta_shapes(self) -> Shapes:
-        """The trunk's."""
-        shapes: Shapes = self.trunk.theta_shapes()
-        return shapes
 
     def at(self, y: Label) -> HeldField:
         """x -> f(x, y), an ordinary field. y: a class or -1 for all samples, or (N,) NumPy integers for batches of N.
