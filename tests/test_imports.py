@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for room in ("ebm_ref", "ebm_fast") for path in (ROOT / room).rglob("*.py"))
-FLOOR = ("contracts", "specs", "field_specs", "descent_specs", "jet", "noise", "precision", "rounded")
+FLOOR = ("contracts", "specs", "field_specs", "descent_specs", "jet", "noise", "precision", "rounded", "trunk")
 LEVELS = {name: 0 for name in FLOOR} | {"layers": 1, "fields": 2, "energies": 3, "samplers": 4, "objectives": 5}
 LEVELS |= {
     "optim": 5,
