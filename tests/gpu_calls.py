@@ -26,8 +26,15 @@ ENERGIES = {
     "DeepConvEnergy": {"shape": (4, 4, 2), "channels": (2, 4), "blocks": (1, 1), "max_groups": 2},
     "MLPEnergy": {"shape": (4, 2), "hidden": (5, 3), "layer_norm": True},
 }
+FIELDS = {
+    "ConvField": {"shape": (4, 4, 2), "channels": (4, 2), "max_groups": 2},
+    "MLPField": {"shape": (4, 2), "hidden": (5, 3)},
+}
 METHODS = {"energy": "", "grad_x": "", "energy_and_grad_x": "", "grad_theta": "w", "grad_theta_along": "v", "hvp": "v"}
+OF_FIELDS = {"field": "", "field_jvp": "v", "field_vjp": "g", "field_grad_theta": "g", "field_grad_theta_along": "ghv"}
 ALONE = {"coupling": "numba_cuda", "repulsion": "numba_cuda"}  # calls that one backend alone can make
+ALONE |= {f"{kind} {method}": "numba_cuda" for kind in FIELDS for method in OF_FIELDS}
+ALONE |= {f"FieldEnergy {method}": "numba_cuda" for method in METHODS}
 LABELS = ("chains", "key")  # of the host, or of the device: what they say is read before a launch
 
 
@@ -61,15 +68,20 @@ class Call:
     def run(self, module, put=lambda a: a, get=lambda a: a):
         """Name -> array of the results, and of the slots that are written."""
         args = {name: placed(a, put) for name, a in self.args.items()}
+        owner = network(module, self.energy) if self.energy else module
         if self.function == "langevin_run":
-            args["energy"] = getattr(module, self.energy)(**ENERGIES[self.energy])
-            owner = module
-        else:
-            owner = getattr(module, self.energy)(**ENERGIES[self.energy]) if self.energy else module
+            args, owner = {"energy": owner} | args, module
         result = flat(getattr(owner, self.function)(**args))
         if "slots" in args:
             result["slots"] = args["slots"]
         return {name: get(a) if hasattr(a, "shape") else a for name, a in result.items()}
+
+
+def network(module, kind):
+    """The energy or field of that kind."""
+    if kind == "FieldEnergy":
+        return module.FieldEnergy(network(module, "ConvField"))
+    return getattr(module, kind)(**(ENERGIES | FIELDS)[kind])
 
 
 def placed(a, put):
@@ -140,6 +152,13 @@ def calls(dtype, N=3, K=2):
         for order in ("noise_first", "gradient_first"):
             args = {"theta": theta, "x0": more["x"], "K": K, "update": SGLD(0.1, 0.2, order=order), "seed": 5}
             found[f"{kind} {order}"] = Call("langevin_run", args | {"chains": ids}, kind)
+    for kind in (*FIELDS, "FieldEnergy"):
+        net = network(ebm_ref, kind)
+        theta = {name: 0.5 * x(*shape) for name, shape in net.theta_shapes().items()}
+        more = {name: x(N, *net.shape) for name in "xvgh"} | {"w": x(N)}
+        for method, names in (METHODS if kind == "FieldEnergy" else OF_FIELDS).items():
+            args = {"theta": theta} | {name: more[name] for name in ("x", *names)}
+            found[f"{kind} {method}"] = Call(method, args, kind)
     return found
 
 
