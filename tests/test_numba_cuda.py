@@ -17,6 +17,7 @@ from ebm_fast import numba_cuda
 from ebm_fast.numba_cuda.device import Typed, current, launch, on
 from ebm_fast.verify import numba_typed
 from ebm_ref.contracts import BackendError, DTypeError, RangeError, ShapeError
+from ebm_ref.descent_specs import AdamDescent, GradientDescent, LookAheadDescent, NesterovDescent
 from ebm_ref.specs import SGLD
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,7 @@ UPDATES = [
     SGLD(0.1, 0.01, clip=0.05, clip_norm=0.1, box=(-1.0, 1.0), order=order)
     for order in ("noise_first", "gradient_first")
 ]
+RULES = [GradientDescent(0.1), NesterovDescent(0.1), LookAheadDescent(0.1), AdamDescent(0.1)]
 
 
 def numbers(seed, shape, dtype):
@@ -112,6 +114,12 @@ def of_field(field, dtype, N, put=lambda a: a):
     yield f"{name}.vjp", field.field_vjp(theta, x, g)
     for grads in (field.field_grad_theta(theta, x, g), field.field_grad_theta_along(theta, x, g, h, v)):
         yield from ((f"{name}.{key}", grad) for key, grad in grads.items())
+    for rule in RULES:
+        K = 18 if rule is RULES[0] else 3  # past a look at who moves, or a few steps
+        end, state, info = numba_cuda.descent_run(field, theta, x, K, rule, 0.5)
+        yield f"{name}.{type(rule).__name__}", end
+        seen = state | info.extra | {"grad_norm": info.grad_norm, "alive": info.alive}
+        yield from ((f"{name}.{type(rule).__name__}.{key}", value) for key, value in seen.items())
 
 
 def frozen(results, get=lambda a: a):

@@ -15,8 +15,8 @@ SLOW += ("mlp_field", "conv_field", "field_energy", "descent_run")
 METHODS = ("energy", "grad_x", "energy_and_grad_x", "grad_theta", "grad_theta_along", "hvp")
 OF_FIELDS = ("field", "field_jvp", "field_vjp", "field_grad_theta", "field_grad_theta_along")
 OF_CLASSES = ("given", "logits", "features", "logits_backward", "logits_grad_x", "logits_grad_theta")
-NOT_ON_A_CARD = ["classifier_energy", "descent_run", "coupling_assign"]
-NOT_IN_CUDA = ["mlp_field", "conv_field", "field_energy", "coupling_cost", "repulsion"]
+NOT_ON_A_CARD = ["classifier_energy", "coupling_assign"]
+NOT_IN_CUDA = ["mlp_field", "conv_field", "field_energy", "descent_run", "coupling_cost", "repulsion"]
 PAIRS = [
     pytest.param(function, twin, dtype, id=f"{function}-{twin}-{dtype}")
     for function in verify.FUNCTIONS

@@ -16,6 +16,7 @@ import numpy as np
 
 import ebm_ref
 from ebm_ref.contracts import Array, EbmError, Stream
+from ebm_ref.descent_specs import AdamDescent, GradientDescent, LookAheadDescent, NesterovDescent
 from ebm_ref.specs import SGLD, ULA
 
 from .nets import SEED
@@ -168,17 +169,23 @@ def energy_calls(energy: Any, label: str, module: Any, put: Put, large: bool) ->
 
 
 def field_calls(field: Any, label: str, module: Any, put: Put, large: bool) -> dict[str, Call]:
-    """The protocol of one field."""
+    """The protocol of one field, and descent along it by every rule."""
     n = 128 if large else 3
     theta = {name: put(value) for name, value in ebm_ref.theta_init(field, SEED, np.float32).items()}
     x, v = put(0.5 * draw((n, *field.shape))), put(draw((n, *field.shape), Stream.PROJECTION))
-    return {
+    rules = (GradientDescent(0.1), NesterovDescent(0.1), LookAheadDescent(0.1), AdamDescent(0.1))
+    made: dict[str, Call] = {
         f"{label} field": lambda: field.field(theta, x),
         f"{label} field_jvp": lambda: field.field_jvp(theta, x, v),
         f"{label} field_vjp": lambda: field.field_vjp(theta, x, v),
         f"{label} field_grad_theta": lambda: field.field_grad_theta(theta, x, v),
         f"{label} field_grad_theta_along": lambda: field.field_grad_theta_along(theta, x, v, v, v),
     }
+    for rule in rules:
+        made[f"descent_run {label} {type(rule).__name__}"] = (
+            lambda rule=rule: module.descent_run(field, theta, x, 4, rule, 0.1)
+        )  # fmt: skip
+    return made
 
 
 def paths(module: Any, label: str) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ import numba
 import numpy as np
 from numba import cuda, types
 
+from ebm_ref.descent_specs import AdamDescent, NesterovDescent
 from ebm_ref.specs import SGLD
 
 from .buffer import buffer_draw, buffer_push
@@ -29,6 +30,7 @@ from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
 from .conv_field import ConvField
 from .coupling import coupling_cost
+from .descent import descent_run
 from .device import Typed, on
 from .field_energy import FieldEnergy
 from .group_norm import group_norm_backward, group_norm_forward
@@ -107,6 +109,8 @@ def every_function(dtype: Any) -> None:
     field.field_vjp(theta, x, x)
     field.field_grad_theta(theta, x, x)
     field.field_grad_theta_along(theta, x, x, x, x)
+    for rule in (NesterovDescent(0.1), AdamDescent(0.1)):
+        descent_run(field, theta, x, 1, rule)
 
 
 # ------------------------------------------------------------------------------------- compilation
