@@ -14,6 +14,7 @@ import ebm_ref
 from ebm_fast import cupy_raw, numba_cuda
 from ebm_fast.cupy_raw import device as cupy_device
 from ebm_fast.numba_cuda import device as numba_device
+from ebm_ref.descent_specs import AdamDescent, GradientDescent, LookAheadDescent, NesterovDescent
 from ebm_ref.specs import SGLD
 
 DTYPES = (np.float32, np.float64)
@@ -26,8 +27,18 @@ ENERGIES = {
     "DeepConvEnergy": {"shape": (4, 4, 2), "channels": (2, 4), "blocks": (1, 1), "max_groups": 2},
     "MLPEnergy": {"shape": (4, 2), "hidden": (5, 3), "layer_norm": True},
 }
+FIELDS = {
+    "ConvField": {"shape": (4, 4, 2), "channels": (4, 2), "max_groups": 2},
+    "MLPField": {"shape": (4, 2), "hidden": (5, 3)},
+}
 METHODS = {"energy": "", "grad_x": "", "energy_and_grad_x": "", "grad_theta": "w", "grad_theta_along": "v", "hvp": "v"}
+OF_FIELDS = {"field": "", "field_jvp": "v", "field_vjp": "g", "field_grad_theta": "g", "field_grad_theta_along": "ghv"}
+RULES = {"adam": AdamDescent(0.1), "gradient": GradientDescent(0.1), "nesterov": NesterovDescent(0.1)}
+RULES["look ahead"] = LookAheadDescent(0.1)
 ALONE = {"coupling": "numba_cuda", "repulsion": "numba_cuda"}  # calls that one backend alone can make
+ALONE |= {f"{kind} {method}": "numba_cuda" for kind in FIELDS for method in OF_FIELDS}
+ALONE |= {f"FieldEnergy {method}": "numba_cuda" for method in METHODS}
+ALONE |= {f"descent {rule}": "numba_cuda" for rule in RULES}
 LABELS = ("chains", "key")  # of the host, or of the device: what they say is read before a launch
 
 
@@ -61,15 +72,21 @@ class Call:
     def run(self, module, put=lambda a: a, get=lambda a: a):
         """Name -> array of the results, and of the slots that are written."""
         args = {name: placed(a, put) for name, a in self.args.items()}
-        if self.function == "langevin_run":
-            args["energy"] = getattr(module, self.energy)(**ENERGIES[self.energy])
-            owner = module
-        else:
-            owner = getattr(module, self.energy)(**ENERGIES[self.energy]) if self.energy else module
+        owner = network(module, self.energy) if self.energy else module
+        if self.function in ("langevin_run", "descent_run"):
+            args, owner = {"energy": owner} | args, module
         result = flat(getattr(owner, self.function)(**args))
         if "slots" in args:
             result["slots"] = args["slots"]
-        return {name: get(a) if hasattr(a, "shape") else a for name, a in result.items()}
+        on_host = ("1.t",)  # Adam's count of steps
+        return {name: get(a) if hasattr(a, "shape") and name not in on_host else a for name, a in result.items()}
+
+
+def network(module, kind):
+    """The energy or field of that kind."""
+    if kind == "FieldEnergy":
+        return module.FieldEnergy(network(module, "ConvField"))
+    return getattr(module, kind)(**(ENERGIES | FIELDS)[kind])
 
 
 def placed(a, put):
@@ -84,7 +101,8 @@ def flat(result):
     if isinstance(result, tuple):
         return {f"{i}.{name}": a for i, item in enumerate(result) for name, a in flat(item).items()}
     if dataclasses.is_dataclass(result):
-        return {name: getattr(result, name) for name in ("energy", "grad_norm", "alive", "nonfinite")}
+        seen = {name: getattr(result, name) for name in ("energy", "grad_norm", "alive")}
+        return seen | {"nonfinite": int(result.nonfinite)} | result.extra
     return {"": result}
 
 
@@ -140,6 +158,16 @@ def calls(dtype, N=3, K=2):
         for order in ("noise_first", "gradient_first"):
             args = {"theta": theta, "x0": more["x"], "K": K, "update": SGLD(0.1, 0.2, order=order), "seed": 5}
             found[f"{kind} {order}"] = Call("langevin_run", args | {"chains": ids}, kind)
+    for kind in (*FIELDS, "FieldEnergy"):
+        net = network(ebm_ref, kind)
+        theta = {name: 0.5 * x(*shape) for name, shape in net.theta_shapes().items()}
+        more = {name: x(N, *net.shape) for name in "xvgh"} | {"w": x(N)}
+        for method, names in (METHODS if kind == "FieldEnergy" else OF_FIELDS).items():
+            args = {"theta": theta} | {name: more[name] for name in ("x", *names)}
+            found[f"{kind} {method}"] = Call(method, args, kind)
+        for rule in RULES.items() if kind == "MLPField" else ():
+            args = {"theta": theta, "x0": more["x"], "K": K, "rule": rule[1], "g_min": 1.0}
+            found[f"descent {rule[0]}"] = Call("descent_run", args, kind)
     return found
 
 

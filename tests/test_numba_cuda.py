@@ -17,6 +17,7 @@ from ebm_fast import numba_cuda
 from ebm_fast.numba_cuda.device import Typed, current, launch, on
 from ebm_fast.verify import numba_typed
 from ebm_ref.contracts import BackendError, DTypeError, RangeError, ShapeError
+from ebm_ref.descent_specs import AdamDescent, GradientDescent, LookAheadDescent, NesterovDescent
 from ebm_ref.specs import SGLD
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,7 @@ UPDATES = [
     SGLD(0.1, 0.01, clip=0.05, clip_norm=0.1, box=(-1.0, 1.0), order=order)
     for order in ("noise_first", "gradient_first")
 ]
+RULES = [GradientDescent(0.1), NesterovDescent(0.1), LookAheadDescent(0.1), AdamDescent(0.1)]
 
 
 def numbers(seed, shape, dtype):
@@ -36,6 +38,12 @@ def energies():
     yield numba_cuda.ConvEnergy(**image, max_groups=2)
     yield numba_cuda.DeepConvEnergy((4, 4, 2), channels=(2, 4), blocks=(1, 1), max_groups=2)
     yield numba_cuda.MLPEnergy((4, 2), hidden=(5, 3), layer_norm=True, activation="gelu")
+    yield numba_cuda.FieldEnergy(next(fields()))
+
+
+def fields():
+    yield numba_cuda.ConvField((4, 4, 2), channels=(2, 3), max_groups=1)
+    yield numba_cuda.MLPField((3,), hidden=(4, 2), activation="gelu")
 
 
 def everything(dtype, N=67, put=lambda a: a):
@@ -76,6 +84,8 @@ def everything(dtype, N=67, put=lambda a: a):
     yield from zip(("repulsion.W", "repulsion"), numba_cuda.repulsion(x, 0.1, 0.7), strict=True)
     for energy in energies():
         yield from of_energy(energy, dtype, N, put)
+    for field in fields():
+        yield from of_field(field, dtype, N, put)
 
 
 def of_energy(energy, dtype, N, put=lambda a: a):
@@ -92,6 +102,24 @@ def of_energy(energy, dtype, N, put=lambda a: a):
         chain, info = numba_cuda.langevin_run(energy, theta, x, 2, update, 7, step=3)
         yield from ((f"{name}.{update.order}.{key}", getattr(info, key)) for key in ("energy", "grad_norm", "alive"))
         yield f"{name}.{update.order}", chain
+
+
+def of_field(field, dtype, N, put=lambda a: a):
+    name = type(field).__name__
+    shapes = field.theta_shapes()
+    theta = {key: put(numbers(i, shape, dtype) / 2) for i, (key, shape) in enumerate(shapes.items())}
+    x, v, g, h = (put(numbers(90 + k, (N, *field.shape), dtype)) for k in range(4))
+    yield f"{name}.field", field.field(theta, x)
+    yield from zip((f"{name}.jvp.f", f"{name}.jvp"), field.field_jvp(theta, x, v), strict=True)
+    yield f"{name}.vjp", field.field_vjp(theta, x, g)
+    for grads in (field.field_grad_theta(theta, x, g), field.field_grad_theta_along(theta, x, g, h, v)):
+        yield from ((f"{name}.{key}", grad) for key, grad in grads.items())
+    for rule in RULES:
+        K = 18 if rule is RULES[0] else 3  # past a look at who moves, or a few steps
+        end, state, info = numba_cuda.descent_run(field, theta, x, K, rule, 0.5)
+        yield f"{name}.{type(rule).__name__}", end
+        seen = state | info.extra | {"grad_norm": info.grad_norm, "alive": info.alive}
+        yield from ((f"{name}.{type(rule).__name__}.{key}", value) for key, value in seen.items())
 
 
 def frozen(results, get=lambda a: a):

@@ -16,6 +16,7 @@ import numpy as np
 
 import ebm_ref
 from ebm_ref.contracts import Array, EbmError, Stream
+from ebm_ref.descent_specs import AdamDescent, GradientDescent, LookAheadDescent, NesterovDescent
 from ebm_ref.specs import SGLD, ULA
 
 from .nets import SEED
@@ -30,6 +31,11 @@ SMALL_ENERGIES = {
     "MLPEnergy norm": {"shape": (3,), "hidden": (8, 12), "layer_norm": True, "activation": "gelu"},
     "DeepConvEnergy": {"shape": (9, 8, 3), "channels": (4, 6), "blocks": (1, 1), "max_groups": 2, "pool": "sum"},
 }
+SMALL_FIELDS = {
+    "MLPField": {"shape": (3,), "hidden": (8, 12)},
+    "ConvField": {"shape": (12, 8, 3), "channels": (4, 6, 5), "max_groups": 1},
+}
+LARGE_FIELDS = {"MLPField": {"shape": (2,)}, "ConvField": {"shape": (28, 28, 1)}}
 LARGE_ENERGIES = {
     "ConvEnergy": {"shape": (28, 28, 1)},
     "MLPEnergy": {"shape": (2,)},
@@ -51,6 +57,12 @@ def calls(module: Any, put: Put, large: bool = False) -> dict[str, Call]:
         kind = label.partition(" ")[0]
         if hasattr(module, kind):
             made |= energy_calls(getattr(module, kind)(**fields), label, module, put, large)
+    for kind, fields in (LARGE_FIELDS if large else SMALL_FIELDS).items():
+        if hasattr(module, kind):
+            field = getattr(module, kind)(**fields)
+            made |= field_calls(field, kind, module, put, large)
+            if hasattr(module, "FieldEnergy"):
+                made |= energy_calls(module.FieldEnergy(field), f"FieldEnergy {kind}", module, put, large)
     return {label: call for label, call in made.items() if hasattr(module, label.partition(" ")[0])}
 
 
@@ -153,6 +165,26 @@ def energy_calls(energy: Any, label: str, module: Any, put: Put, large: bool) ->
             made[f"langevin_run {label} {name} {' '.join(path.values())}".rstrip()] = (
                 lambda update=update, path=path: module.langevin_run(energy, theta, x, steps, update, SEED, **path)
             )  # fmt: skip
+    return made
+
+
+def field_calls(field: Any, label: str, module: Any, put: Put, large: bool) -> dict[str, Call]:
+    """The protocol of one field, and descent along it by every rule."""
+    n = 128 if large else 3
+    theta = {name: put(value) for name, value in ebm_ref.theta_init(field, SEED, np.float32).items()}
+    x, v = put(0.5 * draw((n, *field.shape))), put(draw((n, *field.shape), Stream.PROJECTION))
+    rules = (GradientDescent(0.1), NesterovDescent(0.1), LookAheadDescent(0.1), AdamDescent(0.1))
+    made: dict[str, Call] = {
+        f"{label} field": lambda: field.field(theta, x),
+        f"{label} field_jvp": lambda: field.field_jvp(theta, x, v),
+        f"{label} field_vjp": lambda: field.field_vjp(theta, x, v),
+        f"{label} field_grad_theta": lambda: field.field_grad_theta(theta, x, v),
+        f"{label} field_grad_theta_along": lambda: field.field_grad_theta_along(theta, x, v, v, v),
+    }
+    for rule in rules:
+        made[f"descent_run {label} {type(rule).__name__}"] = (
+            lambda rule=rule: module.descent_run(field, theta, x, 4, rule, 0.1)
+        )  # fmt: skip
     return made
 
 

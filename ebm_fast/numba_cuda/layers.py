@@ -1,7 +1,8 @@
-"""Activations, pools and jets: the layers between convolutions, a thread an element.
+"""Activations, pools, upsampling and jets: the layers between convolutions, a thread an element.
 
     activation   y = phi(x), dx = dy phi'(x): of jets, y_1 = phi' x_1 and dx_1 = dy_1 phi' + dy_0 phi'' x_1
     pool         y[n, c] = (1 / count) sum over the pixels; its backward spreads dy / count
+    upsample     y[n, p, q, c] = x[n, p // 2, q // 2, c]; its backward adds the four pixels that one became
     jets         x + s v as [x, v] on a last axis; a cotangent [w, 0]
 
 Bytes: each element read once, written once. Deterministic.
@@ -89,6 +90,24 @@ def pool_dx(i, dy, count, dx):
 
 
 @body
+def upsample_y(i, x, y):
+    """y[n, p, q, e] = x[n, p // 2, q // 2, e], thread (n, p, q, e): e is a channel and a coefficient."""
+    _, P, Q, E = y.shape
+    n, p, q, e = i // (E * Q * P), i // (E * Q) % P, i // E % Q, i % E
+    y[n, p, q, e] = x[n, p // 2, q // 2, e]
+
+
+@body
+def upsample_dx(i, dy, dx):
+    """dx[n, h, w, e] = sum_{a,b} dy[n, 2h + a, 2w + b, e], a, b = 0, 1, thread (n, h, w, e)."""
+    _, H, W, E = dx.shape
+    n, h, w, e = i // (E * W * H), i // (E * W) % H, i // E % W, i % E
+    upper = dy[n, 2 * h, 2 * w, e] + dy[n, 2 * h, 2 * w + 1, e]
+    lower = dy[n, 2 * h + 1, 2 * w, e] + dy[n, 2 * h + 1, 2 * w + 1, e]
+    dx[n, h, w, e] = upper + lower
+
+
+@body
 def add_to(i, x, y):
     """y += x."""
     y[i] += x[i]
@@ -99,6 +118,12 @@ def jet_pair(i, x, v, jets):
     """jets[i] = [x, v]."""
     jets[i, 0] = x[i]
     jets[i, 1] = v[i]
+
+
+@body
+def jet_value(i, jets, out):
+    """out[i] = coefficient 0."""
+    out[i] = jets[i, 0]
 
 
 @body

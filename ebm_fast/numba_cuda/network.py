@@ -20,7 +20,18 @@ from ..checks import check_like, check_same_dtype, check_samples, check_theta
 from .conv2d import conv2d_apply, conv2d_apply_dx, conv2d_apply_params
 from .device import current, launch
 from .group_norm import norm_apply, norm_apply_back
-from .layers import activation_dx, activation_y, add_to, jet_ones, jet_pair, jet_tangent, pool_dx, pool_y
+from .layers import (
+    activation_dx,
+    activation_y,
+    add_to,
+    jet_ones,
+    jet_pair,
+    jet_tangent,
+    pool_dx,
+    pool_y,
+    upsample_dx,
+    upsample_y,
+)
 
 EPS = 1e-5  # of every norm inside a network
 
@@ -101,14 +112,27 @@ class Pass:
         launch(pool_dx, x.dtype, x.size, dy.reshape(N, C * J), count, dx.reshape(N, H * W, C * J))
         return dx
 
+    def upsample(self, x: Any) -> Any:
+        """(N, H, W, C, J) -> (N, 2H, 2W, C, J)."""
+        N, H, W, C, J = x.shape
+        y = current().empty((N, 2 * H, 2 * W, C, J), x.dtype)
+        launch(upsample_y, x.dtype, y.size, x.reshape(N, H, W, C * J), y.reshape(N, 2 * H, 2 * W, C * J))
+        return y
+
+    def upsample_back(self, dy: Any) -> Any:
+        N, P, Q, C, J = dy.shape
+        dx = current().empty((N, P // 2, Q // 2, C, J), dy.dtype)
+        launch(upsample_dx, dy.dtype, dx.size, dy.reshape(N, P, Q, C * J), dx.reshape(N, P // 2, Q // 2, C * J))
+        return dx
+
     def add(self, x: Any, y: Any) -> Any:
         """y + x, written into y."""
         launch(add_to, y.dtype, y.size, x.reshape(x.size), y.reshape(y.size))
         return y
 
 
-class Network(ABC):
-    """Level 1 and 2 of the energy protocol for a spec with a forward and a backward pass."""
+class Layered(ABC):
+    """What energies and fields share: a forward and a backward pass, and what they are handed."""
 
     @abstractmethod
     def input_shape(self) -> tuple[int, int, int]:
@@ -116,11 +140,11 @@ class Network(ABC):
 
     @abstractmethod
     def forward(self, P: Pass, x: Any) -> Any:
-        """E of x, both as jets."""
+        """E or f of x, both as jets."""
 
     @abstractmethod
-    def backward(self, P: Pass, dE: Any) -> Any:
-        """dx from dE, both as jets; P takes the parameters' gradients."""
+    def backward(self, P: Pass, dy: Any) -> Any:
+        """dx from a cotangent of E or f, both as jets; P takes the parameters' gradients."""
 
     def adopt_theta(self, theta: Params, x: Any) -> Params:
         """theta's arrays as arrays of the device; raises unless they are this network's, in x's precision."""
@@ -144,11 +168,11 @@ class Network(ABC):
     def _jets(self, x: Any, v: Any = None) -> Any:
         """x, or [x, v], as (N, H, W, C, J)."""
         shape = (x.shape[0], *self.input_shape())
-        if v is None:
-            return x.reshape(*shape, 1)
-        jets = current().empty((*shape, 2), x.dtype)
-        launch(jet_pair, x.dtype, x.size, x.reshape(x.size), v.reshape(x.size), jets.reshape(x.size, 2))
-        return jets
+        return x.reshape(*shape, 1) if v is None else pair(x, v).reshape(*shape, 2)
+
+
+class Network(Layered):
+    """Level 1 and 2 of the energy protocol for a spec with a forward and a backward pass."""
 
     def _cotangent(self, E: Any) -> Any:
         dE, J = current().empty(E.shape, E.dtype), E.shape[-1]
@@ -212,6 +236,13 @@ class Network(ABC):
         dx, hv = self.backward(P, self._cotangent(E)), current().empty(x.shape, x.dtype)
         launch(jet_tangent, x.dtype, x.size, dx.reshape(x.size, 2), hv.reshape(x.size))
         return hv
+
+
+def pair(x: Any, v: Any) -> Any:
+    """x + s v as jets (size, 2)."""
+    jets = current().empty((x.size, 2), x.dtype)
+    launch(jet_pair, x.dtype, x.size, x.reshape(x.size), v.reshape(x.size), jets)
+    return jets
 
 
 def one_pixel(shape: tuple[int, ...]) -> tuple[int, int, int]:

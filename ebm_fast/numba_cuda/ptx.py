@@ -20,6 +20,7 @@ import numba
 import numpy as np
 from numba import cuda, types
 
+from ebm_ref.descent_specs import AdamDescent, NesterovDescent
 from ebm_ref.specs import SGLD
 
 from .buffer import buffer_draw, buffer_push
@@ -27,8 +28,11 @@ from .build import BODIES, Machine, compiled
 from .card import grid_stride
 from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
+from .conv_field import ConvField
 from .coupling import coupling_cost
+from .descent import descent_run
 from .device import Typed, on
+from .field_energy import FieldEnergy
 from .group_norm import group_norm_backward, group_norm_forward
 from .langevin import langevin_jitter, langevin_run, langevin_step
 from .maths import on_a_card
@@ -94,12 +98,19 @@ def every_function(dtype: Any) -> None:
     coupling_cost(x, x)
     repulsion(x, 0.1, 1.0)
     image = ConvEnergy((4, 4, 2), channels=(2, 4), strides=(1, 1), residual=True)
-    for energy in (image, MLPEnergy((4, 4, 2), hidden=(3,), layer_norm=True)):
+    field = ConvField((4, 4, 2), channels=(2, 4))
+    for energy in (image, MLPEnergy((4, 4, 2), hidden=(3,), layer_norm=True), FieldEnergy(field)):
         theta = {name: np.zeros(shape, dtype) for name, shape in energy.theta_shapes().items()}
         energy.grad_theta(theta, x, channel)
         energy.grad_theta_along(theta, x, x)
         energy.hvp(theta, x, x)
         langevin_run(energy, theta, x, 1, SGLD(0.1, 0.1, order="noise_first"), 0)
+    field.field_jvp(theta, x, x)
+    field.field_vjp(theta, x, x)
+    field.field_grad_theta(theta, x, x)
+    field.field_grad_theta_along(theta, x, x, x, x)
+    for rule in (NesterovDescent(0.1), AdamDescent(0.1)):
+        descent_run(field, theta, x, 1, rule)
 
 
 # ------------------------------------------------------------------------------------- compilation

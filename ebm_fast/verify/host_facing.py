@@ -69,6 +69,7 @@ def _energy_class(cls: type, device: ModuleType) -> Callable[..., Any]:
 
     class Facing:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs = {name: getattr(value, "inner", value) for name, value in kwargs.items()}  # the field of an energy
             self.inner = cls(*args, **kwargs)
 
         def __getattr__(self, name: str) -> Any:
@@ -80,14 +81,21 @@ def _energy_class(cls: type, device: ModuleType) -> Callable[..., Any]:
 
 
 class _OnCard:
-    """An energy written for host arrays, for a chain on the card: the kit's own sick energies."""
+    """An energy written for host arrays, for a chain on the card: the kit's own sick energies; or a field."""
 
     def __init__(self, energy: Any, card: Any) -> None:
         self.shape, self._energy, self._card = energy.shape, energy, card
+        if hasattr(energy, "energy_and_grad_x"):
+            self.energy_and_grad_x = self._energy_and_grad_x
+        else:
+            self.out_shape, self.field = energy.out_shape, self._field
 
-    def energy_and_grad_x(self, theta: Any, x: Any) -> tuple[Any, Any]:
+    def _energy_and_grad_x(self, theta: Any, x: Any) -> tuple[Any, Any]:
         E, g = self._energy.energy_and_grad_x(_to_host(theta, self._card), self._card.get(x))
         return self._card.put(np.ascontiguousarray(E)), self._card.put(np.ascontiguousarray(g))
+
+    def _field(self, theta: Any, x: Any) -> Any:
+        return self._card.put(np.ascontiguousarray(self._energy.field(_to_host(theta, self._card), self._card.get(x))))
 
 
 def _to_card(value: Any, card: Any, name: str = "") -> Any:
@@ -107,7 +115,7 @@ def _to_host(value: Any, card: Any) -> Any:
         return {key: _to_host(item, card) for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: _to_host(getattr(value, f.name), card) for f in fields(value)})
-    return card.get(value) if hasattr(value, "shape") and not isinstance(value, np.generic) else value
+    return card.get(value) if hasattr(value, "shape") and not isinstance(value, np.generic | np.ndarray) else value
 
 
 def _check_unchanged(name: str, given: Any, moved: Any, card: Any) -> None:

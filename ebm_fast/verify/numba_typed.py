@@ -18,6 +18,7 @@ device = require("ebm_fast.numba_cuda.device", "cpu")
 
 TYPED = device.Typed()
 METHODS = ("energy", "grad_x", "energy_and_grad_x", "grad_theta", "grad_theta_along", "hvp")
+OF_FIELDS = ("field", "field_jvp", "field_vjp", "field_grad_theta", "field_grad_theta_along")
 
 
 def here(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,8 +33,9 @@ def here(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def energy_here(energy: type) -> type:
-    """A subclass of `energy` whose methods run inside `on(TYPED)`."""
-    space: dict[str, Any] = {name: here(getattr(energy, name)) for name in METHODS}
+    """A subclass of `energy`, or of a field, whose methods run inside `on(TYPED)`."""
+    names = OF_FIELDS if hasattr(energy, "field_vjp") else METHODS
+    space: dict[str, Any] = {name: here(getattr(energy, name)) for name in names}
     return type(energy.__name__, (energy,), {"__doc__": energy.__doc__, "__module__": __name__} | space)
 
 

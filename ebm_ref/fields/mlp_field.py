@@ -5,7 +5,7 @@
 
 Source: Rumelhart, Hinton & Williams 1986, Learning representations by back-propagating errors.
 Level: every method of the protocol (field_grad_theta_along for smooth activations).
-Twins: none.
+Twins: numba_cpu, numba_cuda.
 """
 
 from __future__ import annotations
