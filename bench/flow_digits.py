@@ -104,9 +104,9 @@ class Student:
     decay: float = 0.999
 
 
-def start(backend: ModuleType, shape: tuple[int, ...], n: int, seed: int, step: int = 0) -> Array:
+def start(backend: ModuleType, shape: tuple[int, ...], n: int, seed: int) -> Array:
     """(n, *shape) of N(0, I)."""
-    xi: Array = backend.noise_normal(seed, Stream.SAMPLE_START, step, np.arange(n), flat_size(shape), np.float32)
+    xi: Array = backend.noise_normal(seed, Stream.SAMPLE_START, 0, np.arange(n), flat_size(shape), np.float32)
     return xi.reshape((n, *shape))
 
 
@@ -201,14 +201,11 @@ def train_student(
     groups = min(8, student.channels[0] // 2)
     trunk = backend.ConvField((H, W, C + 1), student.channels, max_groups=groups, out_channels=C)
     phi = ebm_ref.FlowMap(trunk, numbers.eta * numbers.K)
-    starts = start(backend, teacher.shape, student.pairs, seed, step=1)
-    run = getattr(backend, "descent_run", ebm_ref.descent_run)
-    ends, _, _ = run(teacher, theta, starts, numbers.K, ebm_ref.GradientDescent(numbers.eta))
-    drawn = batches(backend, np.arange(student.pairs), student.batch, seed)
+    velocity = ebm_ref.teacher_velocity(teacher, theta)
+    pairs = ebm_ref.student_pairs(backend, phi, velocity, student.pairs, numbers.eta, seed)
 
     def step_of(theta: Params, step: int) -> Params:
-        i = next(drawn)
-        return ebm_ref.trajectory_regression(phi, theta, starts[i], ends[i], phi.h_max)[1]
+        return ebm_ref.trajectory_step(backend, phi, theta, pairs, student.batch, seed, step)[1]
 
     return phi, fit(ebm_ref.theta_init(phi, seed), step_of, range(student.steps), student)
 

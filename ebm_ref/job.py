@@ -1,8 +1,8 @@
 """What a run of training holds fixed, and what it carries when it begins.
 
     train_job       backend, energy, recipe, data, seed, and what follows from them once: the labels, the noise of nce,
-                    the grid of ml, the class starts of jem, the pairing of em, the teacher of projection and student.
-                    Nothing of it is saved: it is made again
+                    the grid of ml, the class starts of jem, the pairing of em, the teacher of projection and student,
+                    the pairs of student. Nothing of it is saved: it is made again
     method_theta    the energy's parameters, and log_z beside them where the method has one
     method_buffer   the chains before the first step, where the method carries some
     energy_theta    the energy's own parameters, without log_z
@@ -13,6 +13,7 @@ Level: none. Twins: none; it takes the backend.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -40,10 +41,12 @@ from .objectives import (
     gaussian_noise_fit,
     nce_start,
     quadrature_grid,
+    student_pairs,
     teacher_velocity,
 )
 from .objectives.coupling import Assign
 from .objectives.distill import Velocity
+from .objectives.distill_step import Pairs
 from .recipe import Recipe
 from .samplers import ClassGaussians, buffer_start, class_buffer_start, class_gaussians
 
@@ -86,6 +89,13 @@ class Job:
     start: str | ClassGaussians = "uniform"
     assign: Assign | None = None
     teacher: Teacher | None = None
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Where the teacher goes from `recipe.pairs` starts, as student learns it; made when it is first asked for."""
+        assert self.teacher is not None  # train_job has refused it
+        known = (self.recipe.pairs, self.recipe.eta, self.seed, self.data.dtype)
+        return student_pairs(self.backend, self.energy, self.teacher.velocity, *known)
 
 
 def train_job(

@@ -19,7 +19,11 @@ from ebm_ref.contracts import Stream
 from ebm_ref.methods import METHODS
 
 FLOWS = [name for name, method in METHODS.items() if method.sampler != "langevin"]
-CHANGES = {"em": ("K=2", "train.time=0.04", "transport_steps=2"), "projection": ("train.time=0.04",)}
+CHANGES = {
+    "em": ("K=2", "train.time=0.04", "transport_steps=2"),
+    "projection": ("train.time=0.04",),
+    "student": ("pairs=32",),
+}
 STEPS = {name: ("K=4",) for name in ("flow", "eqm", "eqm-dot", "eqm-l2")}
 
 
