@@ -49,6 +49,7 @@ from .objectives.distill import Velocity
 from .objectives.distill_step import Pairs
 from .recipe import Recipe
 from .samplers import ClassGaussians, buffer_start, class_buffer_start, class_gaussians
+from .specs import Box
 
 LAST_STEP = 2**32 - 1  # training ends before it: here CONTRAST_NOISE starts log_z, LABELLED_INDEX says who is labelled
 LOG_Z = "log_z"
@@ -56,10 +57,11 @@ LOG_Z = "log_z"
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A trained model and its parameters, in the backend's arrays."""
+    """A trained model and its parameters, in the backend's arrays; box: of each state of its samples on their way."""
 
     model: Any
     theta: Params
+    box: Box | None = None
 
     @property
     def velocity(self) -> Velocity:
@@ -95,7 +97,7 @@ class Job:
         """Where the teacher goes from `recipe.pairs` starts, as student learns it; made when it is first asked for."""
         assert self.teacher is not None  # train_job has refused it
         known = (self.recipe.pairs, self.recipe.eta, self.seed, self.data.dtype)
-        return student_pairs(self.backend, self.energy, self.teacher.velocity, *known)
+        return student_pairs(self.backend, self.energy, self.teacher.velocity, *known, self.teacher.box)
 
 
 def train_job(

@@ -273,11 +273,11 @@ CALLS = {
     "student_pairs": Call(
         lambda: (
             {"backend": ebm_ref, "flow_map": STUDENT, "velocity": np.negative, "N": 4, "eta": 0.5, "seed": 3}
-            | {"dtype": np.float64}
+            | {"dtype": np.float64, "box": BOX}
         )
     ),
     "teacher_run": Call(
-        lambda: {"velocity": np.negative, "x0": X, "eta": 0.1, "N": 2},
+        lambda: {"velocity": np.negative, "x0": X, "eta": 0.1, "N": 2, "box": BOX},
         rows=("x0",),
         empty=True,
         passes=passing(ANY_SHAPE, "x0", whats=AXIS),

@@ -229,6 +229,7 @@ def bowl(D):
         (lambda t: distill_step(ebm_ref, MAP, t, velocity, 4, "eulerian", 2.1, 1, 1), RangeError, "eta: "),
         (lambda t: student_pairs(ebm_ref, MAP, velocity, 4, 2.1, 1), RangeError, "eta: "),
         (lambda t: student_pairs(ebm_ref, MAP, velocity, 0, 0.1, 1), RangeError, "N: "),
+        (lambda t: teacher_run(velocity, X, 0.1, 1, (1.0, -1.0)), RangeError, "box"),
         (lambda t: trajectory_step(ebm_ref, MAP, t, (X, X[1:]), 4, 1, 1), ShapeError, r"pairs\[1\]: "),
         (lambda t: trajectory_step(ebm_ref, MAP, t, (X[:, :1], X), 4, 1, 1), ShapeError, r"pairs\[0\]: "),
         (lambda t: student_draw(ebm_ref, MAP, 4, 1, 1, 1.0), RangeError, "still: "),

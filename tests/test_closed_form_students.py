@@ -86,6 +86,15 @@ def test_student_pairs__end_where_the_teacher_is_at_the_horizon(eta, steps, N):
     np.testing.assert_array_equal(x_end, teacher_run(velocity, x0, 1.6 / steps, steps))
 
 
+def test_student_pairs__stay_in_the_teacher_s_box():
+    """v = -x from outside a box: the first step ends at its wall, the rest shrink by 1 - eta each."""
+    box, eta = (-0.25, 0.5), 0.1
+    x0, x_end = student_pairs(ebm_ref, FlowMap(AffineField((3,), 2), 0.3), np.negative, 50, eta, 4, np.float64, box)
+    wanted = np.clip(x0 * (1 - eta), *box) * (1 - eta) ** 2
+    assert np.abs(x0).max() > 1
+    np.testing.assert_allclose(x_end, wanted, rtol=0, atol=1e-15)
+
+
 def test_student_pairs__of_a_teacher_that_diverges():
     with pytest.raises(NonFiniteError, match="x_end"), np.errstate(all="ignore"):
         student_pairs(ebm_ref, MAP, lambda x: 1e300 * x**3, 3, 0.5, 4, np.float64)

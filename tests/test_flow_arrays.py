@@ -94,7 +94,7 @@ CALLS = {
     "distill eulerian": lambda b, a: distill_step(b, MAP, a(THETA), teach(a(BOWL)), 4, "eulerian", 0.3, 3, 1),
     "student_draw": lambda b, a: student_draw(b, MAP, 6, 3, 1),
     "student_pairs": lambda b, a: student_pairs(b, MAP, teach(a(BOWL)), 6, 0.3, 3, np.float64),
-    "student_pairs, blocks": lambda b, a: student_pairs(b, MAP, teach(a(BOWL)), 300, 1.0, 3, np.float64),
+    "student_pairs, blocks": lambda b, a: student_pairs(b, MAP, teach(a(BOWL)), 300, 1.0, 3, np.float64, (-0.5, 1.0)),
     "trajectory_step": lambda b, a: trajectory_step(b, MAP, a(THETA), (a(X), a(OTHER)), 4, 3, 1),
     "flow_run": lambda b, a: flow_run(FIELD, a(THETA), a(X), 3, "euler"),
     "flow_run, heun": lambda b, a: flow_run(FIELD, a(THETA), a(X), 3, "heun"),

@@ -41,6 +41,7 @@ from ..contracts import (
     flat_size,
 )
 from ..samplers.chain import chain_column
+from ..specs import Box
 from .distill import (
     IDENTITIES,
     Velocity,
@@ -111,11 +112,19 @@ def distill_step(
 
 
 def student_pairs(
-    backend: ModuleType, flow_map: Any, velocity: Velocity, N: int, eta: float, seed: int, dtype: Any = np.float32
+    backend: ModuleType,
+    flow_map: Any,
+    velocity: Velocity,
+    N: int,
+    eta: float,
+    seed: int,
+    dtype: Any = np.float32,
+    box: Box | None = None,
 ) -> Pairs:
     """x0 ~ N(0, I) and x_end, each (N, *shape): teacher_run from x0 for h_max, in equal steps of at most eta.
 
     backend: module with noise_normal   flow_map: FlowMap   velocity: v   N >= 1   eta: in (0, h_max]
+    box: (low, high) of the teacher's states, None = none
     Raises DTypeError, ShapeError, RangeError, and NonFiniteError where the teacher diverges.
     """
     check_flow_map(flow_map)
@@ -127,7 +136,7 @@ def student_pairs(
     D, chains = flat_size(flow_map.shape), np.arange(N)
     x0 = backend.noise_normal(seed, Stream.STUDENT, LAST, chains, D, dtype).reshape((N, *flow_map.shape))
     blocks = [x0[i : i + BLOCK] for i in range(0, N, BLOCK)]
-    x_end = np.concatenate([teacher_run(velocity, x, h / steps, steps) for x in blocks])  # (N, *shape)
+    x_end = np.concatenate([teacher_run(velocity, x, h / steps, steps, box) for x in blocks])  # (N, *shape)
     check_array("x_end", x_end, finite=isinstance(x_end, np.ndarray))
     return x0, x_end
 
