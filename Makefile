@@ -7,6 +7,8 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 FLOW := runs/energy-flow
 # energy matching from a potential that is there: its second phase alone
 JOINT := train.transport_steps=0 train.steps=150 train.lr=3e-4 train.lr_joint=none train.ema_decay=0.95 train.ema_joint=none
+# where the descent of energy matching, without noise, is as good as its chains
+STUDENT := train.eta=0.02 train.horizon=1.5
 
 .PHONY: demo energy-flow test lint bench gpu clean
 
@@ -19,7 +21,7 @@ energy-flow: $(VENV)/.has-demo  ## digits: a flow, the potential nearest to it, 
 	$(BIN)/ebm train digits --method flow --out $(FLOW)/flow
 	$(BIN)/ebm train digits --method projection --init $(FLOW)/flow --out $(FLOW)/projection
 	$(BIN)/ebm train digits --method em --init $(FLOW)/projection --out $(FLOW)/em --set $(JOINT)
-	$(BIN)/ebm train digits --method student --init $(FLOW)/em --out $(FLOW)/student --set train.horizon=1.0
+	$(BIN)/ebm train digits --method student --init $(FLOW)/em --out $(FLOW)/student --set $(STUDENT)
 
 test: $(VENV)/.has-test  ## install, then the whole suite, a process a core; ends with a line per twin
 	$(BIN)/python -m pytest -n auto --dist loadfile

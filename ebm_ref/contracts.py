@@ -56,6 +56,7 @@ class Stream(IntEnum):
     FLOW_START = 28
     STUDENT = 29
     ROUNDING = 30
+    STUDENT_INDEX = 31
 
 
 # ---------------------------------------------------------------------------------------- errors

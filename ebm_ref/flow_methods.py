@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from .contracts import Array
 from .method import Method, Result
-from .objectives import distill_step, em_step, eqm_step, flow_step, projection_step
+from .objectives import distill_step, em_step, eqm_step, flow_step, projection_step, trajectory_step
 
 if TYPE_CHECKING:
     from .job import Job
@@ -54,6 +54,8 @@ def _eqm(job: Job, state: TrainState, x: Array) -> Result:
 def _student(job: Job, state: TrainState, x: Array) -> Result:
     r = job.recipe
     assert job.teacher is not None
+    if r.lesson == "trajectory":
+        return trajectory_step(job.backend, job.energy, state.theta, job.pairs, r.batch, job.seed, state.step)
     lesson = (r.batch, r.lesson, r.eta)
     return distill_step(job.backend, job.energy, state.theta, job.teacher.velocity, *lesson, job.seed, state.step)
 
@@ -147,8 +149,8 @@ FLOW_METHODS = {
     "student": Method(
         _student,
         "a teacher's descent in one evaluation",
-        DRAWS,
-        ("lesson", "horizon"),
+        (*DRAWS, "noise_bits", "noise_index"),
+        ("lesson", "horizon", "pairs"),
         (),
         level=0,
         teacher=True,

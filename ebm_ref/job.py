@@ -1,8 +1,8 @@
 """What a run of training holds fixed, and what it carries when it begins.
 
     train_job       backend, energy, recipe, data, seed, and what follows from them once: the labels, the noise of nce,
-                    the grid of ml, the class starts of jem, the pairing of em, the teacher of projection and student.
-                    Nothing of it is saved: it is made again
+                    the grid of ml, the class starts of jem, the pairing of em, the teacher of projection and student,
+                    the pairs of student. Nothing of it is saved: it is made again
     method_theta    the energy's parameters, and log_z beside them where the method has one
     method_buffer   the chains before the first step, where the method carries some
     energy_theta    the energy's own parameters, without log_z
@@ -13,6 +13,7 @@ Level: none. Twins: none; it takes the backend.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -40,12 +41,15 @@ from .objectives import (
     gaussian_noise_fit,
     nce_start,
     quadrature_grid,
+    student_pairs,
     teacher_velocity,
 )
 from .objectives.coupling import Assign
 from .objectives.distill import Velocity
+from .objectives.distill_step import Pairs
 from .recipe import Recipe
 from .samplers import ClassGaussians, buffer_start, class_buffer_start, class_gaussians
+from .specs import Box
 
 LAST_STEP = 2**32 - 1  # training ends before it: here CONTRAST_NOISE starts log_z, LABELLED_INDEX says who is labelled
 LOG_Z = "log_z"
@@ -53,10 +57,11 @@ LOG_Z = "log_z"
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A trained model and its parameters, in the backend's arrays."""
+    """A trained model and its parameters, in the backend's arrays; box: of each state of its samples on their way."""
 
     model: Any
     theta: Params
+    box: Box | None = None
 
     @property
     def velocity(self) -> Velocity:
@@ -86,6 +91,13 @@ class Job:
     start: str | ClassGaussians = "uniform"
     assign: Assign | None = None
     teacher: Teacher | None = None
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Where the teacher goes from `recipe.pairs` starts, as student learns it; made when it is first asked for."""
+        assert self.teacher is not None  # train_job has refused it
+        known = (self.recipe.pairs, self.recipe.eta, self.seed, self.data.dtype)
+        return student_pairs(self.backend, self.energy, self.teacher.velocity, *known, self.teacher.box)
 
 
 def train_job(

@@ -111,7 +111,8 @@ class Recipe:
     descent: str = "gd"  # eqm: how samples are drawn, in at most K steps: gd, look_ahead, nesterov or adam
     mu: float = 0.3  # eqm: with descent = look_ahead or nesterov, the momentum
     g_min: float = 0.0  # eqm: a sample stops where the field is shorter
-    lesson: str = "lagrangian"  # student: trajectory, lagrangian or eulerian
+    lesson: str = "trajectory"  # student: trajectory, lagrangian or eulerian
+    pairs: int = 4096  # student: with lesson = trajectory, starts from which the teacher is run, once
     horizon: float = 1.0  # student: the longest time that it goes at once, in the teacher's descent
     gp: float = 0.0  # weight of the gradient penalty mean (|grad_x E(x)| - gp_target)^2 of the batch's data
     gp_target: float = 0.0  # with gp: 0 flattens the energy at the data, 1 gives it slopes of one there
@@ -136,7 +137,7 @@ class Recipe:
         check_choice("noise", self.noise, NOISES)
         check_choice("optimizer", self.optimizer, ("adam", "sgd"))
         check_choice("schedule", self.schedule, SCHEDULES)
-        for name in ("batch", "K", "M", "steps", "levels", "projections", "nu", "cells", "inner"):
+        for name in ("batch", "K", "M", "steps", "levels", "projections", "nu", "cells", "inner", "pairs"):
             check_count(name, getattr(self, name), low=1)
         check_count("warmup", self.warmup, low=0)
         check_number("gp", self.gp, low=0.0)
@@ -243,6 +244,8 @@ class Recipe:
             check_number(name, getattr(self, name), low=0.0, open_low=True)
         check_number("g_min", self.g_min, low=0.0)
         check_number("start_scale", self.start_scale, low=0.0, open_low=True)
+        if self.pairs != type(self).pairs and self.lesson != "trajectory":
+            raise RangeError(f"pairs: read where lesson is trajectory alone, found {self.pairs}")
         for name in ("lr_joint", "ema_joint"):
             value = getattr(self, name)
             if value is not None and not 0 < self.transport_steps < self.steps:

@@ -270,8 +270,14 @@ CALLS = {
     "student_draw": Call(
         lambda: {"backend": ebm_ref, "flow_map": STUDENT, "N": 4, "still": 0.5, "dtype": np.float64} | AT
     ),
+    "student_pairs": Call(
+        lambda: (
+            {"backend": ebm_ref, "flow_map": STUDENT, "velocity": np.negative, "N": 4, "eta": 0.5, "seed": 3}
+            | {"dtype": np.float64, "box": BOX}
+        )
+    ),
     "teacher_run": Call(
-        lambda: {"velocity": np.negative, "x0": X, "eta": 0.1, "N": 2},
+        lambda: {"velocity": np.negative, "x0": X, "eta": 0.1, "N": 2, "box": BOX},
         rows=("x0",),
         empty=True,
         passes=passing(ANY_SHAPE, "x0", whats=AXIS),
@@ -279,5 +285,8 @@ CALLS = {
     "teacher_velocity": Call(lambda: {"teacher": MLP, "theta": THETA}),
     "trajectory_regression": Call(
         lambda: {"flow_map": STUDENT, "theta": THETA_FLOW, "x0": X, "x_end": OTHER, "h": T}, rows=("x0", "x_end", "h")
+    ),
+    "trajectory_step": Call(
+        lambda: {"backend": ebm_ref, "flow_map": STUDENT, "theta": THETA_FLOW, "pairs": (X, OTHER), "N": 4} | AT
     ),
 }

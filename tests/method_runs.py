@@ -40,8 +40,8 @@ RECIPES = {
     "eqm": CHAINS.using("eqm"),
     "eqm-dot": replace(CHAINS.using("eqm-dot"), target="piecewise", target_a=0.7, target_b=2.0),
     "eqm-l2": replace(CHAINS.using("eqm-l2"), target="linear", target_scale=2.0),
-    "student": CHAINS.using("student"),
-    "student, of paths": replace(CHAINS.using("student"), lesson="trajectory", horizon=0.15),
+    "student": replace(CHAINS.using("student"), pairs=20),
+    "student, by an identity": replace(CHAINS.using("student"), lesson="lagrangian", horizon=0.15),
 }
 
 

@@ -19,7 +19,11 @@ from ebm_ref.contracts import Stream
 from ebm_ref.methods import METHODS
 
 FLOWS = [name for name, method in METHODS.items() if method.sampler != "langevin"]
-CHANGES = {"em": ("K=2", "train.time=0.04", "transport_steps=2"), "projection": ("train.time=0.04",)}
+CHANGES = {
+    "em": ("K=2", "train.time=0.04", "transport_steps=2"),
+    "projection": ("train.time=0.04",),
+    "student": ("pairs=32",),
+}
 STEPS = {name: ("K=4",) for name in ("flow", "eqm", "eqm-dot", "eqm-l2")}
 
 
@@ -161,6 +165,10 @@ def test_landscape__is_along_straight_lines(home: Path) -> None:
     V, g = opened.energy.energy_and_grad_x(state.ema, x0)
     assert found["energy"][0] == pytest.approx(V.mean(), rel=1e-5)
     assert found["slope"][0] == pytest.approx(np.linalg.norm(g, axis=1).mean(), rel=1e-5)
+    opened, state = run_open(home / "student")
+    u = opened.energy.u(state.ema, x0, opened.config.train.horizon)  # of pairs: the mean velocity
+    found = landscape(opened, opened.model(state))
+    assert found["slope"][0] == pytest.approx(np.linalg.norm(u, axis=1).mean(), rel=1e-5)
     assert "energy" not in landscape(*(lambda o, s: (o, o.model(s)))(*run_open(home / "flow")))
 
 
@@ -203,6 +211,23 @@ def test_eval__refuses_densities_of_fields(home: Path, capsys: pytest.CaptureFix
     for method in ("flow", "eqm", "eqm-dot", "student"):
         assert main(["eval", str(home / method), "--ais"]) == 2
         assert f"method {method} follows no density" in error_line(capsys)
+
+
+@pytest.mark.parametrize(("teacher", "boxed"), [("eqm", False), ("em", True)])
+def test_train__of_a_student_follows_its_teacher_s_own_descent(teacher: str, boxed: bool, home: Path) -> None:
+    """Chains of em stay in its box; a descent on a field has none."""
+    folder = home / f"student-of-{teacher}"
+    command = train(folder, "student", "train.box=[-5, 5]", "eta=0.5", more=("--steps", "1"))
+    command[command.index("--init") + 1] = str(home / teacher)
+    run(*command)
+    opened, _ = run_open(folder)
+    other, state = run_open(home / teacher)
+    x0, x_end = opened.job.pairs
+    box = other.config.train.box if boxed else None
+    velocity = ebm_ref.teacher_velocity(other.energy, state.ema)
+    assert len(x0) == 32 and opened.teacher.box == box != opened.config.train.box
+    assert np.array_equal(x_end, ebm_ref.teacher_run(velocity, x0, 0.5, 2, box))
+    assert not boxed or np.array_equal(x_end, np.clip(x_end, *box))
 
 
 def test_train__of_em_from_a_projection(home: Path, tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ from ebm_ref import (
     lagrangian,
     progressive,
     student_draw,
+    student_pairs,
     student_run,
     teacher_run,
     teacher_velocity,
     trajectory_regression,
+    trajectory_step,
 )
 from ebm_ref.contracts import DTypeError, RangeError, ShapeError
 
@@ -223,7 +225,13 @@ def bowl(D):
         (lambda t: eulerian(MAP, t, lambda x: x.astype(np.float32), X, 1.0), DTypeError, "velocity: "),
         (lambda t: eulerian(MLPField((2,), (3,)), t, velocity, X, 1.0), DTypeError, "flow_map: "),
         (lambda t: distill_step(ebm_ref, MAP, t, velocity, 4, "nothing", 0.1, 1, 1), RangeError, "lesson: "),
+        (lambda t: distill_step(ebm_ref, MAP, t, velocity, 4, "trajectory", 0.1, 1, 1), RangeError, "lesson: "),
         (lambda t: distill_step(ebm_ref, MAP, t, velocity, 4, "eulerian", 2.1, 1, 1), RangeError, "eta: "),
+        (lambda t: student_pairs(ebm_ref, MAP, velocity, 4, 2.1, 1), RangeError, "eta: "),
+        (lambda t: student_pairs(ebm_ref, MAP, velocity, 0, 0.1, 1), RangeError, "N: "),
+        (lambda t: teacher_run(velocity, X, 0.1, 1, (1.0, -1.0)), RangeError, "box"),
+        (lambda t: trajectory_step(ebm_ref, MAP, t, (X, X[1:]), 4, 1, 1), ShapeError, r"pairs\[1\]: "),
+        (lambda t: trajectory_step(ebm_ref, MAP, t, (X[:, :1], X), 4, 1, 1), ShapeError, r"pairs\[0\]: "),
         (lambda t: student_draw(ebm_ref, MAP, 4, 1, 1, 1.0), RangeError, "still: "),
         (
             lambda t: student_run(ebm_ref, MAP, t, *bowl(2), X, 2.1, 1, SGLD(1.0, 0.1), 1),

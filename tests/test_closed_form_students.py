@@ -19,23 +19,32 @@ from ebm_ref import (
     adam_step,
     distill_step,
     student_draw,
+    student_pairs,
     student_run,
+    teacher_run,
     theta_init,
+    trajectory_regression,
+    trajectory_step,
 )
+from ebm_ref.contracts import NonFiniteError, Stream
 
 
 @pytest.mark.parametrize(
     ("lesson", "steps", "bound"), [("trajectory", 200, 0.03), ("lagrangian", 350, 0.06), ("eulerian", 350, 0.06)]
 )
-def test_distill_step__a_network_learns_the_map(lesson, steps, bound):
+def test_student__a_network_learns_the_map(lesson, steps, bound):
     """A small network, a few hundred Adam steps: the root mean square error on fresh starts falls below `bound`."""
     flow_map = FlowMap(MLPField((3,), (32, 32), out_channels=2), 1.6)
     theta = theta_init(flow_map, 3, np.float64)
     state, x = adam_init(theta), normals(74, 200, 2)
     wanted = x @ (gd(16, 0.1) if lesson == "trajectory" else expm(1.6))
     start = rms(flow_map.flow(theta, x, 1.6) - wanted)
+    pairs = student_pairs(ebm_ref, flow_map, velocity, 1000, 0.1, 9, np.float64)
     for step in range(steps):
-        _, grads, _ = distill_step(ebm_ref, flow_map, theta, velocity, 64, lesson, 0.1, 9, step, 0.25)
+        if lesson == "trajectory":
+            _, grads, _ = trajectory_step(ebm_ref, flow_map, theta, pairs, 64, 9, step)
+        else:
+            _, grads, _ = distill_step(ebm_ref, flow_map, theta, velocity, 64, lesson, 0.1, 9, step, 0.25)
         theta, state = adam_step(theta, grads, state, 1e-2 * (1 - step / steps))
     found = rms(flow_map.flow(theta, x, 1.6) - wanted)
     assert found < bound < start / 5
@@ -63,6 +72,48 @@ def test_distill_step__eulerian_states_are_the_teacher_s():
     found = np.stack([np.abs(info["x"] - x0 @ gd(k, 0.2)).max(axis=1) < 1e-12 for k in range(5)])
     assert (found.sum(axis=0) == 1).all()
     assert (np.abs(found.mean(axis=1) - 0.2) < 5 * sqrt(0.16 / 2000)).all()
+
+
+@pytest.mark.parametrize(("eta", "steps"), [(0.2, 8), (0.1, 16), (0.11, 15), (1.6, 1)])
+@pytest.mark.parametrize("N", [5, 300])  # less than a block, and more
+def test_student_pairs__end_where_the_teacher_is_at_the_horizon(eta, steps, N):
+    """x_end = (I - (h_max / N) A)^N x0 for the least N of steps no longer than eta; x0 is of N(0, I), by address."""
+    flow_map = FlowMap(AffineField((3,), 2), 1.6)
+    x0, x_end = student_pairs(ebm_ref, flow_map, velocity, N, eta, 4, np.float64)
+    wanted = ebm_ref.noise_normal(4, Stream.STUDENT, 2**32 - 1, np.arange(N), 2, np.float64)
+    np.testing.assert_array_equal(x0, wanted)
+    np.testing.assert_allclose(x_end, x0 @ gd(steps, 1.6 / steps), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(x_end, teacher_run(velocity, x0, 1.6 / steps, steps))
+
+
+def test_student_pairs__stay_in_the_teacher_s_box():
+    """v = -x from outside a box: the first step ends at its wall, the rest shrink by 1 - eta each."""
+    box, eta = (-0.25, 0.5), 0.1
+    x0, x_end = student_pairs(ebm_ref, FlowMap(AffineField((3,), 2), 0.3), np.negative, 50, eta, 4, np.float64, box)
+    wanted = np.clip(x0 * (1 - eta), *box) * (1 - eta) ** 2
+    assert np.abs(x0).max() > 1
+    np.testing.assert_allclose(x_end, wanted, rtol=0, atol=1e-15)
+
+
+def test_student_pairs__of_a_teacher_that_diverges():
+    with pytest.raises(NonFiniteError, match="x_end"), np.errstate(all="ignore"):
+        student_pairs(ebm_ref, MAP, lambda x: 1e300 * x**3, 3, 0.5, 4, np.float64)
+
+
+def test_trajectory_step__is_the_regression_of_pairs_that_are_drawn():
+    """Each of the pairs as often as the others, at addresses of the step; the loss is that of those rows."""
+    theta, n = theta_of(MAP), 8
+    pairs = student_pairs(ebm_ref, MAP, velocity, n, 0.2, 4, np.float64)
+    counts, draws = np.zeros(n), []
+    for step in range(40):
+        loss, grads, info = trajectory_step(ebm_ref, MAP, theta, pairs, 100, 4, step)
+        idx = info["idx"]
+        wanted = trajectory_regression(MAP, theta, pairs[0][idx], pairs[1][idx], 2.0)
+        assert loss == wanted[0] and all(np.array_equal(grads[name], wanted[1][name]) for name in theta)
+        counts += np.bincount(idx, minlength=n)
+        draws.append(idx)
+    assert (np.abs(counts - 500) < 5 * sqrt(500 * (1 - 1 / n))).all()
+    assert not np.array_equal(draws[0], draws[1])
 
 
 # ------------------------------------------------------------------------------- a few Langevin steps after

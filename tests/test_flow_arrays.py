@@ -28,9 +28,11 @@ from ebm_ref import (
     projection,
     projection_step,
     student_draw,
+    student_pairs,
     student_run,
     teacher_velocity,
     trajectory_regression,
+    trajectory_step,
 )
 
 
@@ -88,10 +90,12 @@ CALLS = {
     "eulerian": lambda b, a: eulerian(MAP, a(THETA), teach(a(BOWL)), a(X), a(T)),
     "lagrangian": lambda b, a: lagrangian(MAP, a(THETA), teach(a(BOWL)), a(X), a(T)),
     "lagrangian, one h": lambda b, a: lagrangian(MAP, a(THETA), teach(a(BOWL)), a(X), 0.5),
-    "distill trajectory": lambda b, a: distill_step(b, MAP, a(THETA), teach(a(BOWL)), 4, "trajectory", 0.3, 3, 1),
     "distill lagrangian": lambda b, a: distill_step(b, MAP, a(THETA), teach(a(BOWL)), 4, "lagrangian", 0.3, 3, 1),
     "distill eulerian": lambda b, a: distill_step(b, MAP, a(THETA), teach(a(BOWL)), 4, "eulerian", 0.3, 3, 1),
     "student_draw": lambda b, a: student_draw(b, MAP, 6, 3, 1),
+    "student_pairs": lambda b, a: student_pairs(b, MAP, teach(a(BOWL)), 6, 0.3, 3, np.float64),
+    "student_pairs, blocks": lambda b, a: student_pairs(b, MAP, teach(a(BOWL)), 300, 1.0, 3, np.float64, (-0.5, 1.0)),
+    "trajectory_step": lambda b, a: trajectory_step(b, MAP, a(THETA), (a(X), a(OTHER)), 4, 3, 1),
     "flow_run": lambda b, a: flow_run(FIELD, a(THETA), a(X), 3, "euler"),
     "flow_run, heun": lambda b, a: flow_run(FIELD, a(THETA), a(X), 3, "heun"),
 }
@@ -131,15 +135,24 @@ def test_student_run__starts_the_backend_s_chain():
 
 
 @pytest.mark.parametrize("lesson", ["trajectory", "lagrangian", "eulerian"])
-def test_distill_step__keeps_float32(lesson):
+def test_students__keep_float32(lesson):
     flow_map = FlowMap(MLPField((3,), (5,), out_channels=2), 1.0)
     theta = random_theta(flow_map, np.random.default_rng(1), np.float32)
     bowl = {name: value.astype(np.float32) for name, value in BOWL.items()}
-    loss, grads, info = distill_step(ebm_ref, flow_map, theta, teach(bowl), 4, lesson, 0.3, 3, 1)
+
+    def step(theta, bowl, dtype):
+        if lesson != "trajectory":
+            return distill_step(ebm_ref, flow_map, theta, teach(bowl), 4, lesson, 0.3, 3, 1)
+        pairs = student_pairs(ebm_ref, flow_map, teach(bowl), 9, 0.3, 3, dtype)
+        assert all(x.dtype == dtype for x in pairs)
+        return trajectory_step(ebm_ref, flow_map, theta, pairs, 4, 3, 1)
+
+    loss, grads, info = step(theta, bowl, np.float32)
+    info.pop("idx", None)
     found = leaves([loss, grads, info])
     assert all(value.dtype == np.float32 for value in found if hasattr(value, "dtype"))
     wide = {name: value.astype(np.float64) for name, value in theta.items()}
-    assert loss == pytest.approx(distill_step(ebm_ref, flow_map, wide, teach(BOWL), 4, lesson, 0.3, 3, 1)[0], rel=1e-4)
+    assert loss == pytest.approx(step(wide, BOWL, np.float64)[0], rel=1e-4)
 
 
 def test_progressive__and_projection_keep_float32():

@@ -158,6 +158,19 @@ def test_train__refuses_a_teacher_it_cannot_learn_from(method):
             train(ebm_ref, energy, recipe, DATA, 0, until=1, teacher=bad)
 
 
+@pytest.mark.parametrize(("name", "runs"), [("student", 1), ("student, by an identity", 0)])
+def test_train__runs_a_student_s_teacher_once(name, runs, monkeypatch):
+    calls, pairs = [], ebm_ref.student_pairs
+
+    def spy(*args):
+        calls.append(args)
+        return pairs(*args)
+
+    monkeypatch.setattr("ebm_ref.job.student_pairs", spy)
+    trained(RECIPES[name])
+    assert len(calls) == runs
+
+
 def test_train__of_em_begins_with_transport_alone():
     _, records = trained(RECIPES["em"])
     assert ["gap" in record for record in records] == [False, False, True, True, True]

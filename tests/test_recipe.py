@@ -74,6 +74,7 @@ OTHER = {
     "g_min": 0.5,
     "lesson": "eulerian",
     "horizon": 0.5,
+    "pairs": 3,
 }
 NEEDS = {  # read beside these alone
     "level_high": "levels",
@@ -201,6 +202,8 @@ def test_recipe__using_keeps_what_the_other_method_reads():
         ("student", {"eta": 2.0}),  # beyond the horizon
         ("student", {"horizon": 0.0}),
         ("student", {"lesson": "none"}),
+        ("student", {"pairs": 0}),
+        ("student", {"pairs": 7, "lesson": "lagrangian"}),
     ],
     ids=str,
 )

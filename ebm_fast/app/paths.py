@@ -75,12 +75,14 @@ def landscape(run: Run, model: Model) -> dict[str, Array]:
     x = choose(run.backend, run.data.test, CHUNK, run.seed, REAL)
     x0 = to_host(model.backend, fresh_start(run, len(x), run.seed))
     found: dict[str, list[float]] = {"t": [], "energy": [], "slope": []}
-    model_kind = METHODS[run.config.train.method].model
+    recipe = run.config.train
+    model_kind = METHODS[recipe.method].model
+    h = recipe.horizon if recipe.lesson == "trajectory" else 0.0  # pairs teach the mean velocity of one h alone
     for t in np.linspace(0, 1, POINTS):
         at = to_backend(model.backend, ((1 - t) * x0 + t * x).astype(x.dtype))
         trained = run.chains_energy
-        if model_kind in ("time_field", "flow_map"):  # of a flow map the velocity that it begins with
-            trained = trained.at(float(t) if model_kind == "time_field" else 0.0)
+        if model_kind in ("time_field", "flow_map"):  # of a flow map the velocity that it begins with, or the mean one
+            trained = trained.at(float(t) if model_kind == "time_field" else h)
         if hasattr(trained, "energy_and_grad_x"):
             E, g = to_host(model.backend, trained.energy_and_grad_x(model.theta, at))
             found["energy"].append(float(E.mean()))

@@ -73,7 +73,9 @@ class Run:
         if other.backend is not self.backend:
             there = f"{short(other.backend)}; name it: --backend {short(other.backend)}"
             raise BackendError(f"init: expected a run of {short(self.backend)}, found one of {there}")
-        return Teacher(other.energy, energy_theta(other.energy, state.ema))
+        recipe = other.config.train
+        box = recipe.box if METHODS[recipe.method].sampler == "heated" else None  # its samples are in one all the way
+        return Teacher(other.energy, energy_theta(other.energy, state.ema), box)
 
     def identity(self) -> dict[str, Any]:
         """The energy as JSON holds it; a checkpoint belongs to exactly one."""

@@ -47,6 +47,8 @@ from .distill import (
 from .distill_step import (
     distill_step,
     student_draw,
+    student_pairs,
+    trajectory_step,
 )
 from .em_step import (
     EMTerms,
@@ -195,8 +197,10 @@ __all__ = [
     "smoothing_level",
     "ssm_step",
     "student_draw",
+    "student_pairs",
     "teacher_run",
     "teacher_velocity",
     "trajectory_regression",
+    "trajectory_step",
     "transport",
 ]

@@ -1,7 +1,7 @@
 """Distillation: a flow map Phi(x, h) = x + h u(x, h) learns where a teacher's descent x' = v(x) goes.
 
     teacher_velocity       v = -grad_x E of an energy, v = -f of a field that descent follows
-    teacher_run            x_N:  N steps x <- x + eta v(x)
+    teacher_run            x_N:  N steps x <- box(x + eta v(x))
     trajectory_regression  J = mean |Phi(x0, h) - x_N|^2
     progressive            level 0: J = mean |Phi(x, eta) - (x + eta v(x))|^2, one true step of the teacher
                            level k: J = mean |Phi(x, 2h) - Phi'(Phi'(x, h), h)|^2,  h = eta 2^(k-1), Phi' held
@@ -47,6 +47,7 @@ from ..contracts import (
     theta_check,
 )
 from ..samplers.chain import check_like
+from ..specs import Box, check_box
 from .parts import Info, check_rows, check_samples
 
 Velocity = Callable[[Array], Array]
@@ -67,17 +68,20 @@ def teacher_velocity(teacher: Any, theta: Params) -> Velocity:
     return lambda x: -teacher.field(theta, x)
 
 
-def teacher_run(velocity: Velocity, x0: Array, eta: float, N: int) -> Array:
-    """x_N of N steps x <- x + eta v(x).
+def teacher_run(velocity: Velocity, x0: Array, eta: float, N: int, box: Box | None = None) -> Array:
+    """x_N of N steps x <- box(x + eta v(x)).
 
-    x0: (N, *shape), untouched   eta > 0   N >= 0 steps   returns like x0. Raises ShapeError, DTypeError, RangeError.
+    x0: (N, *shape), untouched   eta > 0   N >= 0 steps   box: (low, high) of every state after x0, None = none
+    returns like x0. Raises ShapeError, DTypeError, RangeError.
     """
     check_array("x0", x0, finite=isinstance(x0, np.ndarray))
     check_number("eta", eta, low=0.0, open_low=True)
     check_count("N", N, low=0)
+    check_box(box)
     x = np.copy(x0)
     for _ in range(N):
         x = x + float(eta) * _at(velocity, x)
+        x = x if box is None else np.clip(x, float(box[0]), float(box[1]))
     return x
 
 
