@@ -39,6 +39,10 @@ MUTANTS = [  # file, text, what stands there in its place, the function that mus
     ("group_norm.cu", "const Jet g = gamma[c] * (", "const Jet g = (", "group_norm_backward"),
     ("jet.cuh", "a.c[0] * b.c[1] + a.c[1] * b.c[0];", "a.c[0] * b.c[1];", "mlp_energy"),
     ("activation.cuh", "x * (z - s)", "x * (z + s)", "mlp_energy"),
+    ("coupling.cu", "            part[i][j] = (real)0;\n", "", "coupling_cost"),
+    ("coupling.cu", " || d0 + DEPTH >= D)", ")", "coupling_cost"),
+    ("repulsion.cu", "sum / (real)C", "sum / (real)D", "repulsion"),
+    ("repulsion.cu", "W[n] = -strength * sum", "W[n] = strength * sum", "repulsion"),
 ]
 
 

@@ -58,6 +58,11 @@ CUTS = [  # file, text, what stands there in its place, the case that must fail
     ("tree.cu", "out[g * size + e]", "out[(int)(g * size + e)]", "tree"),
     ("layers.cu", "y[i] = activation_value(code, x[i]);", "y[i] = activation_value(code, x[(int)i]);", "layers"),
     ("layers.cu", "dx + n * L * C", "dx + (int)(n * L * C)", "pool"),
+    ("coupling.cu", "real* const out = cost + row * B + column;", "real* const out = cost + (int)(row * B + column);")
+    + ("coupling wide",),
+    ("coupling.cu", "x1[(j0 + row) * D + d0 + own]", "x1[(int)((j0 + row) * D + d0 + own)]", "coupling slim"),
+    ("repulsion.cu", "push[first + c * D] =", "push[(int)(first + c * D)] =", "repulsion"),
+    ("repulsion.cu", "sum += squares[n * D + d]", "sum += squares[(int)(n * D + d)]", "repulsion"),
     ("chain.cu", "= x0[first * D + i];", "= x0[(int)first * D + i];", "chain"),
     ("chain.cu", "energies + k * N + first", "energies + (int)(k * N + first)", "chain"),
 ]

@@ -73,6 +73,10 @@ TOO_LARGE = [
     *((f"{kind} grad_theta", "w", (N,), f"at most {INT} samples") for kind in ENERGIES),
     *((f"{kind} energy", "theta/out.w", (N, 1), f"at most {INT} numbers") for kind in ENERGIES),
     *((f"{kind} noise_first", "x0", (N, *ENERGIES[kind]["shape"]), f"at most {INT} samples") for kind in ENERGIES),
+    ("coupling", "x0", (2**31, 4, 2), f"at most {limits.SAMPLES} samples"),
+    ("coupling", "x1", (2, 2**41), f"at most {limits.NUMBERS} numbers"),
+    ("repulsion", "x", (2**31, 3, 2), f"at most {limits.SAMPLES} samples"),
+    ("repulsion", "x", (2, 3, 2**41), f"at most {limits.NUMBERS} numbers"),
     ("MLPEnergy gradient_first", "x0", (1, 2**34 + 1), f"at most {limits.ELEMENTS} elements of a sample"),
 ]  # fmt: skip
 

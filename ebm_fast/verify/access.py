@@ -89,7 +89,14 @@ def energies() -> None:
             cuda.langevin_run(energy, theta, x, 2, SGLD(0.1, 0.1, order=order), 0, path=path)
 
 
-CALLS: tuple[Callable[[], None], ...] = (noise, steps_and_buffer, layers, energies)
+def couplings() -> None:
+    """Costs of few samples, and of as many as fill a large card; groups of copies that repel each other."""
+    for B in (24, 768):
+        cuda.coupling_cost(numbers(42, B, 20), numbers(43, B, 20))
+    cuda.repulsion(numbers(44, 16, 6, 49), 0.1, 1.0)
+
+
+CALLS: tuple[Callable[[], None], ...] = (noise, steps_and_buffer, layers, energies, couplings)
 
 
 def measure() -> Access:
