@@ -223,6 +223,8 @@ CASES = {
     "coupling wide": lambda: far_flow.costs("wide"),
     "coupling slim": lambda: far_flow.costs("slim"),
     "repulsion": far_flow.repelled,
+    "upsample": far_flow.upsampled,
+    "head": far_flow.heads,
 }
 SMALL = {"chain_pack"}  # launched, but fewer than 2^30 numbers: chain.PARAMS
 

@@ -43,6 +43,11 @@ MUTANTS = [  # file, text, what stands there in its place, the function that mus
     ("coupling.cu", " || d0 + DEPTH >= D)", ")", "coupling_cost"),
     ("repulsion.cu", "sum / (real)C", "sum / (real)D", "repulsion"),
     ("repulsion.cu", "W[n] = -strength * sum", "W[n] = strength * sum", "repulsion"),
+    ("field.cu", "z[i] = a.c[JET - 1];", "z[i] = a.c[0];", "mlp_field"),
+    ("field.cu", "to[C] = v;", "to[0] = v;", "conv_field"),
+    ("field.cu", "(from[0] + from[C])", "(from[0] + from[0])", "conv_field"),
+    ("field.cu", "y[i] = add ? y[i] + v : v;", "y[i] = v;", "field_energy"),
+    ("field.cu", "sum = sum + a[n * D + d]", "sum = a[n * D + d]", "field_energy"),
 ]
 
 

@@ -63,6 +63,9 @@ CUTS = [  # file, text, what stands there in its place, the case that must fail
     ("coupling.cu", "x1[(j0 + row) * D + d0 + own]", "x1[(int)((j0 + row) * D + d0 + own)]", "coupling slim"),
     ("repulsion.cu", "push[first + c * D] =", "push[(int)(first + c * D)] =", "repulsion"),
     ("repulsion.cu", "sum += squares[n * D + d]", "sum += squares[(int)(n * D + d)]", "repulsion"),
+    ("field.cu", "real* const to = y + upsampled(", "real* const to = y + (int)upsampled(", "upsample"),
+    ("field.cu", "* b[n * D + d]", "* b[(int)(n * D + d)]", "head"),
+    ("field.cu", "y[i] = add ? y[i] + v : v;", "y[(int)i] = add ? y[i] + v : v;", "head"),
     ("chain.cu", "= x0[first * D + i];", "= x0[(int)first * D + i];", "chain"),
     ("chain.cu", "energies + k * N + first", "energies + (int)(k * N + first)", "chain"),
 ]

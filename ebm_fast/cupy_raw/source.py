@@ -30,6 +30,7 @@ ORDERS = {  # the .cu files and the jet orders in which each is built
     "tree.cu": (0,),
     "coupling.cu": (0,),
     "repulsion.cu": (0,),
+    "field.cu": (0, 1),
 }
 
 

@@ -96,7 +96,23 @@ def couplings() -> None:
     cuda.repulsion(numbers(44, 16, 6, 49), 0.1, 1.0)
 
 
-CALLS: tuple[Callable[[], None], ...] = (noise, steps_and_buffer, layers, energies, couplings)
+def fields() -> None:
+    """Each field's products and gradients, and an energy on one."""
+    for field in (cuda.MLPField(shape=(2,), hidden=(64,)), cuda.ConvField(shape=(8, 8, 3), channels=(16, 32))):
+        shapes = field.theta_shapes()
+        theta = {name: numbers(45 + i, *shape, scale=0.1) for i, (name, shape) in enumerate(shapes.items())}
+        x, v, g, h = (numbers(70 + i, 4, *field.shape) for i in range(4))
+        field.field(theta, x)
+        field.field_jvp(theta, x, v)
+        field.field_vjp(theta, x, g)
+        field.field_grad_theta(theta, x, g)
+        field.field_grad_theta_along(theta, x, g, h, v)
+        energy = cuda.FieldEnergy(field, "dot")
+        energy.energy_and_grad_x(theta, x)
+        energy.hvp(theta, x, v)
+
+
+CALLS: tuple[Callable[[], None], ...] = (noise, steps_and_buffer, layers, energies, couplings, fields)
 
 
 def measure() -> Access:

@@ -69,7 +69,7 @@ def _energy_class(cls: type, device: ModuleType) -> Callable[..., Any]:
 
     class Facing:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.inner = cls(*args, **kwargs)
+            self.inner = cls(*map(_inner, args), **{name: _inner(value) for name, value in kwargs.items()})
 
         def __getattr__(self, name: str) -> Any:
             value = getattr(self.inner, name)
@@ -77,6 +77,11 @@ def _energy_class(cls: type, device: ModuleType) -> Callable[..., Any]:
 
     Facing.__name__ = Facing.__qualname__ = cls.__name__
     return Facing
+
+
+def _inner(value: Any) -> Any:
+    """The energy or field behind one of these classes: what an energy on it takes."""
+    return getattr(value, "inner", value)
 
 
 class _OnCard:
