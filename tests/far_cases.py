@@ -225,6 +225,9 @@ CASES = {
     "repulsion": far_flow.repelled,
     "upsample": far_flow.upsampled,
     "head": far_flow.heads,
+    "descent": far_flow.descents,
+    "descent, rows": far_flow.descent_rows,
+    "descent, records": far_flow.descent_records,
 }
 SMALL = {"chain_pack"}  # launched, but fewer than 2^30 numbers: chain.PARAMS
 

@@ -1,11 +1,13 @@
-"""The same as far.py for couplings, repulsion and the steps of fields."""
+"""The same as far.py for couplings, repulsion, the steps of fields and descent."""
 
-from far import I64, F, at_the_end, ending, same
+import numpy as np
+from far import EDGE, I64, ROWS, F, at_the_end, ending, numbers, reserve, same
 
-from ebm_fast.cupy_raw import coupling, field
+from ebm_fast.cupy_raw import coupling, descent, field
 from ebm_fast.cupy_raw.device import blocks, current, launch
 from ebm_fast.cupy_raw.repulsion import repulsion
 from ebm_fast.cupy_raw.source import kernel
+from ebm_ref.descent_specs import NesterovDescent
 
 TURN = 2**28  # elements that a grid covers at a time: the last block has the last 256 of so many
 
@@ -71,3 +73,52 @@ def heads():
     a, b, dE = ending(46, (N, D), last), ending(47, (N, D), last), ending(48, (N,), last)
     at_the_end(dots, [a, b], last)
     at_the_end(scaled, [a, dE], last)
+
+
+def descents():
+    """A step of 2^29 samples of four numbers, the fifth of five records."""
+
+    def one(x, v, g, E):
+        walk = descent.Walk(NesterovDescent(0.1, 0.5), 0.5, x, [v], 5, 0, True)
+        walk.counter[:] = 4
+        at, point = current().empty(x.shape, F), current().empty((len(x),), np.bool_)
+        walk.place(at, point, None)
+        walk.move(at, g, E, point, None)
+        assert walk.alive[-256:].all() and walk.nfe[-256:].all()
+        return at, x, v, walk.energies[4], walk.grad_norms[4]
+
+    arrays = [ending(seed, (ROWS, 4), 256) for seed in (49, 50, 51)] + [ending(52, (ROWS,), 256)]
+    wanted = one(*(np.array(a[-256:]) for a in arrays))
+    for a, b in zip(one(*arrays), wanted, strict=True):
+        same(np.array(a[-256:]), b)
+
+
+def descent_rows():
+    """A step of four samples far apart."""
+    N, D, rows = 2**21 + 8, 1024, np.array([0, 2**21, 2**21 + 7, 5])
+
+    def one(x, v, rows):
+        walk = descent.Walk(NesterovDescent(0.1, 0.5), 0.0, x, [v], 1, 0, False)
+        walk.counter[:] = 0  # of the grid that begins the walk only the last block has run
+        for n in rows:
+            walk.alive[n], walk.stopped[n], walk.nfe[n] = True, False, 0
+        at, point = current().empty((4, D), F), current().empty((4,), np.bool_)
+        walk.place(at, point, rows)
+        walk.move(at, numbers(53, (4, D)), None, point, rows)
+        return x[rows], v[rows], walk.grad_norms[0, rows]
+
+    x, v = reserve((N, D), F), reserve((N, D), F)
+    x[rows], v[rows] = numbers(54, (4, D)), numbers(55, (4, D))
+    wanted = one(x[rows], v[rows], np.arange(4))
+    for a, b in zip(one(x, v, rows), wanted, strict=True):
+        same(a, b)
+
+
+def descent_records():
+    N, K = 3 * TURN, 4
+    records, nfe = reserve((K, N), F), reserve((N,), I64)
+    assert (K - 1) * N > EDGE
+    nfe[-256:], records[0, -256:] = 1, numbers(56, 256)
+    args = (records, nfe, I64(N), I64(K))
+    launch(kernel("descent.cu", "descent_fill", F), min(blocks(N, 256), descent.MAX_BLOCKS), 256, args)
+    same(records[K - 1, -256:], numbers(56, 256))

@@ -19,7 +19,7 @@ MUTANTS = [  # file, text, what stands there in its place, the function that mus
     ("conv2d.cu", "if (m0 >= pixels) return;", "if (m0 >= (BM * BJ == 4096 ? 64 : pixels)) return;", "conv2d_forward"),
     ("conv2d.cu", "if (m0 >= pixels) return;", "if (m0 >= (BM * BJ == 4096 ? 64 : pixels)) return;", "conv2d_backward"),
     ("quad.cuh", "if (4 * q + j < D) row[", "if (4 * q + j < D - 1) row[", "noise_bits"),
-    ("langevin.cu", "v[i] += shared[warp * ROW_SUMS + i]", "v[i] = shared[warp * ROW_SUMS + i]", "langevin_step"),
+    ("rows.cuh", "v[i] += shared[warp * ROW_SUMS + i]", "v[i] = shared[warp * ROW_SUMS + i]", "langevin_step"),
     ("langevin.cu", "langevin_clip(v.c[j], clip));\n    }\n    real", "v.c[j]);\n    }\n    real", "langevin_step"),
     ("langevin.cu", "  counter[1] += 1;", "", "langevin_run"),
     ("langevin.cu", "langevin_finite(energy) && ", "", "langevin_run"),
@@ -48,6 +48,12 @@ MUTANTS = [  # file, text, what stands there in its place, the function that mus
     ("field.cu", "(from[0] + from[C])", "(from[0] + from[0])", "conv_field"),
     ("field.cu", "y[i] = add ? y[i] + v : v;", "y[i] = v;", "field_energy"),
     ("field.cu", "sum = sum + a[n * D + d]", "sum = a[n * D + d]", "field_energy"),
+    ("descent.cu", "if (small) quad_store", "if (false) quad_store", "descent_run"),
+    ("descent.cu", "there.c[j] += mu * ahead.c[j];", "there.c[j] += ahead.c[j];", "descent_run"),
+    ("descent.cu", "stopped[sample] = small;", "stopped[sample] = false;", "descent_run"),
+    ("descent.cu", "alive[n] = true;\n    stopped[n]", "alive[n] = n != 1;\n    stopped[n]", "descent_run"),
+    ("descent.cu", "corrections[2 * k];", "corrections[0];", "descent_run"),
+    ("descent.cu", "k = own; k < K; ++k", "k = own + 1; k < K; ++k", "descent_run"),
 ]
 
 

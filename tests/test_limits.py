@@ -84,6 +84,7 @@ TOO_LARGE = [
     *((f"FieldEnergy {kind} {method}", "x", (N, *FIELDS[kind]["shape"]), f"at most {INT} samples")
       for kind in FIELDS for method in METHODS),
     *((f"{kind} field", "theta/out.w", (N, 1), f"at most {INT} numbers") for kind in FIELDS),
+    *((f"{kind} gradient", "x0", (N, *FIELDS[kind]["shape"]), f"at most {INT} samples") for kind in FIELDS),
     ("MLPEnergy gradient_first", "x0", (1, 2**34 + 1), f"at most {limits.ELEMENTS} elements of a sample"),
 ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from .conv_energy import ConvEnergy
 from .conv_field import ConvField
 from .coupling import coupling_cost
 from .deep_conv_energy import DeepConvEnergy
+from .descent_run import descent_run
 from .field_energy import FieldEnergy
 from .group_norm import group_norm_backward, group_norm_forward
 from .langevin import langevin_jitter, langevin_step
@@ -35,6 +36,7 @@ __all__ = [
     "conv2d_backward",
     "conv2d_forward",
     "coupling_cost",
+    "descent_run",
     "group_norm_backward",
     "group_norm_forward",
     "langevin_jitter",

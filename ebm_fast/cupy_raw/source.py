@@ -31,6 +31,7 @@ ORDERS = {  # the .cu files and the jet orders in which each is built
     "coupling.cu": (0,),
     "repulsion.cu": (0,),
     "field.cu": (0, 1),
+    "descent.cu": (0,),
 }
 
 

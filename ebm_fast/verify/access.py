@@ -17,6 +17,7 @@ import numpy as np
 from ebm_fast import cupy_raw as cuda
 from ebm_fast.cupy_raw import source
 from ebm_fast.cupy_raw.device import current
+from ebm_ref.descent_specs import AdamDescent, NesterovDescent
 from ebm_ref.specs import SGLD
 
 from .host_build import access_lint
@@ -97,7 +98,7 @@ def couplings() -> None:
 
 
 def fields() -> None:
-    """Each field's products and gradients, and an energy on one."""
+    """Each field's products and gradients, an energy on one, and descents by a velocity and by Adam."""
     for field in (cuda.MLPField(shape=(2,), hidden=(64,)), cuda.ConvField(shape=(8, 8, 3), channels=(16, 32))):
         shapes = field.theta_shapes()
         theta = {name: numbers(45 + i, *shape, scale=0.1) for i, (name, shape) in enumerate(shapes.items())}
@@ -110,6 +111,8 @@ def fields() -> None:
         energy = cuda.FieldEnergy(field, "dot")
         energy.energy_and_grad_x(theta, x)
         energy.hvp(theta, x, v)
+        cuda.descent_run(field, theta, x, 2, NesterovDescent(0.1), 0.5)
+        cuda.descent_run(energy, theta, x, 2, AdamDescent(0.1), 0.5)
 
 
 CALLS: tuple[Callable[[], None], ...] = (noise, steps_and_buffer, layers, energies, couplings, fields)

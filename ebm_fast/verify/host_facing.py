@@ -95,13 +95,24 @@ class _OnCard:
         return self._card.put(np.ascontiguousarray(E)), self._card.put(np.ascontiguousarray(g))
 
 
+class _FieldOnCard:
+    """A field written for host arrays, for a descent on the card."""
+
+    def __init__(self, field: Any, card: Any) -> None:
+        self.shape, self.out_shape, self._field, self._card = field.shape, field.out_shape, field, card
+
+    def field(self, theta: Any, x: Any) -> Any:
+        return self._card.put(np.ascontiguousarray(self._field.field(_to_host(theta, self._card), self._card.get(x))))
+
+
 def _to_card(value: Any, card: Any, name: str = "") -> Any:
     if isinstance(value, np.ndarray):
         return value if name in HOST_LABELS else card.put(value)
     if isinstance(value, dict):
         return {key: _to_card(item, card) for key, item in value.items()}
     if name == "energy":
-        return value.inner if hasattr(value, "inner") else _OnCard(value, card)
+        kind = _OnCard if hasattr(value, "energy_and_grad_x") else _FieldOnCard
+        return value.inner if hasattr(value, "inner") else kind(value, card)
     return value
 
 
@@ -112,7 +123,8 @@ def _to_host(value: Any, card: Any) -> Any:
         return {key: _to_host(item, card) for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: _to_host(getattr(value, f.name), card) for f in fields(value)})
-    return card.get(value) if hasattr(value, "shape") and not isinstance(value, np.generic) else value
+    is_number = isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0)  # of the host
+    return card.get(value) if hasattr(value, "shape") and not is_number else value
 
 
 def _check_unchanged(name: str, given: Any, moved: Any, card: Any) -> None:
