@@ -1,6 +1,7 @@
 """The same as far.py for convolutions, norms, sums, small steps and chains; and CASES, a table of them all."""
 
 import far
+import far_flow
 import numpy as np
 from far import EDGE, I64, SEED, STREAM, UPDATE, F, Far, at_the_end, ending, numbers, reserve, same, some_words
 
@@ -219,6 +220,14 @@ CASES = {
     "layers": small_steps,
     "pool": pools,
     "chain": chains,
+    "coupling wide": lambda: far_flow.costs("wide"),
+    "coupling slim": lambda: far_flow.costs("slim"),
+    "repulsion": far_flow.repelled,
+    "upsample": far_flow.upsampled,
+    "head": far_flow.heads,
+    "descent": far_flow.descents,
+    "descent, rows": far_flow.descent_rows,
+    "descent, records": far_flow.descent_records,
 }
 SMALL = {"chain_pack"}  # launched, but fewer than 2^30 numbers: chain.PARAMS
 

@@ -27,18 +27,15 @@ ENERGIES = {
     "DeepConvEnergy": {"shape": (4, 4, 2), "channels": (2, 4), "blocks": (1, 1), "max_groups": 2},
     "MLPEnergy": {"shape": (4, 2), "hidden": (5, 3), "layer_norm": True},
 }
-FIELDS = {
-    "ConvField": {"shape": (4, 4, 2), "channels": (4, 2), "max_groups": 2},
-    "MLPField": {"shape": (4, 2), "hidden": (5, 3)},
-}
 METHODS = {"energy": "", "grad_x": "", "energy_and_grad_x": "", "grad_theta": "w", "grad_theta_along": "v", "hvp": "v"}
-OF_FIELDS = {"field": "", "field_jvp": "v", "field_vjp": "g", "field_grad_theta": "g", "field_grad_theta_along": "ghv"}
-RULES = {"adam": AdamDescent(0.1), "gradient": GradientDescent(0.1), "nesterov": NesterovDescent(0.1)}
+FIELDS = {
+    "MLPField": {"shape": (4, 2), "hidden": (5, 3)},
+    "ConvField": {"shape": (4, 4, 2), "channels": (2, 4), "max_groups": 2},
+}
+FIELD_METHODS = {"field": "", "field_jvp": "v", "field_vjp": "g", "field_grad_theta": "g"}
+FIELD_METHODS |= {"field_grad_theta_along": "ghv"}
+RULES = {"gradient": GradientDescent(0.1), "nesterov": NesterovDescent(0.1), "adam": AdamDescent(0.1)}
 RULES["look ahead"] = LookAheadDescent(0.1)
-ALONE = {"coupling": "numba_cuda", "repulsion": "numba_cuda"}  # calls that one backend alone can make
-ALONE |= {f"{kind} {method}": "numba_cuda" for kind in FIELDS for method in OF_FIELDS}
-ALONE |= {f"FieldEnergy {method}": "numba_cuda" for method in METHODS}
-ALONE |= {f"descent {rule}": "numba_cuda" for rule in RULES}
 LABELS = ("chains", "key")  # of the host, or of the device: what they say is read before a launch
 
 
@@ -72,20 +69,30 @@ class Call:
     def run(self, module, put=lambda a: a, get=lambda a: a):
         """Name -> array of the results, and of the slots that are written."""
         args = {name: placed(a, put) for name, a in self.args.items()}
-        owner = network(module, self.energy) if self.energy else module
-        if self.function in ("langevin_run", "descent_run"):
-            args, owner = {"energy": owner} | args, module
+        built = made(module, self.energy) if self.energy else None
+        owner = module if built is None or self.function.endswith("_run") else built
+        if owner is not built and built is not None:
+            args = {"energy": built, **args}
         result = flat(getattr(owner, self.function)(**args))
         if "slots" in args:
             result["slots"] = args["slots"]
-        on_host = ("1.t",)  # Adam's count of steps
-        return {name: get(a) if hasattr(a, "shape") and name not in on_host else a for name, a in result.items()}
+        on_device = {name for name, a in result.items() if hasattr(a, "shape")} - {"1.t"}  # Adam's count is the host's
+        return {name: get(a) if name in on_device else a for name, a in result.items()}
+
+    def names(self):
+        """What it asks of the module."""
+        return {*self.energy.split(), *(() if self.energy and not self.function.endswith("_run") else (self.function,))}
+
+    def possible(self, module):
+        """Whether the module has all of that."""
+        return self.names() <= {*module.__all__}
 
 
-def network(module, kind):
-    """The energy or field of that kind."""
-    if kind == "FieldEnergy":
-        return module.FieldEnergy(network(module, "ConvField"))
+def made(module, kind):
+    """An energy or a field of that module by the name of its class; an energy on a field, by FieldEnergy and its."""
+    kind, _, of = kind.partition(" ")
+    if of:
+        return getattr(module, kind)(made(module, of), "dot")
     return getattr(module, kind)(**(ENERGIES | FIELDS)[kind])
 
 
@@ -101,8 +108,8 @@ def flat(result):
     if isinstance(result, tuple):
         return {f"{i}.{name}": a for i, item in enumerate(result) for name, a in flat(item).items()}
     if dataclasses.is_dataclass(result):
-        seen = {name: getattr(result, name) for name in ("energy", "grad_norm", "alive")}
-        return seen | {"nonfinite": int(result.nonfinite)} | result.extra
+        shown = {name: getattr(result, name) for name in ("energy", "grad_norm", "alive", "nonfinite")}
+        return shown | result.extra
     return {"": result}
 
 
@@ -158,16 +165,27 @@ def calls(dtype, N=3, K=2):
         for order in ("noise_first", "gradient_first"):
             args = {"theta": theta, "x0": more["x"], "K": K, "update": SGLD(0.1, 0.2, order=order), "seed": 5}
             found[f"{kind} {order}"] = Call("langevin_run", args | {"chains": ids}, kind)
-    for kind in (*FIELDS, "FieldEnergy"):
-        net = network(ebm_ref, kind)
-        theta = {name: 0.5 * x(*shape) for name, shape in net.theta_shapes().items()}
-        more = {name: x(N, *net.shape) for name in "xvgh"} | {"w": x(N)}
-        for method, names in (METHODS if kind == "FieldEnergy" else OF_FIELDS).items():
-            args = {"theta": theta} | {name: more[name] for name in ("x", *names)}
+    found |= field_calls(x, N, K)
+    return found
+
+
+def field_calls(x, N, K):
+    """Of each field, of an energy on one, and descents on them. x: shape -> numbers."""
+    found = {}
+    for kind, fields in FIELDS.items():
+        field = getattr(ebm_ref, kind)(**fields)
+        theta = {name: 0.5 * x(*shape) for name, shape in field.theta_shapes().items()}
+        more = {name: x(N, *fields["shape"]) for name in "xvgh"} | {"w": x(N)}
+        for method, names in FIELD_METHODS.items():
+            args = {"theta": theta, "x": more["x"]} | {name: more[name] for name in names}
             found[f"{kind} {method}"] = Call(method, args, kind)
-        for rule in RULES.items() if kind == "MLPField" else ():
-            args = {"theta": theta, "x0": more["x"], "K": K, "rule": rule[1], "g_min": 1.0}
-            found[f"descent {rule[0]}"] = Call("descent_run", args, kind)
+        for method, names in METHODS.items():
+            args = {"theta": theta, "x": more["x"]} | {name: more[name] for name in names}
+            found[f"FieldEnergy {kind} {method}"] = Call(method, args, f"FieldEnergy {kind}")
+        for name, rule in RULES.items():
+            args = {"theta": theta, "x0": more["x"], "K": K, "rule": rule, "g_min": 0.2}
+            found[f"{kind} {name}"] = Call("descent_run", args, kind)
+            found[f"FieldEnergy {kind} {name}"] = Call("descent_run", args, f"FieldEnergy {kind}")
     return found
 
 

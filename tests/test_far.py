@@ -58,6 +58,19 @@ CUTS = [  # file, text, what stands there in its place, the case that must fail
     ("tree.cu", "out[g * size + e]", "out[(int)(g * size + e)]", "tree"),
     ("layers.cu", "y[i] = activation_value(code, x[i]);", "y[i] = activation_value(code, x[(int)i]);", "layers"),
     ("layers.cu", "dx + n * L * C", "dx + (int)(n * L * C)", "pool"),
+    ("coupling.cu", "real* const out = cost + row * B + column;", "real* const out = cost + (int)(row * B + column);")
+    + ("coupling wide",),
+    ("coupling.cu", "x1[(j0 + row) * D + d0 + own]", "x1[(int)((j0 + row) * D + d0 + own)]", "coupling slim"),
+    ("repulsion.cu", "push[first + c * D] =", "push[(int)(first + c * D)] =", "repulsion"),
+    ("repulsion.cu", "sum += squares[n * D + d]", "sum += squares[(int)(n * D + d)]", "repulsion"),
+    ("field.cu", "real* const to = y + upsampled(", "real* const to = y + (int)upsampled(", "upsample"),
+    ("field.cu", "* b[n * D + d]", "* b[(int)(n * D + d)]", "head"),
+    ("field.cu", "y[i] = add ? y[i] + v : v;", "y[(int)i] = add ? y[i] + v : v;", "head"),
+    ("descent.cu", "quad_store(at + i * D, q, D, vector, there)", "quad_store(at + (int)(i * D), q, D, vector, there)")
+    + ("descent",),
+    ("descent.cu", "grad_norms[k * N + sample]", "grad_norms[(int)(k * N + sample)]", "descent"),
+    ("descent.cu", "rows[i]) : 0, row = sample * (D)", "rows[i]) : 0, row = (int)(sample * (D))", "descent, rows"),
+    ("descent.cu", "records[k * N + n] = last", "records[(int)(k * N + n)] = last", "descent, records"),
     ("chain.cu", "= x0[first * D + i];", "= x0[(int)first * D + i];", "chain"),
     ("chain.cu", "energies + k * N + first", "energies + (int)(k * N + first)", "chain"),
 ]

@@ -5,7 +5,7 @@ Arrays of such sizes are made of one number, with steps of 0 bytes: a copy witho
 
 import numpy as np
 import pytest
-from gpu_calls import DTYPES, ENERGIES, METHODS, calls
+from gpu_calls import DTYPES, ENERGIES, FIELDS, METHODS, calls
 
 from ebm_fast import cupy_raw, numba_cuda
 from ebm_fast.cupy_raw import limits
@@ -73,6 +73,18 @@ TOO_LARGE = [
     *((f"{kind} grad_theta", "w", (N,), f"at most {INT} samples") for kind in ENERGIES),
     *((f"{kind} energy", "theta/out.w", (N, 1), f"at most {INT} numbers") for kind in ENERGIES),
     *((f"{kind} noise_first", "x0", (N, *ENERGIES[kind]["shape"]), f"at most {INT} samples") for kind in ENERGIES),
+    ("coupling", "x0", (2**31, 4, 2), f"at most {limits.SAMPLES} samples"),
+    ("coupling", "x1", (2, 2**41), f"at most {limits.NUMBERS} numbers"),
+    ("repulsion", "x", (2**31, 3, 2), f"at most {limits.SAMPLES} samples"),
+    ("repulsion", "x", (2, 3, 2**41), f"at most {limits.NUMBERS} numbers"),
+    *((f"{kind} {method}", name, (N, *FIELDS[kind]["shape"]), f"at most {INT} samples")
+      for kind in FIELDS for method, name in (("field", "x"), ("field_jvp", "v"), ("field_vjp", "g"))),
+    *((f"{kind} field_grad_theta_along", "h", (N, *FIELDS[kind]["shape"]), f"at most {INT} samples")
+      for kind in FIELDS),
+    *((f"FieldEnergy {kind} {method}", "x", (N, *FIELDS[kind]["shape"]), f"at most {INT} samples")
+      for kind in FIELDS for method in METHODS),
+    *((f"{kind} field", "theta/out.w", (N, 1), f"at most {INT} numbers") for kind in FIELDS),
+    *((f"{kind} gradient", "x0", (N, *FIELDS[kind]["shape"]), f"at most {INT} samples") for kind in FIELDS),
     ("MLPEnergy gradient_first", "x0", (1, 2**34 + 1), f"at most {limits.ELEMENTS} elements of a sample"),
 ]  # fmt: skip
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import ebm_ref
 from ebm_ref.contracts import Array, EbmError, Stream
-from ebm_ref.descent_specs import AdamDescent, GradientDescent, LookAheadDescent, NesterovDescent
+from ebm_ref.descent_specs import AdamDescent, NesterovDescent
 from ebm_ref.specs import SGLD, ULA
 
 from .nets import SEED
@@ -31,16 +31,17 @@ SMALL_ENERGIES = {
     "MLPEnergy norm": {"shape": (3,), "hidden": (8, 12), "layer_norm": True, "activation": "gelu"},
     "DeepConvEnergy": {"shape": (9, 8, 3), "channels": (4, 6), "blocks": (1, 1), "max_groups": 2, "pool": "sum"},
 }
-SMALL_FIELDS = {
-    "MLPField": {"shape": (3,), "hidden": (8, 12)},
-    "ConvField": {"shape": (12, 8, 3), "channels": (4, 6, 5), "max_groups": 1},
-}
-LARGE_FIELDS = {"MLPField": {"shape": (2,)}, "ConvField": {"shape": (28, 28, 1)}}
 LARGE_ENERGIES = {
     "ConvEnergy": {"shape": (28, 28, 1)},
     "MLPEnergy": {"shape": (2,)},
     "DeepConvEnergy": {"shape": (32, 32, 3)},
 }
+
+SMALL_FIELDS = {
+    "MLPField": {"shape": (2,), "hidden": (16, 24)},
+    "ConvField": {"shape": (4, 8, 3), "channels": (4, 6), "max_groups": 2},
+}
+LARGE_FIELDS = {"MLPField": {"shape": (2,)}, "ConvField": {"shape": (28, 28, 1)}}
 
 
 def draw(shape: tuple[int, ...], stream: Stream = Stream.DATA_NOISE) -> Array:
@@ -57,12 +58,9 @@ def calls(module: Any, put: Put, large: bool = False) -> dict[str, Call]:
         kind = label.partition(" ")[0]
         if hasattr(module, kind):
             made |= energy_calls(getattr(module, kind)(**fields), label, module, put, large)
-    for kind, fields in (LARGE_FIELDS if large else SMALL_FIELDS).items():
-        if hasattr(module, kind):
-            field = getattr(module, kind)(**fields)
-            made |= field_calls(field, kind, module, put, large)
-            if hasattr(module, "FieldEnergy"):
-                made |= energy_calls(module.FieldEnergy(field), f"FieldEnergy {kind}", module, put, large)
+    for label, fields in (LARGE_FIELDS if large else SMALL_FIELDS).items():
+        if hasattr(module, label):
+            made |= field_calls(getattr(module, label)(**fields), label, module, put, large)
     return {label: call for label, call in made.items() if hasattr(module, label.partition(" ")[0])}
 
 
@@ -134,10 +132,12 @@ def layer_calls(module: Any, put: Put, large: bool) -> dict[str, Call]:
 
 def flow_calls(module: Any, put: Put, large: bool) -> dict[str, Call]:
     """Costs of a coupling, and repulsion."""
-    n, d = (256, 784) if large else (5, 7)
+    n, d, many = (256, 784, 1024) if large else (5, 7, 768)  # many: enough tiles for the widest one of a large card
     x0, x1, groups = put(draw((n, d))), put(draw((n, d), Stream.FLOW_NOISE)), put(draw((n, 3, d)))
+    wide = put(draw((many, 2)))
     return {
         "coupling_cost": lambda: module.coupling_cost(x0, x1),
+        "coupling_cost wide": lambda: module.coupling_cost(wide, wide),
         "repulsion": lambda: module.repulsion(groups, 0.1, 1.0),
     }
 
@@ -169,21 +169,25 @@ def energy_calls(energy: Any, label: str, module: Any, put: Put, large: bool) ->
 
 
 def field_calls(field: Any, label: str, module: Any, put: Put, large: bool) -> dict[str, Call]:
-    """The protocol of one field, and descent along it by every rule."""
+    """The products and gradients of one field, the energy x . f on it, and descents on both."""
     n = 128 if large else 3
     theta = {name: put(value) for name, value in ebm_ref.theta_init(field, SEED, np.float32).items()}
-    x, v = put(0.5 * draw((n, *field.shape))), put(draw((n, *field.shape), Stream.PROJECTION))
-    rules = (GradientDescent(0.1), NesterovDescent(0.1), LookAheadDescent(0.1), AdamDescent(0.1))
+    streams = (Stream.DATA_NOISE, Stream.PROJECTION, Stream.FLOW_NOISE, Stream.CHAIN_NOISE)
+    x, v, g, h = (put(draw((n, *field.shape), stream)) for stream in streams)
     made: dict[str, Call] = {
         f"{label} field": lambda: field.field(theta, x),
-        f"{label} field_jvp": lambda: field.field_jvp(theta, x, v),
-        f"{label} field_vjp": lambda: field.field_vjp(theta, x, v),
-        f"{label} field_grad_theta": lambda: field.field_grad_theta(theta, x, v),
-        f"{label} field_grad_theta_along": lambda: field.field_grad_theta_along(theta, x, v, v, v),
+        f"{label} jvp": lambda: field.field_jvp(theta, x, v),
+        f"{label} vjp": lambda: field.field_vjp(theta, x, g),
+        f"{label} grad_theta": lambda: field.field_grad_theta(theta, x, g),
+        f"{label} grad_theta_along": lambda: field.field_grad_theta_along(theta, x, g, h, v),
+        f"descent_run {label}": lambda: module.descent_run(field, theta, x, 4, NesterovDescent(0.1), 0.5),
     }
-    for rule in rules:
-        made[f"descent_run {label} {type(rule).__name__}"] = (
-            lambda rule=rule: module.descent_run(field, theta, x, 4, rule, 0.1)
+    if hasattr(module, "FieldEnergy"):
+        energy = module.FieldEnergy(field, "dot")
+        made[f"FieldEnergy {label} grad_x"] = lambda: energy.energy_and_grad_x(theta, x)
+        made[f"FieldEnergy {label} hvp"] = lambda: energy.hvp(theta, x, v)
+        made[f"descent_run FieldEnergy {label}"] = (
+            lambda: module.descent_run(energy, theta, x, 4, AdamDescent(0.1), 0.5)
         )  # fmt: skip
     return made
 

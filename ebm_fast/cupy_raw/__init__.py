@@ -11,21 +11,32 @@ from ..checks import missing
 from .buffer import buffer_draw, buffer_push
 from .conv2d import conv2d_backward, conv2d_forward
 from .conv_energy import ConvEnergy
+from .conv_field import ConvField
+from .coupling import coupling_cost
 from .deep_conv_energy import DeepConvEnergy
+from .descent_run import descent_run
+from .field_energy import FieldEnergy
 from .group_norm import group_norm_backward, group_norm_forward
 from .langevin import langevin_jitter, langevin_step
 from .langevin_run import langevin_run
 from .mlp_energy import MLPEnergy
+from .mlp_field import MLPField
 from .noise import noise_bits, noise_index, noise_normal, noise_permutation, noise_philox, noise_uniform
+from .repulsion import repulsion
 
 __all__ = [
     "ConvEnergy",
+    "ConvField",
     "DeepConvEnergy",
+    "FieldEnergy",
     "MLPEnergy",
+    "MLPField",
     "buffer_draw",
     "buffer_push",
     "conv2d_backward",
     "conv2d_forward",
+    "coupling_cost",
+    "descent_run",
     "group_norm_backward",
     "group_norm_forward",
     "langevin_jitter",
@@ -37,6 +48,7 @@ __all__ = [
     "noise_permutation",
     "noise_philox",
     "noise_uniform",
+    "repulsion",
 ]
 
 

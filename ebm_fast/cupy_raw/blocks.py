@@ -193,3 +193,24 @@ def backward(p: Pass, blocks: list[Block], x: Any, dy: Any, dx: Any) -> None:
     for i, block in reversed(list(enumerate(blocks))):
         block.backward(p, below[i], dy, below[i] if i > 0 else dx)
         dy = below[i]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """y = out(block_L(... block_1(x))), `out` without an array of its own: a pass of all layers, both ways."""
+
+    blocks: list[Block]
+    out: Conv
+
+    def forward(self, p: Pass, x: Any, y: Any) -> None:
+        a = x
+        for block in self.blocks:
+            a = block.forward(p, a)
+        self.out.forward(p, a, y)
+
+    def backward(self, p: Pass, x: Any, dy: Any, dx: Any) -> None:
+        """After `forward`: the gradients of parameters that `p` wants, then dx where it is not None; dy is left."""
+        last = self.blocks[-1].y
+        self.out.backward_theta(p, last, dy)
+        self.out.backward_x(p, dy, last)
+        backward(p, self.blocks, x, last, dx)

@@ -18,7 +18,7 @@ from typing import Any
 from ebm_ref.contracts import DTypeError, Params, Shapes, check_array
 
 from ..checks import check_like, check_same_dtype, check_samples, check_theta
-from .blocks import Batch, Block, Conv, Pass, backward, dense
+from .blocks import Batch, Block, Conv, Pass, Stack, dense
 from .device import current
 from .layers import jet_last, jet_seed
 from .limits import INT, PIXELS, check_fits
@@ -29,50 +29,26 @@ class Workspace:
     """The arrays of one pass of N samples in jets of one order: allocated once, written over by every pass."""
 
     batch: Batch
-    blocks: list[Block]
-    out: Conv
+    stack: Stack
     one: Any  # the cotangent of E: (N,) jets of the constant 1
     x: Any  # (N, D) jets of the input; None for order 0, where the input itself serves
     E: Any  # (N,) jets
 
     def run(self, theta: Params, x: Any, E: Any, dx: Any = None, w: Any = None, grads: Params | None = None) -> None:
         """E (N,), dx like x (None: not wanted) and the parameters' gradients, of x (N, *shape), all of them jets."""
-        p, y = Pass(self.batch, theta, grads), x
-        for block in self.blocks:
-            y = block.forward(p, y)
-        self.out.forward(p, y, E)
-        if dx is None and grads is None:
-            return
-        dE = self.one if w is None else w
-        self.out.backward_theta(p, y, dE)
-        self.out.backward_x(p, dE, y)
-        backward(p, self.blocks, x, y, dx)
+        p = Pass(self.batch, theta, grads)
+        self.stack.forward(p, x, E)
+        if dx is not None or grads is not None:
+            self.stack.backward(p, x, self.one if w is None else w, dx)
 
 
-class Network:
-    """Levels 1 and 2 of the energy protocol for a spec that lists its blocks."""
+class Layered:
+    """The arguments of a spec that lists its blocks: parameters, samples and directions, on the device and checked."""
 
     shape: tuple[int, ...]
     theta_shapes: Callable[[], Shapes]
     require_smooth: Callable[[str], None]
     layers: Callable[[Batch], list[Block]]  # the blocks between x and the last layer, which is called out
-
-    def workspace(self, N: int, dtype: Any, order: int = 0) -> Workspace:
-        """Every array that a pass of N samples needs, on the current device."""
-        batch, D = Batch(N, dtype, order), prod(self.shape)
-        out = Conv("out", dense(self.theta_shapes()["out.w"][0], 1))
-        x = batch.empty(D) if order else None
-        space = Workspace(batch, self.layers(batch), out, batch.empty(), x, batch.empty())
-        jet_seed(N, None, None, space.one, dtype, order)
-        return space
-
-    def launch_energy_and_grad_x(self, theta: Params, x: Any, E: Any, g: Any, workspace: Workspace) -> None:
-        """E (N,) and grad_x E, like x, into the given arrays of the device: launches and nothing else.
-
-        Trusts its arguments: `adopt_theta`'s parameters, x (N, *shape) contiguous, and a workspace of N samples of
-        order 0. It neither allocates nor waits, so a graph may record it.
-        """
-        workspace.run(theta, x, E, g)
 
     def adopt_theta(self, theta: Params, dtype: Any) -> Params:
         """theta as arrays of the device. Raises unless it holds this network's parameters, in `dtype`, and they fit."""
@@ -84,6 +60,46 @@ class Network:
         mine = {name: dev.array(f"theta[{name!r}]", a) for name, a in theta.items()}
         check_theta(mine, self.theta_shapes(), dtype)
         return mine
+
+    def _adopt(self, theta: Params, x: Any) -> tuple[Params, Any]:
+        """theta and x on the device, checked."""
+        check_fits("x", x, samples=INT, pixels=PIXELS)
+        x = current().array("x", x)
+        check_samples("x", x, self.shape)
+        check_array("x", x, finite=True)
+        return self.adopt_theta(theta, x.dtype), x
+
+    def _direction(self, v: Any, x: Any) -> Any:
+        """v on the device, checked: like x."""
+        check_fits("v", v, samples=INT, pixels=PIXELS)
+        v = current().array("v", v)
+        check_like("v", v, x)
+        check_array("v", v, finite=True)
+        return v
+
+    def _like_theta(self, dtype: Any) -> Params:
+        return {name: current().empty(shape, dtype) for name, shape in self.theta_shapes().items()}
+
+
+class Network(Layered):
+    """Levels 1 and 2 of the energy protocol for a spec that lists its blocks."""
+
+    def workspace(self, N: int, dtype: Any, order: int = 0) -> Workspace:
+        """Every array that a pass of N samples needs, on the current device."""
+        batch, D = Batch(N, dtype, order), prod(self.shape)
+        out = Conv("out", dense(self.theta_shapes()["out.w"][0], 1))
+        x = batch.empty(D) if order else None
+        space = Workspace(batch, Stack(self.layers(batch), out), batch.empty(), x, batch.empty())
+        jet_seed(N, None, None, space.one, dtype, order)
+        return space
+
+    def launch_energy_and_grad_x(self, theta: Params, x: Any, E: Any, g: Any, workspace: Workspace) -> None:
+        """E (N,) and grad_x E, like x, into the given arrays of the device: launches and nothing else.
+
+        Trusts its arguments: `adopt_theta`'s parameters, x (N, *shape) contiguous, and a workspace of N samples of
+        order 0. It neither allocates nor waits, so a graph may record it.
+        """
+        workspace.run(theta, x, E, g)
 
     def energy(self, theta: Params, x: Any) -> Any:
         """E(x). x: (N, *shape); returns (N,). Raises ShapeError, DTypeError, NonFiniteError."""
@@ -141,26 +157,10 @@ class Network:
         jet_last(hv.size, space.x, hv, batch.dtype, batch.order)
         return hv
 
-    # ------------------------------------------------------------------------------------------ arguments
-
-    def _adopt(self, theta: Params, x: Any) -> tuple[Params, Any]:
-        """theta and x on the device, checked."""
-        check_fits("x", x, samples=INT, pixels=PIXELS)
-        x = current().array("x", x)
-        check_samples("x", x, self.shape)
-        check_array("x", x, finite=True)
-        return self.adopt_theta(theta, x.dtype), x
-
     def _seeded(self, theta: Params, x: Any, v: Any) -> tuple[Params, Workspace]:
         """theta on the device, and a workspace of order 1 with x along v in it."""
         theta, x = self._adopt(theta, x)
-        check_fits("v", v, samples=INT, pixels=PIXELS)
-        v = current().array("v", v)
-        check_like("v", v, x)
-        check_array("v", v, finite=True)
+        v = self._direction(v, x)
         space = self.workspace(len(x), x.dtype, 1)
         jet_seed(x.size, x, v, space.x, x.dtype, 1)
         return theta, space
-
-    def _like_theta(self, dtype: Any) -> Params:
-        return {name: current().empty(shape, dtype) for name, shape in self.theta_shapes().items()}

@@ -28,6 +28,10 @@ ORDERS = {  # the .cu files and the jet orders in which each is built
     "conv2d_dw.cu": (0, 1),
     "group_norm.cu": (0, 1),
     "tree.cu": (0,),
+    "coupling.cu": (0,),
+    "repulsion.cu": (0,),
+    "field.cu": (0, 1),
+    "descent.cu": (0,),
 }
 
 

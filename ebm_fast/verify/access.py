@@ -17,6 +17,7 @@ import numpy as np
 from ebm_fast import cupy_raw as cuda
 from ebm_fast.cupy_raw import source
 from ebm_fast.cupy_raw.device import current
+from ebm_ref.descent_specs import AdamDescent, NesterovDescent
 from ebm_ref.specs import SGLD
 
 from .host_build import access_lint
@@ -89,7 +90,32 @@ def energies() -> None:
             cuda.langevin_run(energy, theta, x, 2, SGLD(0.1, 0.1, order=order), 0, path=path)
 
 
-CALLS: tuple[Callable[[], None], ...] = (noise, steps_and_buffer, layers, energies)
+def couplings() -> None:
+    """Costs of few samples, and of as many as fill a large card; groups of copies that repel each other."""
+    for B in (24, 768):
+        cuda.coupling_cost(numbers(42, B, 20), numbers(43, B, 20))
+    cuda.repulsion(numbers(44, 16, 6, 49), 0.1, 1.0)
+
+
+def fields() -> None:
+    """Each field's products and gradients, an energy on one, and descents by a velocity and by Adam."""
+    for field in (cuda.MLPField(shape=(2,), hidden=(64,)), cuda.ConvField(shape=(8, 8, 3), channels=(16, 32))):
+        shapes = field.theta_shapes()
+        theta = {name: numbers(45 + i, *shape, scale=0.1) for i, (name, shape) in enumerate(shapes.items())}
+        x, v, g, h = (numbers(70 + i, 4, *field.shape) for i in range(4))
+        field.field(theta, x)
+        field.field_jvp(theta, x, v)
+        field.field_vjp(theta, x, g)
+        field.field_grad_theta(theta, x, g)
+        field.field_grad_theta_along(theta, x, g, h, v)
+        energy = cuda.FieldEnergy(field, "dot")
+        energy.energy_and_grad_x(theta, x)
+        energy.hvp(theta, x, v)
+        cuda.descent_run(field, theta, x, 2, NesterovDescent(0.1), 0.5)
+        cuda.descent_run(energy, theta, x, 2, AdamDescent(0.1), 0.5)
+
+
+CALLS: tuple[Callable[[], None], ...] = (noise, steps_and_buffer, layers, energies, couplings, fields)
 
 
 def measure() -> Access:

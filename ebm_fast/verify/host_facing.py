@@ -69,8 +69,7 @@ def _energy_class(cls: type, device: ModuleType) -> Callable[..., Any]:
 
     class Facing:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs = {name: getattr(value, "inner", value) for name, value in kwargs.items()}  # the field of an energy
-            self.inner = cls(*args, **kwargs)
+            self.inner = cls(*map(_inner, args), **{name: _inner(value) for name, value in kwargs.items()})
 
         def __getattr__(self, name: str) -> Any:
             value = getattr(self.inner, name)
@@ -80,22 +79,30 @@ def _energy_class(cls: type, device: ModuleType) -> Callable[..., Any]:
     return Facing
 
 
+def _inner(value: Any) -> Any:
+    """The energy or field behind one of these classes: what an energy on it takes."""
+    return getattr(value, "inner", value)
+
+
 class _OnCard:
-    """An energy written for host arrays, for a chain on the card: the kit's own sick energies; or a field."""
+    """An energy written for host arrays, for a chain on the card: the kit's own sick energies."""
 
     def __init__(self, energy: Any, card: Any) -> None:
         self.shape, self._energy, self._card = energy.shape, energy, card
-        if hasattr(energy, "energy_and_grad_x"):
-            self.energy_and_grad_x = self._energy_and_grad_x
-        else:
-            self.out_shape, self.field = energy.out_shape, self._field
 
-    def _energy_and_grad_x(self, theta: Any, x: Any) -> tuple[Any, Any]:
+    def energy_and_grad_x(self, theta: Any, x: Any) -> tuple[Any, Any]:
         E, g = self._energy.energy_and_grad_x(_to_host(theta, self._card), self._card.get(x))
         return self._card.put(np.ascontiguousarray(E)), self._card.put(np.ascontiguousarray(g))
 
-    def _field(self, theta: Any, x: Any) -> Any:
-        return self._card.put(np.ascontiguousarray(self._energy.field(_to_host(theta, self._card), self._card.get(x))))
+
+class _FieldOnCard:
+    """A field written for host arrays, for a descent on the card."""
+
+    def __init__(self, field: Any, card: Any) -> None:
+        self.shape, self.out_shape, self._field, self._card = field.shape, field.out_shape, field, card
+
+    def field(self, theta: Any, x: Any) -> Any:
+        return self._card.put(np.ascontiguousarray(self._field.field(_to_host(theta, self._card), self._card.get(x))))
 
 
 def _to_card(value: Any, card: Any, name: str = "") -> Any:
@@ -104,7 +111,8 @@ def _to_card(value: Any, card: Any, name: str = "") -> Any:
     if isinstance(value, dict):
         return {key: _to_card(item, card) for key, item in value.items()}
     if name == "energy":
-        return value.inner if hasattr(value, "inner") else _OnCard(value, card)
+        kind = _OnCard if hasattr(value, "energy_and_grad_x") else _FieldOnCard
+        return value.inner if hasattr(value, "inner") else kind(value, card)
     return value
 
 
@@ -115,7 +123,8 @@ def _to_host(value: Any, card: Any) -> Any:
         return {key: _to_host(item, card) for key, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: _to_host(getattr(value, f.name), card) for f in fields(value)})
-    return card.get(value) if hasattr(value, "shape") and not isinstance(value, np.generic | np.ndarray) else value
+    is_number = isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0)  # of the host
+    return card.get(value) if hasattr(value, "shape") and not is_number else value
 
 
 def _check_unchanged(name: str, given: Any, moved: Any, card: Any) -> None:

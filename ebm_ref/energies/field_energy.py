@@ -14,7 +14,8 @@ head is linear in the last layer and starts from there.
 
 Source: Wang & Du 2025, Equilibrium Matching, arXiv:2510.02300, section 3 (dot product and squared L2 norm; the sign
 of norm_below is the paper's).
-Level: provides 1, 2 and 3 (2 and 3 for smooth fields). Twins: numba_cpu, numba_cuda.
+Level: provides 1, 2 and 3 (2 and 3 for smooth fields). Twins: numba_cpu, numba_cuda,
+cupy_raw.
 """
 
 from __future__ import annotations

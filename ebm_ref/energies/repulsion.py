@@ -13,7 +13,8 @@ that product is far below 1. On V = k |x|^2 / 2 the distances die out iff 2 tau 
 carried to data, and acts near data only.
 
 Source: Balcerak et al. 2025, Energy Matching, arXiv:2504.10612, algorithm 3 (interaction energy).
-Level: provides 1, 2 and 3, where V does. Twins: none; a fast backend's energy is the trunk.
+Level: provides 1, 2 and 3, where V does. Twins of repulsion: numba_cpu, numba_cuda,
+cupy_raw; of the energy none, a fast backend's energy is the trunk.
 """
 
 from __future__ import annotations

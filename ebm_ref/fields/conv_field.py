@@ -10,7 +10,7 @@
 Source: Ronneberger, Fischer & Brox 2015, U-Net, with sums in place of concatenations; Odena, Dumoulin & Olah 2016,
 Deconvolution and Checkerboard Artifacts, for resizing before a convolution; Wu & He 2018 for the normalisation.
 Level: every method of the protocol (field_grad_theta_along for smooth activations).
-Twins: numba_cpu, numba_cuda.
+Twins: numba_cpu, numba_cuda, cupy_raw.
 """
 
 from __future__ import annotations

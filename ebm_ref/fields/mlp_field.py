@@ -5,7 +5,7 @@
 
 Source: Rumelhart, Hinton & Williams 1986, Learning representations by back-propagating errors.
 Level: every method of the protocol (field_grad_theta_along for smooth activations).
-Twins: numba_cpu, numba_cuda.
+Twins: numba_cpu, numba_cuda, cupy_raw.
 """
 
 from __future__ import annotations

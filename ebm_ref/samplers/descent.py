@@ -30,8 +30,8 @@ A sample whose energy, gradient or next state is not finite stops at its last fi
 
 Source: Nesterov 1983; Kingma & Ba 2015, arXiv:1412.6980, algorithm 1; Wang & Du 2025, arXiv:2510.02300 (look-ahead,
 stop on the norm; the bound is the standard descent lemma).
-Level: 1; of a field, field alone. Twins of descent_run: numba_cpu, numba_cuda; it works on any array that answers
-NumPy's calls. The stop reads one count back from a device at each step.
+Level: 1; of a field, field alone. Twins of descent_run: numba_cpu, numba_cuda, cupy_raw; it works on any array that
+answers NumPy's calls. The stop reads one count back from a device at each step.
 """
 
 from __future__ import annotations
