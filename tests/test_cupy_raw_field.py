@@ -76,7 +76,7 @@ def test_field__of_default_size_matches_ref(kind, fields, N, record_property):
     for a, b in zip(got, want, strict=True):
         assert a.dtype == np.float32 and a.shape == b.shape
         worst = max(worst, np.linalg.norm(a - b) / np.linalg.norm(b)) if np.linalg.norm(b) > 1e-6 * b.size else worst
-    record_property("worst", worst)
+    record_property("worst", float(worst))
     assert worst < 1e-5
 
 
