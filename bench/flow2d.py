@@ -2,6 +2,7 @@
 
 energy_matching  a potential V. kl = KL(p_data || exp(-V / tau) / Z) by quadrature, after each phase of training (the
                  first is transport alone); held to KL_BAR after the last. Samples: heated descent from N(0, I).
+..._fine         the same on the checkerboard, with a last phase whose chains take ever finer steps.
 equilibrium      a field, or the energy of a head on one, of three coordinates: the data are lifted to a height, by
                  which a point tells how far on its way it is. Neither claims a density, so there is no kl. Samples: nfe
                  steps of descent from N(0, I). `early` stops at the nfe of a list that is best for other data and other
@@ -35,6 +36,7 @@ from ebm_ref.toys import EIGHT_MEANS, SQUARE, SQUARES
 from .densities import MOON, density_model, density_target, divergence, moon_nodes
 from .flow2d_train import (
     EQUILIBRIUM,
+    FINE,
     MATCHING,
     PHASES,
     PLANE,
@@ -148,11 +150,11 @@ def matching_rows(density: str, plan: Matching, size: Size) -> Iterator[Row]:
         replace(plan, phases=tuple(map(size.cut, plan.phases))),
         density_target(density),
     )
-    began = time.process_time()
+    method, began = f"energy_matching{'_fine' if plan.fine else ''}", time.process_time()
     for phase, theta in matching_train(module, density, plan):
         seconds = time.process_time() - began
         wide = {name: value.astype(np.float64) for name, value in theta.items()}
-        row = {"method": "energy_matching", "density": density, "seed": plan.seed, "phase": phase}
+        row = {"method": method, "density": density, "seed": plan.seed, "phase": phase}
         row["seconds"], row["kl"] = seconds, divergence(log_p, density_model(oracle, wide))
         dt = plan.dt_at(float(phase == PHASES[-1]))
         samples, row["nfe"] = matching_sample(module, theta, plan, size.draws * size.samples, dt)
@@ -182,6 +184,8 @@ def flow_rows(densities: Sequence[str], seed: int, size: Size) -> Iterator[Row]:
     """All rows of these densities and of one seed."""
     for density in densities:
         yield from matching_rows(density, replace(MATCHING[density], seed=seed), size)
+        if density == "checkerboard":
+            yield from matching_rows(density, replace(FINE, seed=seed), size)
         for head in HEADS:
             yield from equilibrium_rows(density, head, replace(EQUILIBRIUM, seed=seed), size)
         yield from equilibrium_rows(density, None, replace(PLANE, seed=seed), size)
@@ -219,7 +223,7 @@ def format_flow(row: Row) -> str:
     """One line: method, density, phase, KL, sliced Wasserstein and its ratio, gradients, |f| at data, seconds."""
     kl = f"KL {row['kl']:7.4f}" if "kl" in row else f"|f|/|x| {row['f_data']:.2f} of {row['f_exact']:.2f}"
     sw = f"sw {row['sw']:.4f} of {row['sw_data']:.4f}, ratio {row['ratio']:5.2f}"
-    where = f"{row['density']:15} {row['method']:17} {row['phase']:9}"
+    where = f"{row['density']:15} {row['method']:20} {row['phase']:9}"
     return f"{where} {sw}   nfe {row['nfe']:3}   {kl:20}   {row['seconds']:.0f} s"
 
 

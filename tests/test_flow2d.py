@@ -161,7 +161,7 @@ def test_equilibrium_start__sees_no_height_at_the_data():
 
 
 def test_matching__the_step_of_the_chains_falls_by_one_factor_to_the_fine_one():
-    plan = replace(flow2d_train.MATCHING["checkerboard"], fine=0.0015)
+    plan = replace(flow2d_train.FINE, fine=0.0015)
     dts = [plan.dt_at(done) for done in (0, 0.5, 1)]
     assert dts == pytest.approx([0.006, 0.003, 0.0015])
     assert replace(plan, fine=None).dt_at(1.0) == 0.006
