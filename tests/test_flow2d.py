@@ -133,13 +133,13 @@ class Lifted:
         return rate * np.concatenate([y[:, :2] * (1 - share), y[:, 2:] - self.height], axis=1)
 
 
-@pytest.mark.parametrize("deviation", [0.12, 1.7])
-def test_equilibrium_path__with_the_exact_field_ends_at_the_law_of_the_data_and_rests(deviation):
+@pytest.mark.parametrize(("deviation", "off"), [(0.12, 0.03), (1.7, 0.01)])  # without look-ahead 0.017 and 0.027
+def test_equilibrium_path__with_the_exact_field_ends_at_the_law_of_the_data_and_rests(deviation, off):
     plan = flow2d_train.EQUILIBRIUM
     path = flow2d_train.equilibrium_path(ebm_ref, Lifted(plan.height, deviation), {}, plan, 500, draw=0)
     found = {nfe: x.std() / flow2d_train.normals(500, 0, plan.seed, 3)[:, :2].std() for nfe, x in path}
     for nfe in (80, 120, plan.stops[-1]):
-        assert found[nfe] == pytest.approx(deviation, rel=0.03)
+        assert found[nfe] == pytest.approx(deviation, rel=off)
 
 
 def test_equilibrium__plans_lift_the_toy_and_lower_it_again():
