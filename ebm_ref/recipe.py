@@ -19,7 +19,6 @@ from .contracts import Buffer, DTypeError, RangeError, check_choice, check_count
 from .descent_specs import Descent
 from .methods import METHODS
 from .objectives import (
-    BALANCES,
     EMTerms,
     EquilibriumTarget,
     ICDTerms,
@@ -28,15 +27,13 @@ from .objectives import (
     smoothing_level,
 )
 from .optim import SCHEDULES, schedule_value
+from .recipe_checks import check_balance, check_flow, check_read
 from .samplers import AdamDescent, Augmentation, GradientDescent, LookAheadDescent, NesterovDescent
 from .specs import SGLD, Box
 
 STARTS = ("uniform", "data_noise", "class_gaussians")
 NOISES = ("gaussian", "uniform")
 DIRECTIONS = ("rademacher", "gaussian", "sphere")
-COUPLINGS = ("independent", "optimal")
-DESCENTS = ("gd", "look_ahead", "nesterov", "adam")
-LESSONS = ("trajectory", "lagrangian", "eulerian")
 
 
 @dataclass(frozen=True)
@@ -158,115 +155,14 @@ class Recipe:
                 raise RangeError(f"{name}: expected a number in [0, 1), found {getattr(self, name)}")
         if self.max_grad_norm is not None:
             check_number("max_grad_norm", self.max_grad_norm, low=0.0, open_low=True)
-        self._check_method()
+        check_read(self)
+        check_balance(self)
+        check_flow(self)
         self.update()  # checks eta, sigma, the clips, box and order
         self.terms(), self.icd_terms()  # check the weights
         self.sigmas()  # checks the ladder
         self.em_terms(), self.equilibrium_target(), self.rule()  # check the fields of energy flow
         smoothing_level(0, self.steps, self.smoothing, self.smoothing_until)  # checks both
-
-    def _check_method(self) -> None:
-        """What the method does not read, and what it cannot do without."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in METHODS[self.method].fields and value != field.default:
-                readers = ", ".join(name for name, method in METHODS.items() if field.name in method.fields)
-                raise RangeError(
-                    f"{field.name}: method {self.method} does not read it, {readers} would; expected its default "
-                    f"{field.default!r}, found {value!r}"
-                )
-        if self.box is None:
-            if METHODS[self.method].buffer and self.start == "uniform":
-                raise RangeError(
-                    "box: uniform starts need (low, high), found None; give a box or start from data_noise"
-                )
-            if self.method == "ml" or (self.noise == "uniform" and "noise" in METHODS[self.method].reads):
-                raise RangeError(f"box: method {self.method} needs (low, high), found None")
-        if self.start == "class_gaussians" and self.method != "jem":
-            raise RangeError(f"start: class_gaussians needs the classes of jem, found method {self.method}")
-        self._check_balance()
-        self._check_flow()
-        check_number("ridge", self.ridge, low=0.0, open_low=True)
-        if self.ridge != type(self).ridge and self.start != "class_gaussians":
-            raise RangeError(f"ridge: read where start is class_gaussians alone, found {self.ridge}")
-        if self.labelled is not None:
-            check_count("labelled", self.labelled, low=1)
-            if not (self.w_yx or self.w_xy or self.start == "class_gaussians"):
-                raise RangeError(f"labelled: w_yx, w_xy or class_gaussians would read it, found {self.labelled}")
-        if isinstance(self.gp_target, bool) or self.gp_target not in (0, 1):
-            raise RangeError(f"gp_target: expected 0 or 1, found {self.gp_target!r}")
-        if self.gp_target and not self.gp:
-            raise RangeError(f"gp_target: read where gp > 0 alone, found {self.gp_target}; set gp")
-        if self.smoothing_until != type(self).smoothing_until and not self.smoothing:
-            raise RangeError(f"smoothing_until: read where smoothing > 0 alone, found {self.smoothing_until}")
-        if self.gp and self.levels > 1:
-            raise RangeError(f"gp: penalises an energy of x alone; several levels have E(x, sigma), found {self.gp}")
-        if self.levels == 1 and self.level_high != type(self).level_high:
-            raise RangeError(f"level_high: a single level does not read it, found {self.level_high}; set levels")
-
-    def _check_balance(self) -> None:
-        """What one way of balancing reads, and the others do not."""
-        if self.balance is not None:
-            check_choice("balance", self.balance, BALANCES)
-            if self.w_x == 0:
-                raise RangeError(f"balance: {self.balance} balances the term w_x, which is 0")
-        for name, balance in (("K_max", "steps"), ("burn_in", "energy_target")):
-            value = getattr(self, name)
-            if (self.balance == balance) != (value is not None):
-                raise RangeError(f"{name}: expected it where balance is {balance} and nowhere else, found {value}")
-        if self.K_max is not None:
-            check_count("K_max", self.K_max, low=self.K)
-        if self.burn_in is not None:
-            check_count("burn_in", self.burn_in, low=1, high=self.steps)
-        check_number("delta", self.delta, low=float("-inf"))
-        check_number("kappa", self.kappa, low=0.0, high=1.0, open_low=True)
-        check_number("eta_low", self.eta_low, low=0.0, open_low=True)
-        check_number("eta_high", self.eta_high, low=self.eta_low)
-        for name, balance in (
-            ("delta", "steps"),
-            *((name, "energy_target") for name in ("kappa", "eta_low", "eta_high")),
-        ):
-            value = getattr(self, name)
-            if value != getattr(type(self), name) and self.balance != balance:
-                raise RangeError(f"{name}: read where balance is {balance} alone, found {value}")
-        if self.balance == "energy_target":
-            check_number("eta", self.eta, low=self.eta_low, high=self.eta_high)
-
-    def _check_flow(self) -> None:
-        """What the methods of energy flow read."""
-        check_count("transport_steps", self.transport_steps, low=0, high=max(self.steps, self.transport_steps))
-        if self.transport_steps > self.steps:
-            raise RangeError(f"transport_steps: expected at most the {self.steps} steps, found {self.transport_steps}")
-        check_choice("coupling", self.coupling, COUPLINGS)
-        check_choice("descent", self.descent, DESCENTS)
-        check_choice("lesson", self.lesson, LESSONS)
-        for name in ("time", "horizon"):
-            check_number(name, getattr(self, name), low=0.0, open_low=True)
-        check_number("g_min", self.g_min, low=0.0)
-        check_number("start_scale", self.start_scale, low=0.0, open_low=True)
-        if self.pairs != type(self).pairs and self.lesson != "trajectory":
-            raise RangeError(f"pairs: read where lesson is trajectory alone, found {self.pairs}")
-        for name in ("lr_joint", "ema_joint"):
-            value = getattr(self, name)
-            if value is not None and not 0 < self.transport_steps < self.steps:
-                raise RangeError(
-                    f"{name}: read where training has two phases alone, found {value}; set transport_steps"
-                )
-        if self.lr_joint is not None:
-            check_number("lr_joint", self.lr_joint, low=0.0)
-        if self.ema_joint is not None:
-            check_number("ema_joint", self.ema_joint, low=0.0, high=1 - 1e-9)
-        if self.target_b != type(self).target_b and self.target != "piecewise":
-            raise RangeError(f"target_b: read where target is piecewise alone, found {self.target_b}")
-        if self.target_a != type(self).target_a and self.target == "linear":
-            raise RangeError(f"target_a: not read where target is linear, found {self.target_a}")
-        if self.mu != type(self).mu and self.descent not in ("look_ahead", "nesterov"):
-            raise RangeError(f"mu: read where descent is look_ahead or nesterov alone, found {self.mu}")
-        if "sigma" in METHODS[self.method].fields and METHODS[self.method].sampler == "heated":
-            for name in ("eta", "sigma"):
-                check_number(name, getattr(self, name), low=0.0, open_low=True)
-        if self.method == "student" and self.eta > self.horizon:
-            raise RangeError(f"eta: expected at most the horizon {self.horizon}, found {self.eta}")
 
     @property
     def tau(self) -> float:

@@ -22,6 +22,7 @@ LEVELS |= {
     "method": 5,
     "job": 5,
     "recipe": 5,
+    "recipe_checks": 5,
     "regularise": 5,
     "state": 5,
     "train": 6,

@@ -13,8 +13,8 @@ pairs is biased towards the independent coupling, and with D >> log B it hardly 
 Source: Tong et al. 2024, arXiv:2302.00482, and Pooladian et al. 2023, arXiv:2304.14772 (couplings of minibatches);
 Kuhn 1955 (assignment); Jonker & Volgenant 1987, and Crouse 2016, On implementing 2D rectangular assignment algorithms
 (augmenting paths).
-Level: none. Twins: coupling_cost: numba_cpu, numba_cuda, cupy_raw; coupling_assign: numba_cpu. Cost and sort work on any
-array that answers NumPy's calls, solvers see what they are given.
+Level: none. Twins: coupling_cost: numba_cpu, numba_cuda, cupy_raw; coupling_assign: numba_cpu. Cost and sort work on
+any array that answers NumPy's calls, solvers see what they are given.
 """
 
 from __future__ import annotations
