@@ -25,6 +25,7 @@ LEVELS |= {
     "recipe_checks": 5,
     "regularise": 5,
     "state": 5,
+    "train_checks": 6,
     "train": 6,
     "": 7,
 }
