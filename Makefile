@@ -7,7 +7,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 FLOW := runs/energy-flow
 # energy matching from a potential that is there: its second phase alone
 JOINT := train.transport_steps=0 train.steps=150 train.lr=3e-4 train.lr_joint=none train.ema_decay=0.95 train.ema_joint=none
-# where the descent of energy matching, without noise, is as good as its chains
+# how far a student follows the descent of energy matching, without noise: there it is about as good as its chains
 STUDENT := train.eta=0.02 train.horizon=1.5
 
 .PHONY: demo energy-flow test lint bench gpu clean

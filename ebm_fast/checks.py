@@ -22,10 +22,17 @@ from ebm_ref.contracts import (
     check_count,
     check_number,
 )
+from ebm_ref.descent_specs import AdamDescent, Descent, GradientDescent, LookAheadDescent, NesterovDescent
 from ebm_ref.specs import PADDINGS
 
 ROOMS = ("ebm_ref", "ebm_fast.numba_cpu", "ebm_fast.numba_cuda", "ebm_fast.cupy_raw")
 WORD = 2**32 - 1  # the largest counter word
+DESCENT_STATES: dict[type, tuple[str, ...]] = {  # the arrays like x of a rule's state
+    GradientDescent: (),
+    NesterovDescent: ("velocity",),
+    LookAheadDescent: ("velocity",),
+    AdamDescent: ("m", "square"),
+}
 
 
 def check_address(seed: Any, stream: Any, step: Any) -> None:
@@ -129,6 +136,35 @@ def check_slots(slots: Any, filled: Any) -> None:
     if slots.ndim < 2 or slots.shape[0] == 0:
         raise ShapeError(f"slots: expected (M, *shape) with M >= 1, found {tuple(slots.shape)}")
     check_count("filled", filled, low=0, high=slots.shape[0])
+
+
+def is_explicit(energy: Any) -> bool:
+    """Whether it is an energy. Raises DTypeError, ShapeError unless it is one, or a field with f like x."""
+    if hasattr(energy, "energy_and_grad_x"):
+        return True
+    if not (hasattr(energy, "out_shape") and hasattr(energy, "field")) or hasattr(energy, "at"):
+        raise DTypeError(
+            f"energy: expected an energy or a field, of labels or times held by its at(), found {type(energy).__name__}"
+        )
+    if tuple(energy.out_shape) != tuple(energy.shape):
+        raise ShapeError(f"energy: expected a field with f like x, {energy.shape}, found {energy.out_shape}")
+    return False
+
+
+def descent_names(rule: Descent, state: Any) -> tuple[str, ...]:
+    """DESCENT_STATES of the rule. Raises DTypeError, ShapeError unless `state` is None or has those, and t of Adam."""
+    if type(rule) not in DESCENT_STATES:
+        known = ", ".join(kind.__name__ for kind in DESCENT_STATES)
+        raise DTypeError(f"rule: expected one of {known}, found {type(rule).__name__}")
+    names = DESCENT_STATES[type(rule)]
+    if state is None:
+        return names
+    if not isinstance(state, dict):
+        raise DTypeError(f"state: expected a dict of arrays, found {type(state).__name__}")
+    wanted = {*names, *(("t",) if isinstance(rule, AdamDescent) else ())}
+    if {*state} != wanted:
+        raise ShapeError(f"state: expected the names {sorted(wanted)}, found {sorted(state)}")
+    return names
 
 
 def flat(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

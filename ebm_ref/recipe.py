@@ -27,7 +27,7 @@ from .objectives import (
     smoothing_level,
 )
 from .optim import SCHEDULES, schedule_value
-from .recipe_checks import check_balance, check_flow, check_read
+from .recipe_checks import check_balance, check_fields, check_flow
 from .samplers import AdamDescent, Augmentation, GradientDescent, LookAheadDescent, NesterovDescent
 from .specs import SGLD, Box
 
@@ -155,7 +155,7 @@ class Recipe:
                 raise RangeError(f"{name}: expected a number in [0, 1), found {getattr(self, name)}")
         if self.max_grad_norm is not None:
             check_number("max_grad_norm", self.max_grad_norm, low=0.0, open_low=True)
-        check_read(self)
+        check_fields(self)
         check_balance(self)
         check_flow(self)
         self.update()  # checks eta, sigma, the clips, box and order

@@ -1,4 +1,7 @@
-"""What a recipe may not hold: fields that nothing would read, and values that its method cannot work with."""
+"""What a recipe may not hold: fields that nothing would read, and values that its method cannot work with.
+
+Each raises RangeError or DTypeError, which begins with the field's name.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ DESCENTS = ("gd", "look_ahead", "nesterov", "adam")
 LESSONS = ("trajectory", "lagrangian", "eulerian")
 
 
-def check_read(recipe: Recipe) -> None:
+def check_fields(recipe: Recipe) -> None:
     """What the method does not read, and what it cannot do without."""
     for field in fields(recipe):
         value = getattr(recipe, field.name)

@@ -7,6 +7,7 @@ from derivatives import close
 import ebm_ref
 from ebm_fast import backend, why_not
 from ebm_ref import AdamDescent, GradientDescent, LookAheadDescent, NesterovDescent, theta_init
+from ebm_ref.contracts import DTypeError, ShapeError
 
 if why_not("numba_cpu"):
     pytest.skip(why_not("numba_cpu"), allow_module_level=True)
@@ -130,6 +131,16 @@ def test_descent_run__stops_what_is_not_finite_and_nothing_else():
     assert np.array_equal(x[3], sick[3]) and info.nonfinite == 1 and np.flatnonzero(~info.alive).tolist() == [3]
     assert info.extra["nfe"][3] == 1 and (np.delete(info.extra["nfe"], 3) == K).all()
     close(np.delete(x, 3, 0), np.delete(FAST.descent_run(fast, theta, x0, K, RULES["gradient"])[0], 3, 0), 1e-12)
+
+
+def test_descent_run__refuses_what_is_not_held():
+    """A field of x and a time, one that is not like x, and what is neither an energy nor a field."""
+    timed = ebm_ref.TimeField(FAST.MLPField((4,), hidden=(8,), out_channels=3))
+    x0 = np.zeros((N, 3))
+    narrow = FAST.MLPField((3,), hidden=(8,), out_channels=2)
+    for energy, error in ((timed, DTypeError), (narrow, ShapeError), (3, DTypeError)):
+        with pytest.raises(error, match="^energy: expected"):
+            FAST.descent_run(energy, {}, x0, K, RULES["gradient"])
 
 
 @pytest.mark.parametrize("held", ["labels", "times", "guided"])

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import DTypeError
 from ebm_ref.descent_specs import AdamDescent, Descent, GradientDescent, LookAheadDescent, NesterovDescent
 
 from .device import blocks, current, launch
@@ -18,19 +17,7 @@ from .source import kernel
 FILE = "descent.cu"
 THREADS = 256
 MAX_BLOCKS = 2**20  # loops stride over what is beyond
-RULES: dict[type, tuple[int, tuple[str, ...]]] = {  # the kernel's number of a rule, and the arrays of its state
-    GradientDescent: (0, ()),
-    NesterovDescent: (1, ("velocity",)),
-    LookAheadDescent: (2, ("velocity",)),
-    AdamDescent: (3, ("m", "square")),
-}
-
-
-def rule_of(rule: Descent) -> tuple[int, tuple[str, ...]]:
-    """The rule's entry in RULES. Raises DTypeError."""
-    if type(rule) not in RULES:
-        raise DTypeError(f"rule: expected one of {', '.join(c.__name__ for c in RULES)}, found {type(rule).__name__}")
-    return RULES[type(rule)]
+KINDS = {GradientDescent: 0, NesterovDescent: 1, LookAheadDescent: 2, AdamDescent: 3}  # as in descent.cu
 
 
 @dataclass
@@ -55,7 +42,7 @@ class Walk:
         self.nfe, self.counter = dev.empty((N,), np.int64), dev.empty((2,), np.uint32)
         self.energies = dev.empty((self.K if self.explicit else 0, N), dtype)
         self.grad_norms = dev.empty((self.K, N), dtype)
-        self.kind, _ = rule_of(self.rule)
+        self.kind = KINDS[type(self.rule)]
         self.numbers, self.corrections = self._numbers()
         args = (self.alive, self.stopped, self.nfe, self.counter, np.int64(N))
         launch(kernel(FILE, "descent_begin", dtype), blocks(max(N, 1), THREADS), THREADS, args)

@@ -15,19 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import (
-    ChainInfo,
-    DTypeError,
-    Params,
-    ShapeError,
-    check_array,
-    check_count,
-    check_number,
-)
+from ebm_ref.contracts import ChainInfo, Params, check_array, check_count, check_number
 from ebm_ref.descent_specs import AdamDescent, Descent
 
-from ..checks import WORD, check_like, check_samples
-from .descent import Walk, rule_of
+from ..checks import WORD, check_like, check_samples, descent_names, is_explicit
+from .descent import Walk
 from .device import current
 from .field_network import FieldNetwork
 from .langevin import check_rows
@@ -144,19 +136,6 @@ def step_any(walk: Walk, energy: Any, theta: Params, rows: Any, n: int) -> None:
 # ---------------------------------------------------------------------------------------------- arguments
 
 
-def is_explicit(energy: Any) -> bool:
-    """Whether it is an energy. Raises DTypeError, ShapeError unless it is one, or a field with f like x."""
-    if hasattr(energy, "energy_and_grad_x"):
-        return True
-    if not (hasattr(energy, "out_shape") and hasattr(energy, "field")) or hasattr(energy, "at"):
-        raise DTypeError(
-            f"energy: expected an energy or a field, of labels or times held by its at(), found {type(energy).__name__}"
-        )
-    if tuple(energy.out_shape) != tuple(energy.shape):
-        raise ShapeError(f"energy: expected a field with f like x, {energy.shape}, found {energy.out_shape}")
-    return False
-
-
 def is_own(energy: Any) -> bool:
     """Whether its layers can be launched one by one: a network or field of this backend, its method not overridden."""
     if isinstance(energy, FieldNetwork):
@@ -166,14 +145,9 @@ def is_own(energy: Any) -> bool:
 
 def start_of(rule: Descent, x: Any, state: State | None) -> State:
     """Copies of the arrays of a rule's state, checked; zeros where there is no state yet."""
-    _, names = rule_of(rule)
+    names = descent_names(rule, state)
     if state is None:
         return {name: np.zeros_like(x) for name in names}
-    if not isinstance(state, dict):
-        raise DTypeError(f"state: expected a dict of arrays, found {type(state).__name__}")
-    wanted = {*names, *(("t",) if isinstance(rule, AdamDescent) else ())}
-    if {*state} != wanted:
-        raise ShapeError(f"state: expected the names {sorted(wanted)}, found {sorted(state)}")
     parts = {}
     for name in names:
         check_fits(f"state[{name!r}]", state[name], samples=SAMPLES, numbers=NUMBERS)

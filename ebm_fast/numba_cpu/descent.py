@@ -16,16 +16,14 @@ import numpy as np
 from ebm_ref.contracts import (
     Array,
     ChainInfo,
-    DTypeError,
     Params,
-    ShapeError,
     check_array,
     check_count,
     check_number,
 )
 from ebm_ref.descent_specs import AdamDescent, Descent, GradientDescent, LookAheadDescent, NesterovDescent
 
-from ..checks import check_like, check_samples, flat
+from ..checks import DESCENT_STATES, check_like, check_samples, descent_names, flat, is_explicit
 from . import descent_tile as d
 from . import machine as m
 from .field_network import FieldNetwork
@@ -34,12 +32,6 @@ from .program import Program
 
 CHUNK, LONG = 8, 256  # steps between two looks at who has stopped, and where only a number that is not finite stops
 SMALL = 1 << 14  # numbers below which one thread is faster than two
-RULES = {
-    GradientDescent: (),
-    NesterovDescent: ("velocity",),
-    LookAheadDescent: ("velocity",),
-    AdamDescent: ("m", "square"),
-}
 KINDS = {GradientDescent: d.GRADIENT, NesterovDescent: d.NESTEROV, LookAheadDescent: d.LOOK_AHEAD, AdamDescent: d.ADAM}
 State = dict[str, Array]
 
@@ -105,11 +97,7 @@ def descent_run(
     where the gradient was taken, kept from the last evaluation once a sample has stopped; alive (N,), nonfinite; extra:
     stopped (N,) bool, nfe (N,). Raises NonFiniteError (x0), ShapeError, DTypeError, RangeError.
     """
-    explicit = hasattr(energy, "energy_and_grad_x")
-    if not explicit and not hasattr(energy, "out_shape"):
-        raise DTypeError(f"energy: expected an energy or a field, found {type(energy).__name__}")
-    if not explicit and energy.out_shape != energy.shape:
-        raise ShapeError(f"energy: expected a field with f like x, {energy.shape}, found {energy.out_shape}")
+    explicit = is_explicit(energy)
     check_samples("x0", x0, tuple(energy.shape))
     check_array("x0", x0, finite=True)
     check_count("K", K, low=0)
@@ -148,22 +136,15 @@ def descent_run(
     info.nonfinite = int(N - np.count_nonzero(info.alive))
     info.extra = {"stopped": stopped, "nfe": nfe}
     x, *parts = (np.ascontiguousarray(rows[:, i : i + D]).reshape(x0.shape) for i in range(0, rows.shape[1], max(D, 1)))
-    after = dict(zip(RULES[type(rule)], parts, strict=True))
+    after = dict(zip(DESCENT_STATES[type(rule)], parts, strict=True))
     return x, after | ({"t": np.full((), t, np.int64)} if isinstance(rule, AdamDescent) else {}), info
 
 
 def start_of(rule: Descent, x: Array, state: State | None) -> list[Array]:
     """The arrays of a rule's state, checked; zeros where there is no state yet."""
-    if type(rule) not in RULES:
-        raise DTypeError(f"rule: expected one of {', '.join(c.__name__ for c in RULES)}, found {type(rule).__name__}")
-    names = RULES[type(rule)]
+    names = descent_names(rule, state)
     if state is None:
         return [np.zeros_like(x) for _ in names]
-    if not isinstance(state, dict):
-        raise DTypeError(f"state: expected a dict of arrays, found {type(state).__name__}")
-    wanted = {*names, *(("t",) if isinstance(rule, AdamDescent) else ())}
-    if {*state} != wanted:
-        raise ShapeError(f"state: expected the names {sorted(wanted)}, found {sorted(state)}")
     for name in names:
         check_like(f"state[{name!r}]", state[name], x)
     return [state[name] for name in names]

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import ChainInfo, DTypeError, Params, ShapeError, check_array, check_count, check_number
-from ebm_ref.descent_specs import MOMENTUM, AdamDescent, Descent, GradientDescent, LookAheadDescent, NesterovDescent
+from ebm_ref.contracts import ChainInfo, Params, check_array, check_count, check_number
+from ebm_ref.descent_specs import MOMENTUM, AdamDescent, Descent, NesterovDescent
 
-from ..checks import check_like, check_samples
+from ..checks import DESCENT_STATES, check_like, check_samples, descent_names, is_explicit
 from .chain import chain_keep
 from .descent_steps import (
     descent_adam,
@@ -34,12 +34,6 @@ from .field_network import FieldNetwork
 from .langevin import any_forces, own_forces, rows
 
 LOOK = 16  # steps between two looks at whether any sample moves
-RULES: dict[type, tuple[str, ...]] = {
-    GradientDescent: (),
-    NesterovDescent: ("velocity",),
-    LookAheadDescent: ("velocity",),
-    AdamDescent: ("m", "square"),
-}
 State = dict[str, Any]
 
 
@@ -104,31 +98,11 @@ def descent_run(
     return x.reshape(shape), after, info
 
 
-def is_explicit(energy: Any) -> bool:
-    """Whether it is an energy. Raises DTypeError, ShapeError unless it is one, or a field with f like x."""
-    if hasattr(energy, "energy_and_grad_x"):
-        return True
-    if not (hasattr(energy, "out_shape") and hasattr(energy, "field")) or hasattr(energy, "at"):
-        raise DTypeError(
-            f"energy: expected an energy or a field, of labels or times held by its at(), found {type(energy).__name__}"
-        )
-    if tuple(energy.out_shape) != tuple(energy.shape):
-        raise ShapeError(f"energy: expected a field with f like x, {energy.shape}, found {energy.out_shape}")
-    return False
-
-
 def start_of(rule: Descent, x: Any, state: State | None) -> State:
     """The arrays of a rule's state as rows, checked and copied; zeros where there is no state yet."""
-    if type(rule) not in RULES:
-        raise DTypeError(f"rule: expected one of {', '.join(c.__name__ for c in RULES)}, found {type(rule).__name__}")
-    names = RULES[type(rule)]
+    names = descent_names(rule, state)
     if state is None:
         return {name: np.zeros_like(rows(x)) for name in names}
-    if not isinstance(state, dict):
-        raise DTypeError(f"state: expected a dict of arrays, found {type(state).__name__}")
-    wanted = {*names, *(("t",) if isinstance(rule, AdamDescent) else ())}
-    if {*state} != wanted:
-        raise ShapeError(f"state: expected the names {sorted(wanted)}, found {sorted(state)}")
     held = {name: current().array(f"state[{name!r}]", state[name]) for name in names}
     for name, value in held.items():
         check_like(f"state[{name!r}]", value, x)
@@ -162,7 +136,7 @@ def stepped(rule: Descent, t: int, x: Any, at: Any, g: Any, held: State, moved: 
         return {}
     beta1, beta2 = float(rule.beta1), float(rule.beta2)
     decays = (beta1, 1 - beta1, beta2, 1 - beta2, 1 - beta1**t, 1 - beta2**t, float(rule.eps))
-    fresh = {name: current().empty(x.shape, x.dtype) for name in RULES[AdamDescent]}
+    fresh = {name: current().empty(x.shape, x.dtype) for name in DESCENT_STATES[AdamDescent]}
     arrays = (held["m"], held["square"], fresh["m"], fresh["square"], moved, moves)
     launch(descent_adam, x.dtype, x.size, x, g, float(rule.eta), *decays, *arrays)
     return fresh
