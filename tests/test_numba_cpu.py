@@ -14,7 +14,6 @@ import pytest
 import ebm_fast
 from ebm_fast import numba_cpu
 from ebm_fast.numba_cpu import build
-from ebm_fast.numba_cpu.gather import BLOCK
 from ebm_fast.numba_cpu.lanes import lane_count
 from ebm_fast.numba_cpu.threads import parallel, thread_count
 from ebm_ref.contracts import BackendError, RangeError
@@ -208,7 +207,8 @@ for room in (ref, fast):
     theta = {k: theta[k].reshape(shapes[k]) for k in shapes}
     chain, info = room.langevin_run(energy, theta, x, 2, update, seed=3)
     along = energy.grad_theta_along(theta, x, v)
-    results.append([chain, info.energy, energy.hvp(theta, x, v), *along.values()])
+    alone = room.langevin_run(energy, theta, x[:1], 2, update, seed=3)[0]
+    results.append([chain, alone, info.energy, energy.hvp(theta, x, v), *along.values()])
 print(max(float(np.abs(a - b).max()) for a, b in zip(*results, strict=True)) < 1e-10)
 """
 
@@ -231,24 +231,26 @@ def test_vector_bytes__refuses_what_the_machine_does_not_have(size, monkeypatch)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_energies__are_the_same_in_half_registers_one_and_two(dtype, monkeypatch):
-    """Tiles of few samples are narrower; the width follows N, and no result follows the width."""
+def test_energies__are_the_same_whatever_the_width_of_a_tile(dtype, monkeypatch):
+    """One sample, half a register, one or two: the width follows N, and no result follows the width."""
     monkeypatch.setenv("EBM_NUM_THREADS", "1")
     mlp = numba_cpu.MLPEnergy(shape=(3,), hidden=(20, 9), layer_norm=True)
-    for energy in (ENERGY, mlp):
+    wide = numba_cpu.ConvEnergy((6, 10, 3), channels=(136, 17), strides=(1, 2), max_groups=1)  # blocks of all sizes
+    lanes, widths = lane_count(dtype), set()
+    for energy in (ENERGY, mlp, wide):
         theta, x = parameters(energy, dtype), numbers(3, (40, *energy.shape), dtype)
-        whole, wide = energy.energy_and_grad_x(theta, x), energy.hvp(theta, x, x[::-1])
-        widths, lanes = set(), lane_count(dtype)
-        for n in (1, 2, lanes // 2, lanes // 2 + 1, lanes, lanes + 1, 17):
+        whole, bent = energy.energy_and_grad_x(theta, x), energy.hvp(theta, x, x[::-1])
+        chain, info = numba_cpu.langevin_run(energy, theta, x, 2, UPDATE, seed=7)
+        for n in (1, 2, 3, lanes // 2, lanes // 2 + 1, lanes, lanes + 1, 17):
             widths.add(energy.tile_width(x[:n]))
             E, g = energy.energy_and_grad_x(theta, x[:n])
             assert np.array_equal(E, whole[0][:n]) and np.array_equal(g, whole[1][:n])
-            assert np.array_equal(energy.hvp(theta, x[:n], x[::-1][:n]), wide[:n])
-        assert {lanes // 2, lanes} <= widths <= {lanes // 2, lanes, 2 * lanes}
-    assert 2 * lanes in widths
+            assert np.array_equal(energy.hvp(theta, x[:n], x[::-1][:n]), bent[:n])
+            few, few_info = numba_cpu.langevin_run(energy, theta, x[:n], 2, UPDATE, seed=7)
+            assert np.array_equal(few, chain[:n]) and np.array_equal(few_info.grad_norm, info.grad_norm[:, :n])
+    assert widths == {1, lanes, 2 * lanes} | ({lanes // 2} if lanes > 4 else set())
 
 
-@pytest.mark.skipif(BLOCK == 8, reason="where pixels share products, a tile of images is one register wide")
 def test_tile_width__is_two_registers_where_pixels_have_no_partner():
     small, large = numba_cpu.ConvEnergy((8, 8, 1), strides=(1, 2, 2)), numba_cpu.ConvEnergy((28, 28, 1))
     lanes, x = lane_count(np.float32), np.empty((100, 1), np.float32)

@@ -122,23 +122,29 @@ def tile_width(A):
 
 
 @inner
+def span(A, rows, lanes):
+    """The numbers of `rows` rows that this part does, whole registers: from the first to before the second."""
+    begin, end = share(A, (rows * tile_width(A) + lanes - 1) // lanes)
+    return begin * lanes, end * lanes
+
+
+@inner
 def share(A, count):
     """The numbers below `count` that this part of the threads on a tile does: from the first to before the second."""
     part, parts = np.int64(A[PART]), np.int64(A[PART + 1])
     return count * part // parts, count * (part + 1) // parts
 
 
-def instruction_signature(dtype: Any, half: bool) -> Any:
-    """row: COLUMNS integers; T: int64; W, S, G: numbers of `dtype`, in half registers or not; A: uint64; all flat."""
+def instruction_signature(number: Any) -> Any:
+    """row: COLUMNS integers; T: int64; W, S, G: arrays of type `number`; A: uint64; all flat."""
     row = types.UniTuple(types.int64, COLUMNS)
-    number = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C", aligned=not half)
     index = types.Array(types.int64, 1, "C")
     return types.void(row, index, number, number, number, types.Array(types.uint64, 1, "C"))
 
 
-def address(dispatcher: Any, dtype: Any, half: bool) -> int:
-    """Where the machine code of an instruction lies; compiles it, or takes it from the cache."""
-    signature = instruction_signature(dtype, half)
+def address(dispatcher: Any, number: Any) -> int:
+    """Where the machine code of an instruction on arrays of type `number` lies; compiles it, or takes the cached."""
+    signature = instruction_signature(number)
     dispatcher.compile(signature)
     compiled = dispatcher.overloads[signature.args]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)

@@ -20,7 +20,7 @@ from ebm_ref.specs import ClassifierSpec
 from ..checks import check_same_dtype, flat
 from . import machine as m
 from .links import Value
-from .network import Network
+from .network import Network, shares_products
 from .program import NO_RECORDS, Program
 from .tops import Chosen, Logits, Marginal, Top
 
@@ -69,7 +69,7 @@ class FeaturesNet(Topped):
 @lru_cache(maxsize=64)
 def outputs_program(network: LogitsNet | FeaturesNet, dtype: np.dtype, purpose: str, width: int) -> Program:
     """The program of the "outputs", or of the gradient in "x" or "params" of the logits against an extra input."""
-    P = Program(dtype, params=purpose == "params", width=width)
+    P = Program(dtype, params=purpose == "params", width=width, shares=shares_products(network.trunk, dtype))
     D = flat_size(network.shape)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, D)
@@ -128,7 +128,7 @@ class ClassifierEnergy(Topped):
 
     def _outputs(self, network: LogitsNet | FeaturesNet, theta: Params, x: Array, size: int) -> Array:
         self._check(theta, x)
-        P = outputs_program(network, x.dtype, "outputs", self.tile_width(x))
+        P = outputs_program(network, x.dtype, "outputs", self.tile_width(x, "outputs"))
         out = np.empty((x.shape[0], size), x.dtype)
         P.run(P.weights(theta), (flat(x, self.shape),), out, NO_RECORDS[x.dtype])
         return out
@@ -137,7 +137,7 @@ class ClassifierEnergy(Topped):
         self._check(theta, x)
         check_array("dy", dy, shape=(x.shape[0], self.classes), finite=True)
         check_same_dtype("dy", dy, x)
-        program = outputs_program(LogitsNet(self.trunk, self.classes), x.dtype, purpose, self.tile_width(x))
+        program = outputs_program(LogitsNet(self.trunk, self.classes), x.dtype, purpose, self.tile_width(x, purpose))
         return program, (flat(x, self.shape), np.ascontiguousarray(dy))
 
 

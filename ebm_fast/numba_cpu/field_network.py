@@ -25,9 +25,8 @@ from ebm_ref.contracts import Array, Params, check_array, flat_size
 from ..checks import check_like, check_same_dtype, flat
 from . import machine as m
 from . import tile
-from .lanes import lane_count
 from .links import Value
-from .network import Network
+from .network import Network, shares_products
 from .program import NO_RECORDS, Program
 
 BACKWARD = {"field": None, "jvp": None, "vjp": "x", "params": "params", "along": "params"}
@@ -37,7 +36,8 @@ BACKWARD = {"field": None, "jvp": None, "vjp": "x", "params": "params", "along":
 def field_program(network: Any, dtype: np.dtype, purpose: str, width: int) -> Program:
     """The program of one method, by the names above."""
     backward = BACKWARD[purpose]
-    P = Program(dtype, tangent=purpose in ("jvp", "along"), params=backward == "params", width=width)
+    tangent, shares = purpose in ("jvp", "along"), shares_products(network, dtype)
+    P = Program(dtype, tangent, params=backward == "params", width=width, shares=shares)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, x.rows)
     if P.tangent:
@@ -78,13 +78,15 @@ class FieldNetwork:
     tile_width, input, planned = Network.tile_width, Network.input, Network.planned
     folded, unfolded, check_theta, _check = Network.folded, Network.unfolded, Network.check_theta, Network._check
 
-    def register_program(self, dtype: np.dtype) -> Program:
-        """A program of this field with one register of samples to a tile, there and back."""
-        return field_program(self, dtype, "vjp", lane_count(dtype))
+    def sketch(self, P: Program) -> None:
+        """Emit all layers there and back."""
+        x = self.input(P)
+        F, tape = self.emit(P, x, True)
+        self.emit_back(P, x, tape, F, "x")
 
     def _run(self, purpose: str, theta: Params, x: Array, *inputs: Array, out: int = 0) -> tuple[Array, Params | None]:
         """The stored output (N, out) and the parameter gradients of one program."""
-        P = field_program(self, x.dtype, purpose, self.tile_width(x))
+        P = field_program(self, x.dtype, purpose, self.tile_width(x, purpose))
         theta = self.folded(theta)
         stored = np.empty((x.shape[0], out), x.dtype)
         strands = P.run(P.weights(theta), (flat(x, self.shape), *inputs), stored, NO_RECORDS[x.dtype])

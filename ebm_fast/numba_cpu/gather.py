@@ -1,7 +1,8 @@
 """Every linear map of a network, forward and backward, as one register-blocked loop.
 
-A tile holds `width` samples per element, in one register or two: element (pixel p, channel c) of lane l is at
-[(p C + c) width + l]. A linear map gives each output pixel a list of pairs (input pixel, tap):
+A tile holds `width` samples per element, in one register or two (`across` has what is different for a single one):
+element (pixel p, channel c) of lane l is at [(p C + c) width + l]. A linear map gives each output pixel a list of pairs
+(input pixel, tap):
 
     y[p, o] = b[o] + sum over pairs (q, t) of p, sum_c W[t, c, o] x[q, c]
 
@@ -42,24 +43,17 @@ def block_sizes(O: int) -> list[int]:
     return sizes
 
 
-def packed_size(taps: int, C: int, O: int) -> int:
-    """Elements of the packed weights of (taps, C, O)."""
-    return taps * C * sum(block_sizes(O))
-
-
 @kernel
-def pack_weights(w, sums, W, at, transposed):
+def pack_weights(w, sums, blocks, W, at, transposed):
     """W[at:] = w (taps, C, O), or its (taps, O, C) transpose, block after block: [block][tap][in][out].
 
-    sums (n, 2): further taps, the sums of two.
+    sums (n, 2): further taps, the sums of two   blocks: outputs of each, zeros where there are no more.
     """
     taps, size_in, size_out = w.shape
     if transposed:
         size_in, size_out = size_out, size_in
     o = 0
-    while o < size_out:
-        rest = size_out - o
-        block = BLOCK if rest >= BLOCK else (1 if rest == 1 else 4)
+    for block in blocks:
         for t in range(taps + sums.shape[0]):
             one, two = (t, -1) if t < taps else (sums[t - taps, 0], sums[t - taps, 1])
             for c in range(size_in):

@@ -7,6 +7,7 @@ type); per-element formulas written for numbers therefore compile for Lanes as t
 
     vload(a, i)  vstore(a, i, x)      x = a[i : i + count] of a flat array; no bounds or wraparound checks
     vstore4(a, i, x, y, z, w)         a[i + 4 l : i + 4 l + 4] = lane l of x, y, z, w
+    vstore_first(a, i, x, n)          the first n lanes of x, all or none where n is more or less than that
     vsplat(a, i)                      every lane = a[i]
     vcount(a)                         lanes of a register of a's elements
     vlike(x, number)                  every lane = number
@@ -15,7 +16,8 @@ type); per-element formulas written for numbers therefore compile for Lanes as t
     vpow2(x) = 2^x for integral x     vsplit(x) -> m in [1/sqrt2, sqrt2), e with x = m 2^e  (float32, x normal)
     vlibm(name, x)                    the C library's `name`, lane by lane
 
-A `HalfArray` is read in half registers: tiles of few samples, at half the cost.
+A `HalfArray` is read in half registers: tiles of few samples, at half the cost. Arrays may also be read one number at a
+time (`lanes_type`), by instructions that take a tile of one sample.
 
 With NUMBA_DISABLE_JIT=1 the same names act on NumPy slices of `count` elements.
 """
@@ -36,10 +38,21 @@ from numba.np.numpy_support import from_dtype
 
 from .build import JIT, VECTOR_BYTES
 
+WHOLE, HALF, ONE = "whole", "half", "one"  # of a register's lanes
 
-def lane_count(dtype: Any, half: bool = False) -> int:
-    """Lanes of one register, or of half of one."""
-    return VECTOR_BYTES // np.dtype(dtype).itemsize // (2 if half else 1)
+
+def lane_count(dtype: Any, part: str = WHOLE) -> int:
+    """Lanes of one register, or of a part of one."""
+    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
+    return {WHOLE: lanes, HALF: lanes // 2, ONE: 1}[part]
+
+
+def lanes_type(dtype: Any, part: str) -> types.Array:
+    """The type of an array of numbers that kernels read in a part of a register; Numba is not told what part that is:
+
+    half is an array that is not aligned, one an array in Fortran's order.
+    """
+    return types.Array(from_dtype(np.dtype(dtype)), 1, "F" if part == ONE else "C", aligned=part != HALF)
 
 
 class HalfArray(np.ndarray):
@@ -50,15 +63,19 @@ class HalfArray(np.ndarray):
 
 @typeof_impl.register(HalfArray)
 def typeof_half(array: HalfArray, context: Any) -> types.Array:
-    return types.Array(from_dtype(array.dtype), 1, "C", aligned=False)
+    return lanes_type(array.dtype, HALF)
+
+
+class OneArray(np.ndarray):
+    """Numbers that kernels read one by one, without the compiler."""
 
 
 class Lanes(types.Type):
-    """One vector register of `element` (float32 or float64), or half of one."""
+    """One vector register of `element` (float32 or float64), or a part of one."""
 
-    def __init__(self, element: types.Float, half: bool = False) -> None:
+    def __init__(self, element: types.Float, part: str) -> None:
         self.element = element
-        self.count = VECTOR_BYTES * 8 // element.bitwidth // (2 if half else 1)
+        self.count = lane_count(element.name, part)
         super().__init__(name=f"Lanes({element} x {self.count})")
 
 
@@ -145,7 +162,7 @@ def element_pointer(context: Any, builder: Any, kind: Any, array: Any, index_typ
 
 def lanes_in(kind: Any) -> Lanes:
     """The lanes that an array of type `kind` is read in."""
-    return Lanes(kind.dtype, half=not kind.aligned)
+    return Lanes(kind.dtype, ONE if kind.layout == "F" else (WHOLE if kind.aligned else HALF))
 
 
 def vector_pointer(context: Any, builder: Any, kind: Any, array: Any, index_type: Any, index: Any) -> Any:
@@ -253,6 +270,23 @@ if JIT:
         return signature(types.void, array, index, x, y, z, w), codegen
 
     @intrinsic
+    def vstore_first(typingctx, array, index, value, number):
+        def codegen(context, builder, sig, args):
+            vector, word = args[2].type, ir.IntType(64)
+            lanes = ir.Constant(ir.VectorType(word, vector.count), list(range(vector.count)))
+            number = broadcast(builder, context.cast(builder, args[3], sig.args[3], types.int64), vector.count)
+            mask = builder.icmp_signed("<", lanes, number)
+            pointer = vector_pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
+            align = ir.Constant(ir.IntType(32), sig.args[0].dtype.bitwidth // 8)
+            kind = ir.FunctionType(ir.VoidType(), [vector, pointer.type, align.type, mask.type])
+            name = f"llvm.masked.store.v{vector.count}{'f32' if isinstance(vector.element, ir.FloatType) else 'f64'}.p0"
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            builder.call(function, [args[2], pointer, align, mask])
+            return context.get_dummy_value()
+
+        return signature(types.void, array, index, value, number), codegen
+
+    @intrinsic
     def vsplat(typingctx, array, index):
         kind = lanes_in(array)
 
@@ -346,11 +380,16 @@ else:
     def vstore4(array, index, *rows):
         array.reshape(-1)[index : index + 4 * len(rows[0])] = np.stack(rows, axis=1).ravel()
 
+    def vstore_first(array, index, value, number):
+        number = min(max(number, 0), len(value))
+        array[index : index + number] = value[:number]
+
     def vsplat(array, index):
         return np.full(vcount(array), array[index])
 
     def vcount(array):
-        return lane_count(array.dtype, isinstance(array, HalfArray))
+        part = ONE if isinstance(array, OneArray) else (HALF if isinstance(array, HalfArray) else WHOLE)
+        return lane_count(array.dtype, part)
 
     def vlike(x, number):
         return np.full_like(x, number)

@@ -22,7 +22,6 @@ from . import machine as m
 from .network import Network
 from .noise import key_words
 from .program import NO_RECORDS, Program
-from .threads import TEAM
 
 INF = float("inf")
 SMALL = 1 << 14  # numbers below which one thread is faster than two
@@ -68,11 +67,11 @@ def step_program(D: int, dtype: np.dtype, jitter: bool) -> Program:
 def jitter_program(D: int, dtype: np.dtype) -> Program:
     """Where alive (record 0), box(x + sigma xi), xi by address; a chain where that is not finite stops at x."""
     P = Program(dtype)
-    x, xi, bad, alive, p = P.rows(D), P.rows(4 * -(-D // 4)), P.rows(1), P.rows(1), P.pack("", 6)
+    x, bad, alive, p = P.rows(D), P.rows(1), P.rows(1), P.pack("", 6)
     P.emit(m.FILL, bad, 1, 0)
     P.emit(m.READ, alive, 0, 0)
     P.emit(m.LOAD, x, 0, D)
-    P.emit(chain.noise_tile, xi, D, P.rows(4 * TEAM))
+    xi = P.noise(D)
     P.emit(chain.jitter_tile, x, xi, xi, D, p, bad, alive)
     P.emit(chain.keep_tile, x, xi, D, alive, bad)
     P.emit(m.WRITE, alive, 0, 0)
@@ -85,16 +84,15 @@ def jitter_program(D: int, dtype: np.dtype) -> Program:
 def update_program(D: int, dtype: np.dtype, draw: bool) -> Program:
     """x = where alive, box(t - eta clip(g) [+ sigma xi]): inputs x, t, g; records alive, |g|, E."""
     P = Program(dtype)
-    x, t, g, xi = P.rows(D), P.rows(D), P.rows(D), P.rows(4 * -(-D // 4))
+    x, t, g = P.rows(D), P.rows(D), P.rows(D)
     bad, alive, norm, E, p = P.rows(1), P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
     for i, rows in enumerate((x, t, g)):
         P.emit(m.LOAD, rows, i, D)
     P.emit(m.FILL, bad, 1, 0)
     P.emit(m.READ, alive, 0, 0)
     P.emit(m.READ, E, 2, 0)
-    if draw:
-        P.emit(chain.noise_tile, xi, D, P.rows(4 * TEAM))
-    P.emit(chain.move_tile, t, g, xi if draw else -1, t, D, p, bad, norm, E)
+    xi = P.noise(D) if draw else -1
+    P.emit(chain.move_tile, t, g, xi, t, D, p, bad, norm, E)
     P.emit(chain.keep_tile, x, t, D, alive, bad)
     P.emit(m.WRITE, alive, 0, 0)
     P.emit(m.WRITE, norm, 1, 0)

@@ -118,6 +118,16 @@ DENSE = Links(1, 1, 1, np.zeros((1, 3), np.int64))
 
 
 @dataclass(frozen=True)
+class Packing:
+    """How weights (taps, C, O) are packed: as they are or transposed, further taps, and the outputs of each block."""
+
+    shape: tuple[int, int, int]
+    transposed: bool
+    sums: np.ndarray
+    blocks: np.ndarray
+
+
+@dataclass(frozen=True)
 class Linear:
     """A linear map in a program: where its tables, packed weights and gradients lie."""
 

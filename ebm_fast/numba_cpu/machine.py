@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from . import chain, descent_tile, field_head, gather, normalise, softmax, tile
+from . import across, chain, descent_tile, field_head, gather, normalise, softmax, tile
 from .build import COLUMNS, IDS, JIT, PART, address, call_address, inner, kernel, meet, no_collector, row_of
-from .lanes import vcount, vload, vstore
+from .lanes import ONE, WHOLE, OneArray, lanes_type, vcount, vload, vstore
 
 LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
 # LOAD: dst, input 0..2, D     STORE: src, D     READ, WRITE: row, record r, whether it has one row a repetition
@@ -27,6 +27,7 @@ LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
 INSTRUCTIONS = (
     gather.gather,
     gather.weight_grad,
+    across.gather_across,
     normalise.mean_rows,
     normalise.total_rows,
     normalise.rate_rows,
@@ -52,6 +53,7 @@ INSTRUCTIONS = (
     field_head.row_dots,
     field_head.row_scales,
     chain.noise_tile,
+    across.noise_across,
     chain.jitter_tile,
     chain.move_tile,
     chain.keep_tile,
@@ -63,6 +65,8 @@ INSTRUCTIONS = (
 SHARES = {
     gather.gather,
     gather.weight_grad,
+    across.gather_across,
+    across.noise_across,
     normalise.mean_rows,
     normalise.rate_rows,
     normalise.back_rows,
@@ -76,20 +80,40 @@ SHARES = {
     field_head.row_scales,
     chain.noise_tile,
 }
+BY_ROWS = {  # whole registers of rows that lie one after the other, whose samples they are
+    across.gather_across,
+    across.noise_across,
+    *tile.ACTIVATE.values(),
+    tile.bend,
+    tile.add_rows,
+    tile.multiply_rows,
+    tile.pool,
+    normalise.total_rows,
+    normalise.rate_total,
+}
 SHARED = (-1, 1)  # turn of an instruction that all threads on a tile do, each its share
 
 
-def table_of(code: list[tuple[Any, ...]], turns: list[tuple[int, int, int]], dtype: Any, half: bool) -> np.ndarray:
-    """The program as int64 rows, instructions replaced by their addresses; then whose turn, and whether all wait."""
+def table_of(code: list[tuple[Any, ...]], turns: list[tuple[int, int, int]], dtype: Any, part: str) -> np.ndarray:
+    """The program as int64 rows, instructions replaced by their addresses; then whose turn, and whether all wait.
+
+    part: of a register, for the samples of a tile; of one sample, what goes by rows takes whole registers of rows.
+    """
     used = dict.fromkeys(what for what, *_ in code if not isinstance(what, int))
     with no_collector():
-        places = {what: address(what, dtype, half) if JIT else INSTRUCTIONS.index(what) for what in used}
+        places = {what: place(what, dtype, WHOLE if part == ONE and what in BY_ROWS else part) for what in used}
     rows = [(what if isinstance(what, int) else places[what], *operands) for what, *operands in code]
     padded = [row + (0,) * (COLUMNS - len(row)) + turn for row, turn in zip(rows, turns, strict=True)]
     return np.array(padded, np.int64).reshape(-1, COLUMNS + 3)
 
 
-ONE = np.uint64(1)
+def place(what: Any, dtype: Any, part: str) -> int:
+    """What `call` takes for an instruction."""
+    if JIT:
+        return address(what, lanes_type(dtype, part))
+    return INSTRUCTIONS.index(what) + (len(INSTRUCTIONS) if part == ONE else 0)
+
+
 if JIT:
     call = call_address
 else:
@@ -101,7 +125,9 @@ else:
         pass
 
     def call(place, row, T, W, S, G, A):
-        INSTRUCTIONS[place](row, T, W, S, G, A)
+        one, number = divmod(place, len(INSTRUCTIONS))
+        arrays = (a.view(OneArray) for a in (W, S, G)) if one else (W, S, G)
+        INSTRUCTIONS[number](row, T, *arrays, A)
 
 
 @kernel
@@ -127,7 +153,7 @@ def run_tiles(
         while True:
             if i == ends[1] and k + 1 < K:  # next repetition
                 i, k = ends[0], k + 1
-                A[3] += ONE
+                A[3] += np.uint64(1)
             if i == ends[0] and K == 0:  # no repetition
                 i = ends[1]
             if i == P.shape[0]:

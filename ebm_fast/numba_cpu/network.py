@@ -16,19 +16,21 @@ from ..checks import check_like, check_same_dtype, check_samples, check_theta, f
 from . import chain
 from . import machine as m
 from .gather import BLOCK
-from .lanes import lane_count
+from .lanes import HALF, lane_count
 from .links import Value
 from .program import Program
-from .threads import TEAM
 
 LONE = 5  # products a lone one is worth: see few_partners
+ALONE = 2  # samples at most that make a tile each: three take less time in half a register
+ONE_SAMPLE = ("chain", "energy", "grad_x", "field", "vjp", "outputs", "x")  # purposes
 
 
 @lru_cache(maxsize=256)
 def program(network: Any, dtype: np.dtype, purpose: str, width: int) -> Program:
     """The program of one method: "energy", "grad_x", "params"; with a tangent "hvp", "along"."""
     tangent = purpose in ("hvp", "along")
-    P = Program(dtype, tangent, params=purpose in ("params", "along"), width=width)
+    shares = shares_products(network, dtype)
+    P = Program(dtype, tangent, params=purpose in ("params", "along"), width=width, shares=shares)
     D = flat_size(network.shape)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, D)
@@ -46,15 +48,15 @@ def program(network: Any, dtype: np.dtype, purpose: str, width: int) -> Program:
 @lru_cache(maxsize=256)
 def chain_program(network: Any, dtype: np.dtype, noise_first: bool, width: int) -> Program:
     """K Langevin steps of a tile: records 0 energy and 1 |g| of each step, 2 whether the chain is alive."""
-    P = Program(dtype, width=width)
+    P = Program(dtype, width=width, shares=shares_products(network, dtype))
     D = flat_size(network.shape)
-    state, x, xi = P.rows(D), network.input(P), P.rows(4 * -(-D // 4))
+    state, x = P.rows(D), network.input(P)
     bad, alive, norm, p = P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
     P.emit(m.LOAD, state, 0, D)
     P.emit(m.FILL, alive, 1, 1)
     P.section()
     P.emit(m.FILL, bad, 1, 0)
-    P.emit(chain.noise_tile, xi, D, P.rows(4 * TEAM))
+    xi = P.noise(D)
     P.emit(m.COPY, x.at, state, D)
     if noise_first:
         P.emit(chain.jitter_tile, state, xi, xi, D, p, bad, alive)
@@ -71,15 +73,20 @@ def chain_program(network: Any, dtype: np.dtype, noise_first: bool, width: int) 
     return P
 
 
+@lru_cache(maxsize=256)
 def few_partners(network: Any, dtype: np.dtype) -> bool:
     """Whether the samples of a tile rather than its pixels should share the weights.
 
-    So it is where a fifth of the products are of pixels without a partner; never where pixels share products too.
+    So it is where a fifth of the products are of pixels without a partner.
     """
-    if BLOCK == 8:
-        return False
-    P = network.register_program(dtype)
+    P = Program(dtype, width=lane_count(dtype))
+    network.sketch(P)
     return LONE * P.lone > P.products
+
+
+def shares_products(network: Any, dtype: np.dtype) -> bool:
+    """Whether two pixels share products, whatever the width: with 32 registers, where most pixels have partners."""
+    return BLOCK == 8 and not few_partners(network, dtype)
 
 
 class Network:
@@ -89,19 +96,21 @@ class Network:
         """What the programs are made for and kept by: this network, unless it holds data."""
         return self
 
-    def register_program(self, dtype: np.dtype) -> Program:
-        """A program of this network with one register of samples to a tile, there and back."""
-        return program(self, dtype, "grad_x", lane_count(dtype))
+    def sketch(self, P: Program) -> None:
+        """Emit all layers there and back."""
+        self.emit(P, self.input(P), "x")
 
-    def tile_width(self, x: Array) -> int:
+    def tile_width(self, x: Array, purpose: str = "chain") -> int:
         """Samples of a tile, of which results do not depend: one register of images, whose pixels share the weights;
 
-        two registers of vectors, and of images so small that many pixels have no partner; half a register where
-        all samples fit.
+        two registers of vectors, and of images so small that many pixels have no partner; half a register where all
+        samples fit, and one sample where they are ALONE or fewer, but for tangents and the gradient of parameters.
         """
-        lanes = lane_count(x.dtype)
-        if len(x) <= lanes // 2:
-            return lanes // 2
+        lanes, half = lane_count(x.dtype), lane_count(x.dtype, HALF)
+        if len(x) <= ALONE and purpose in ONE_SAMPLE:
+            return 1
+        if 1 < half and len(x) <= half:
+            return half
         if len(x) <= lanes or (self.image and not few_partners(self.planned(), x.dtype)):
             return lanes
         return 2 * lanes
@@ -136,7 +145,7 @@ class Network:
     def _run(self, purpose: str, theta: Params, x: Array, v: Array | None = None, w: Array | None = None) -> Any:
         """E (N,), second output (N, D), parameter gradients of one program."""
         network = self.planned()
-        P = program(network, x.dtype, purpose, network.tile_width(x))
+        P = program(network, x.dtype, purpose, network.tile_width(x, purpose))
         X = flat(x, self.shape)
         inputs = (X, *(() if v is None else (flat(v, self.shape),)), *self.extra(x))
         records = np.ones((2, 1, len(X)), x.dtype)

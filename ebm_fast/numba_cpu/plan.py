@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import machine as m
+from .across import gather_across
 from .gather import gather
 from .network import Network, chain_program
 from .program import Program
@@ -34,7 +35,7 @@ def chain_plan(network: Network, N: int, dtype: Any = np.float32) -> dict[str, A
         "tiles": -(-N // width),
         "scratch_bytes": P.scratch_size * dtype.itemsize,
         "weights_bytes": P.packed_size * dtype.itemsize,
-        "maps": [map_plan(P, operands) for what, *operands in step if what is gather],
+        "maps": [map_plan(P, operands) for what, *operands in step if what in (gather, gather_across)],
         "instructions": dict(Counter(MOVES.get(what) or what.__name__ for what, *_ in step)),
     }
 
@@ -65,10 +66,10 @@ def map_plan(P: Program, operands: list[int]) -> dict[str, int]:
 
 def plan_text(plan: dict[str, Any]) -> str:
     """The plan for a reader."""
-    registers = plan["tile"] / plan["lanes"]
+    registers = f"{plan['tile'] / plan['lanes']:g} registers of {plan['lanes']} lanes"
+    lanes = registers if plan["tile"] > 1 else "outputs in the lanes"
     lines = [
-        f"{plan['samples']} samples of {plan['dtype']}: {plan['tiles']} tiles of {plan['tile']}, "
-        f"{registers:g} registers of {plan['lanes']} lanes",
+        f"{plan['samples']} samples of {plan['dtype']}: {plan['tiles']} tiles of {plan['tile']}, {lanes}",
         f"scratch {plan['scratch_bytes'] / 1e6:.2f} MB a thread, packed weights {plan['weights_bytes'] / 1e6:.2f} MB",
         "",
         "linear maps of one step, there and back: multiply-adds of a sample on the image, and those that are done",

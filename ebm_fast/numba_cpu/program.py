@@ -10,6 +10,7 @@ gradient of the parameters is summed. A gradient overwrites what it no longer ne
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,11 @@ import numpy as np
 from ebm_ref.contracts import Params
 from ebm_ref.specs import ACTIVATIONS
 
-from . import gather, normalise, tile
+from . import across, chain, gather, normalise, tile
 from . import machine as m
-from .gather import BLOCK, pack_weights, packed_size
-from .lanes import HalfArray, lane_count
-from .links import Linear, Links, Norm, Unit, Value, turned_channels, units_of
+from .gather import block_sizes, pack_weights
+from .lanes import HALF, ONE, WHOLE, HalfArray, lane_count
+from .links import Linear, Links, Norm, Packing, Unit, Value, turned_channels, units_of
 from .normalise import EPS_AT
 from .threads import CACHE_LINE, TEAM, aligned, parallel, scratch, team
 
@@ -31,7 +32,8 @@ NO_CHAINS = np.empty(0, np.uint64)
 EPS = 1e-5
 CHUNK = 1 << 13  # bytes
 STEP_WORK, RUN_WORK = 2e6, 2e7  # multiply-adds of a step and of a run that are worth a team of threads on a tile
-SLACK = 8  # rows that `gather` and `weight_grad` may read past an array
+SLACK = 8  # rows that `gather` and `weight_grad` may read past an array; registers of them where rows are numbers
+BEYOND = 4  # registers that `gather_across` may read past the last bias
 
 
 @dataclass
@@ -41,7 +43,8 @@ class Program:
     dtype: Any
     tangent: bool = False
     params: bool = False
-    width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one
+    shares: bool = False  # two pixels share products
+    width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one, or one sample
     code: list[tuple[Any, ...]] = field(default_factory=list)
     turns: list[tuple[int, int, int]] = field(default_factory=list)
     products: int = 0  # multiply-adds of a sample that several threads can share
@@ -50,7 +53,7 @@ class Program:
     tables: list[np.ndarray] = field(default_factory=list)
     table_size: int = 0
     scratch_size: int = 0
-    packed: list[tuple[str, int, tuple[int, int, int] | None, bool, np.ndarray]] = field(default_factory=list)
+    packed: list[tuple[str, int, Packing | None]] = field(default_factory=list)
     packed_size: int = 1  # eps
     grads: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     grads_size: int = 0
@@ -60,8 +63,9 @@ class Program:
 
     def __post_init__(self) -> None:
         self.width = self.width or 2 * lane_count(self.dtype)
-        self.half = self.width < lane_count(self.dtype)
-        self.lanes = lane_count(self.dtype, self.half)
+        self.alone = self.width == 1  # rows then follow each other, each array from one register to the next
+        self.part = ONE if self.alone else (HALF if self.width < lane_count(self.dtype) else WHOLE)
+        self.lanes = lane_count(self.dtype, self.part)
         self.temp = self.rows(TEAM)
 
     @property
@@ -74,8 +78,13 @@ class Program:
     def rows(self, count: int) -> int:
         """Address of `count` new rows of scratch."""
         at = self.scratch_size
-        self.scratch_size += count * self.width
+        self.scratch_size += self.whole(count * self.width)
         return at
+
+    def whole(self, size: int) -> int:
+        """`size` numbers up to the end of a register; half a register where tiles are that wide."""
+        lanes = lane_count(self.dtype) if self.alone else self.lanes
+        return -(-size // lanes) * lanes
 
     def value(self, pixels: int, C: int) -> Value:
         """A new array (pixels, C), with its tangent if the program carries tangents."""
@@ -112,17 +121,10 @@ class Program:
             at += len(groups[-1])
         return self.table(groups)
 
-    def pack(
-        self,
-        name: str,
-        size: int,
-        shape: tuple[int, int, int] | None = None,
-        transposed: bool = False,
-        sums: tuple[tuple[int, int], ...] = (),
-    ) -> int:
+    def pack(self, name: str, size: int, packing: Packing | None = None) -> int:
         """Room for parameter `name` in W, as it is or packed for `gather`; return the address."""
         at = self.packed_size
-        self.packed.append((name, at, shape, transposed, np.array(sums, np.int64).reshape(-1, 2)))
+        self.packed.append((name, at, packing))
         self.packed_size += size
         return at
 
@@ -147,13 +149,14 @@ class Program:
         by_tap = [links.pairs[links.pairs[:, 1] == t][:, (0, 2)].ravel().tolist() for t in range(links.taps)]
         tables, weights, lone = [], [], []
         for key, size_in, size_out in ((2, C, O), (0, O, C)):
-            sums: dict[tuple[int, int], int] | None = {} if BLOCK == 8 and size_out % 8 == 0 else None
+            sums: dict[tuple[int, int], int] | None = {} if self.shares and size_out % 8 == 0 else None
             units = units_of(links, key, self.width // self.lanes, size_in, size_out, sums)
             tables.append(self.units(units))
             lone.append(sum(len(unit.pairs) for unit in units if unit.to < 0))
-            extra = tuple(sums or ())
-            size = packed_size(links.taps + len(extra), size_in, size_out)
-            weights.append((self.pack(w, size, shape, key == 0, extra), links.taps + len(extra)))
+            blocks = across.across_sizes(size_out, self.dtype) if self.goes_across(size_out) else block_sizes(size_out)
+            extra, all_taps = np.array([*(sums or ())], np.int64).reshape(-1, 2), links.taps + len(sums or ())
+            packing = Packing(shape, key == 0, extra, np.array(blocks))
+            weights.append((self.pack(w, all_taps * size_in * sum(blocks), packing), all_taps))
         bias, bias_grad = self.vector(b, O)
         padded = (links.taps, turned_channels(C), -(-O // self.block) * self.block)
         return Linear(
@@ -167,6 +170,20 @@ class Program:
             tuple(lone),
         )
 
+    def goes_across(self, O: int) -> bool:
+        """Whether the outputs of a map, not samples, lie in the lanes."""
+        return self.alone and across.fits(O)
+
+    def gather(self, map: Linear, back: bool, dst: Value, src: Value, bias: int, add: bool) -> None:
+        """dst = what the map makes of src, or dst += that, there or back; of tangents without the bias."""
+        wts, taps = map.weights[back]
+        C, O = (map.O, map.C) if back else (map.C, map.O)
+        what = across.gather_across if self.goes_across(O) else gather.gather
+        self.count(map, back)
+        self.emit(what, dst.at, src.at, wts, bias, *map.tables[back], taps, C, O, int(add))
+        if self.tangent:
+            self.emit(what, dst.at1, src.at1, wts, -1, *map.tables[back], taps, C, O, int(add))
+
     def count(self, map: Linear, back: bool) -> None:
         """Add the products of a map whose pixels threads can share."""
         if map.links.pixels_out > 1:
@@ -177,22 +194,12 @@ class Program:
         """y = map(x), or y += map(x)."""
         add = y is not None
         out = y if y is not None else self.value(map.links.pixels_out, map.O)
-        wts, taps = map.weights[0]
-        sizes = (*map.tables[0], taps, map.C, map.O, int(add))
-        self.count(map, False)
-        self.emit(gather.gather, out.at, x.at, wts, map.bias, *sizes)
-        if self.tangent:
-            self.emit(gather.gather, out.at1, x.at1, wts, -1, *sizes)
+        self.gather(map, False, out, x, map.bias, add)
         return out
 
     def apply_back(self, map: Linear, dy: Value, dx: Value, add: bool = False) -> None:
         """dx = map'(dy), or dx += map'(dy)."""
-        wts, taps = map.weights[1]
-        sizes = (*map.tables[1], taps, map.O, map.C, int(add))
-        self.count(map, True)
-        self.emit(gather.gather, dx.at, dy.at, wts, -1, *sizes)
-        if self.tangent:
-            self.emit(gather.gather, dx.at1, dy.at1, wts, -1, *sizes)
+        self.gather(map, True, dx, dy, -1, add)
 
     def apply_params(self, map: Linear, x: Value, dy: Value) -> None:
         """Add the gradients of the map's weights and bias (their tangents, if the program has tangents)."""
@@ -209,8 +216,10 @@ class Program:
     # ------------------------------------------------------------- normalisation and activation
 
     def chunks(self, value: Value) -> list[tuple[int, int, int]]:
-        """(pixels, offset, rows) of pieces of an array that fit the first-level cache several times."""
-        size = max(1, CHUNK // (value.C * self.width * np.dtype(self.dtype).itemsize))
+        """(pixels, offset, rows) of pieces of an array: whole registers, one a thread at least, in first-level cache."""
+        fit = CHUNK // (value.C * self.width * np.dtype(self.dtype).itemsize)
+        least = self.whole(1) // gcd(self.whole(1), value.C * self.width)
+        size = max(1, min(fit, -(-value.pixels // TEAM)) // least) * least
         starts = range(0, value.pixels, size)
         return [(n, p * value.C * self.width, n * value.C) for p in starts for n in (min(size, value.pixels - p),)]
 
@@ -296,6 +305,14 @@ class Program:
         if self.tangent:
             self.emit(m.FILL, dy.at1, 1, 0)
 
+    def noise(self, D: int) -> int:
+        """The D normals of each chain of the tile in this step; return the address of their rows."""
+        lanes = lane_count(self.dtype)
+        what, whole = (across.noise_across, 4 * lanes) if self.alone else (chain.noise_tile, 4)
+        xi, raw = self.rows(-(-D // whole) * whole), self.rows(4 * TEAM * -(-lanes // self.width))
+        self.emit(what, xi, D, raw)
+        return xi
+
     # --------------------------------------------------------------------------- finish, run
 
     def freeze(self) -> None:
@@ -303,21 +320,22 @@ class Program:
         dy = self.rows(self.turn_dy)
         for i in self.turned:
             self.code[i] = (*self.code[i][:-1], dy)
-        self.rows(SLACK)
-        self.P = m.table_of(self.code, self.turns, self.dtype, self.half)
+        self.rows(SLACK * (2 * lane_count(self.dtype) if self.alone else 1))
+        self.P = m.table_of(self.code, self.turns, self.dtype, self.part)
         self.ends = [*self.ends, len(self.code), len(self.code)][:2]
         self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
 
     def weights(self, theta: Params, eps: float = EPS) -> np.ndarray:
         """W: eps of the normalisations, then the parameters, packed."""
-        W = aligned(self.packed_size, self.dtype)
+        W = aligned(self.packed_size + BEYOND * lane_count(self.dtype), self.dtype)
         W[EPS_AT] = eps
-        for name, at, shape, transposed, sums in self.packed:
-            if shape is None:
+        for name, at, packing in self.packed:
+            if packing is None:
                 W[at : at + theta[name].size] = theta[name]
             else:
-                pack_weights(np.ascontiguousarray(theta[name]).reshape(shape), sums, W, at, transposed)
-        return W.view(HalfArray) if self.half else W
+                w = np.ascontiguousarray(theta[name]).reshape(packing.shape)
+                pack_weights(w, packing.sums, packing.blocks, W, at, packing.transposed)
+        return W.view(HalfArray) if self.part == HALF else W
 
     def run(
         self,
@@ -337,7 +355,7 @@ class Program:
         in0, in1, in2 = (*inputs, inputs[0], inputs[0])[:3]
         tiles = -(-len(in0) // self.width)
         strands = min(STRANDS, tiles) if self.params else min(tiles, threads)
-        kind = HalfArray if self.half else np.ndarray
+        kind = HalfArray if self.part == HALF else np.ndarray
         G = [aligned(self.grads_size, self.dtype).view(kind) for _ in range(strands if self.params else 0)]
         words, ends = np.array(address, np.uint64), np.array(self.ends)
         if len(chains):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import scalar
-from .build import PART, inner, instruction, share, tile_width
+from .build import PART, inner, instruction, share, span, tile_width
 from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
 from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vstore, vwhere
 
@@ -23,8 +23,8 @@ softplus_bend, tanh_slope, tanh_bend = inner(scalar.softplus_bend), inner(scalar
 def silu_rows(row, T, W, S, G, A):
     """y <- silu(y), d <- silu'(y)."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    begin, end = share(A, rows)
-    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
+    begin, end = span(A, rows, vcount(S))
+    for i in range(begin, end, vcount(S)):
         x = vload(S, y + i)
         s = vsigmoid(x)
         vstore(S, y + i, silu(x, s))
@@ -35,8 +35,8 @@ def silu_rows(row, T, W, S, G, A):
 def gelu_rows(row, T, W, S, G, A):
     """y <- gelu(y), d <- gelu'(y)."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    begin, end = share(A, rows)
-    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
+    begin, end = span(A, rows, vcount(S))
+    for i in range(begin, end, vcount(S)):
         x = vload(S, y + i)
         c, p = vnormal(x)
         vstore(S, y + i, gelu(x, c))
@@ -47,8 +47,8 @@ def gelu_rows(row, T, W, S, G, A):
 def softplus_rows(row, T, W, S, G, A):
     """y <- softplus(y), d <- softplus'(y)."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    begin, end = share(A, rows)
-    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
+    begin, end = span(A, rows, vcount(S))
+    for i in range(begin, end, vcount(S)):
         x = vload(S, y + i)
         vstore(S, y + i, vsoftplus(x))
         vstore(S, d + i, vsigmoid(x))
@@ -58,8 +58,8 @@ def softplus_rows(row, T, W, S, G, A):
 def tanh_rows(row, T, W, S, G, A):
     """y <- tanh(y), d <- tanh'(y)."""
     _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    begin, end = share(A, rows)
-    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
+    begin, end = span(A, rows, vcount(S))
+    for i in range(begin, end, vcount(S)):
         t = vtanh(vload(S, y + i))
         vstore(S, y + i, t)
         vstore(S, d + i, tanh_slope(t))
@@ -82,8 +82,8 @@ def leaky_relu_rows(row, T, W, S, G, A):
 @inner
 def rectify(S, y, d, rows, A, leak):
     """The two above."""
-    begin, end = share(A, rows)
-    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
+    begin, end = span(A, rows, vcount(S))
+    for i in range(begin, end, vcount(S)):
         x = vload(S, y + i)
         slope = vwhere(x, vlike(x, 1.0), vlike(x, leak))
         vstore(S, y + i, x * slope)
@@ -104,8 +104,8 @@ ACTIVATE = {
 def bend(row, T, W, S, G, A):
     """e <- f''(y) of a smooth activation."""
     _, y, e, rows, kind, _, _, _, _, _, _, _ = row
-    begin, end = share(A, rows)
-    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
+    begin, end = span(A, rows, vcount(S))
+    for i in range(begin, end, vcount(S)):
         x = vload(S, y + i)
         if kind == SILU:
             value = silu_bend(x, vsigmoid(x))
@@ -126,8 +126,8 @@ def bend(row, T, W, S, G, A):
 def add_rows(row, T, W, S, G, A):
     """dst += a."""
     _, dst, a, rows, _, _, _, _, _, _, _, _ = row
-    begin, end = share(A, rows)
-    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
+    begin, end = span(A, rows, vcount(S))
+    for i in range(begin, end, vcount(S)):
         vstore(S, dst + i, vload(S, dst + i) + vload(S, a + i))
 
 
@@ -135,8 +135,8 @@ def add_rows(row, T, W, S, G, A):
 def multiply_rows(row, T, W, S, G, A):
     """dst = a b, or dst += a b."""
     _, dst, a, b, rows, add, _, _, _, _, _, _ = row
-    begin, end = share(A, rows)
-    for i in range(begin * tile_width(A), end * tile_width(A), vcount(S)):
+    begin, end = span(A, rows, vcount(S))
+    for i in range(begin, end, vcount(S)):
         v = vload(S, a + i) * vload(S, b + i)
         vstore(S, dst + i, v + vload(S, dst + i) if add else v)
 
