@@ -216,7 +216,7 @@ class Program:
     # ------------------------------------------------------------- normalisation and activation
 
     def chunks(self, value: Value) -> list[tuple[int, int, int]]:
-        """(pixels, offset, rows) of pieces of an array: whole registers, one a thread at least, in first-level cache."""
+        """(pixels, offset, rows) of pieces of an array: whole registers, one for each thread, in the first cache."""
         fit = CHUNK // (value.C * self.width * np.dtype(self.dtype).itemsize)
         least = self.whole(1) // gcd(self.whole(1), value.C * self.width)
         size = max(1, min(fit, -(-value.pixels // TEAM)) // least) * least
