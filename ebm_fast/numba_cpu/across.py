@@ -1,8 +1,8 @@
 """Linear maps of a tile of one sample: outputs lie in the lanes, weights are read as registers, inputs broadcast.
 
 A tile of one sample would use one lane of each register of `gather`. Here element (pixel p, channel c) is at p C + c,
-so the outputs of a pixel lie side by side: a register holds as many of them as it has lanes. The pairs of pixels, the
-products they share and the order of every sum are those of `gather`, so the results are equal to the bit.
+so the outputs of a pixel lie side by side: a register holds as many of them as it has lanes. The units of pixels and
+the order of every sum are those of `gather`, so the results are equal to the bit.
 
 Four registers of outputs of two pixels stay in registers over all pairs and channels: 4 loads and 2 broadcasts for 8
 multiply-adds. All weights of a map are read again for each two pixels, from the second-level cache.
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from .build import IDS, PART, inner, instruction, share
-from .dots import add4
 from .gather import block_sizes
 from .lanes import lane_count, vcount, vfma, vlike, vload, vsplat, vstore4, vstore_first
 from .noise import ONE, four_normals, philox_row
@@ -49,34 +48,18 @@ def gather_across(row, T, W, S, G, A):
         while O - o > 2 * lanes:
             size = 4 * lanes * C
             acc = start4(S, at + o, W, bias, o, add) + start4(S, to + o, W, bias, o, add)
-            for t in range(first + 3, T[first + 2], 3):
+            for t in range(first + 2, last, 3):
                 s, r = src + T[t], src + T[t if lone else t + 1]
                 acc = across4(acc, S, s, r, W, w + T[t + 2] * size, C)
-            zero = vlike(acc[0], 0.0)
-            both = (zero, zero, zero, zero)
-            for t in range(T[first + 2], last, 6):
-                inputs = (src + T[t], src + T[t + 1], src + T[t + 2])
-                taps_of = (w + T[t + 3] * size, w + T[t + 4] * size, w + T[t + 5] * size)
-                acc, both = share4(acc, both, S, inputs, W, taps_of, C)
-            if T[first + 2] < last:
-                acc = add4(acc[:4], both) + add4(acc[4:], both)
             finish4(S, at + o, acc[:4], O - o)
             finish4(S, to + o, acc[4:], O - o)
             w, o = w + taps * size, o + 4 * lanes
         if O > o:
             size = 2 * lanes * C
             two = start2(S, at + o, W, bias, o, add) + start2(S, to + o, W, bias, o, add)
-            for t in range(first + 3, T[first + 2], 3):
+            for t in range(first + 2, last, 3):
                 s, r = src + T[t], src + T[t if lone else t + 1]
                 two = across2(two, S, s, r, W, w + T[t + 2] * size, C)
-            none = vlike(two[0], 0.0)
-            pair = (none, none)
-            for t in range(T[first + 2], last, 6):
-                inputs = (src + T[t], src + T[t + 1], src + T[t + 2])
-                taps_of = (w + T[t + 3] * size, w + T[t + 4] * size, w + T[t + 5] * size)
-                two, pair = share2(two, pair, S, inputs, W, taps_of, C)
-            if T[first + 2] < last:
-                two = two[0] + pair[0], two[1] + pair[1], two[2] + pair[0], two[3] + pair[1]
             finish2(S, at + o, two[:2], O - o)
             finish2(S, to + o, two[2:], O - o)
 
@@ -151,44 +134,6 @@ def across4(acc, S, s, r, W, w, count):
         a3, b3 = vfma(v, x, a3), vfma(v, y, b3)
         w += 4 * lanes
     return a0, a1, a2, a3, b0, b1, b2, b3
-
-
-@inner
-def share2(acc, both, S, inputs, W, taps, count):
-    """The products that two pixels share (`links.units_of`): with s, r, o the inputs and v, w, u at the taps,
-
-    acc[j] += sum_k (s_k - o_k) v_kj, acc[2 + j] += sum_k (r_k - o_k) w_kj, both[j] += sum_k o_k u_kj.
-    """
-    (a0, a1, b0, b1), (c0, c1) = acc, both
-    (s, r, o), (v, w, u) = inputs, taps
-    lanes = vcount(S)
-    for k in range(count):
-        z = vsplat(S, o + k)
-        x, y = vsplat(S, s + k) - z, vsplat(S, r + k) - z
-        a0, a1 = vfma(vload(W, v), x, a0), vfma(vload(W, v + lanes), x, a1)
-        b0, b1 = vfma(vload(W, w), y, b0), vfma(vload(W, w + lanes), y, b1)
-        c0, c1 = vfma(vload(W, u), z, c0), vfma(vload(W, u + lanes), z, c1)
-        v, w, u = v + 2 * lanes, w + 2 * lanes, u + 2 * lanes
-    return (a0, a1, b0, b1), (c0, c1)
-
-
-@inner
-def share4(acc, both, S, inputs, W, taps, count):
-    """`share2` with four registers."""
-    (a0, a1, a2, a3, b0, b1, b2, b3), (c0, c1, c2, c3) = acc, both
-    (s, r, o), (v, w, u) = inputs, taps
-    one, two, three = vcount(S), 2 * vcount(S), 3 * vcount(S)
-    for k in range(count):
-        z = vsplat(S, o + k)
-        x, y = vsplat(S, s + k) - z, vsplat(S, r + k) - z
-        a0, a1 = vfma(vload(W, v), x, a0), vfma(vload(W, v + one), x, a1)
-        a2, a3 = vfma(vload(W, v + two), x, a2), vfma(vload(W, v + three), x, a3)
-        b0, b1 = vfma(vload(W, w), y, b0), vfma(vload(W, w + one), y, b1)
-        b2, b3 = vfma(vload(W, w + two), y, b2), vfma(vload(W, w + three), y, b3)
-        c0, c1 = vfma(vload(W, u), z, c0), vfma(vload(W, u + one), z, c1)
-        c2, c3 = vfma(vload(W, u + two), z, c2), vfma(vload(W, u + three), z, c3)
-        v, w, u = v + 4 * one, w + 4 * one, u + 4 * one
-    return (a0, a1, a2, a3, b0, b1, b2, b3), (c0, c1, c2, c3)
 
 
 @instruction

@@ -20,7 +20,7 @@ from ebm_ref.specs import ClassifierSpec
 from ..checks import check_same_dtype, flat
 from . import machine as m
 from .links import Value
-from .network import Network, shares_products
+from .network import Network
 from .program import NO_RECORDS, Program
 from .tops import Chosen, Logits, Marginal, Top
 
@@ -69,7 +69,7 @@ class FeaturesNet(Topped):
 @lru_cache(maxsize=64)
 def outputs_program(network: LogitsNet | FeaturesNet, dtype: np.dtype, purpose: str, width: int) -> Program:
     """The program of the "outputs", or of the gradient in "x" or "params" of the logits against an extra input."""
-    P = Program(dtype, params=purpose == "params", width=width, shares=shares_products(network.trunk, dtype))
+    P = Program(dtype, params=purpose == "params", width=width)
     D = flat_size(network.shape)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, D)

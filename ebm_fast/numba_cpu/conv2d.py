@@ -16,7 +16,6 @@ from ebm_ref.contracts import check_array
 
 from ..checks import check_conv, check_same_dtype, flat
 from . import machine as m
-from .gather import BLOCK
 from .lanes import lane_count
 from .links import Value, conv_links
 from .program import NO_RECORDS, Program
@@ -30,7 +29,7 @@ def conv2d_program(
     H, W, C = image
     R, S, _, O = filters
     P, Q, links = conv_links(H, W, R, S, stride, padding)
-    program = Program(dtype, params=back, width=lane_count(dtype) * (1 + (H * W == 1)), shares=BLOCK == 8)
+    program = Program(dtype, params=back, width=lane_count(dtype) * (1 + (H * W == 1)))
     conv = program.linear("w", "b", links, C, O)
     x = program.value(H * W, C)
     program.emit(m.LOAD, x.at, 0, x.rows)

@@ -27,7 +27,7 @@ from ..checks import DESCENT_STATES, check_like, check_samples, descent_names, f
 from . import descent_tile as d
 from . import machine as m
 from .field_network import FieldNetwork
-from .network import Network, shares_products
+from .network import Network
 from .program import Program
 
 CHUNK, LONG = 8, 256  # steps between two looks at who has stopped, and where only a number that is not finite stops
@@ -52,7 +52,7 @@ def descent_program(network: Any, D: int, dtype: np.dtype, kind: int, width: int
 
     Without a network, one step: the gradient is input 1, and E record 0.
     """
-    P = Program(dtype, width=width, shares=network is not None and shares_products(network, dtype))
+    P = Program(dtype, width=width)
     size, states = D * P.width, d.STATES[kind]
     x = P.rows(D * (1 + states))
     f, p = P.rows(d.FLAGS), P.pack("", d.NUMBERS + 2 * LONG)

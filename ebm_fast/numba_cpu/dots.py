@@ -2,10 +2,9 @@
 
     dot N       acc[j] += sum_k W[w + k w_step + j w_next] s_k, and acc[N + j] the same of r_k
     dot N one   acc[j] += sum_k W[w + k N + j] s_k
-    split N     acc[j] += sum_k W[w + k N + j] (s_k - o_k), acc[N + j] += sum_k W[v + k N + j] (r_k - o_k)
-    loadN, storeN, add4     tuples of registers
+    loadN, storeN     tuples of registers
 
-s_k, r_k, o_k: the registers that start at S[s + k step], S[r + k step], S[o + k step].
+s_k, r_k: the registers that start at S[s + k step], S[r + k step].
 """
 
 from __future__ import annotations
@@ -55,29 +54,6 @@ def dot8_one(acc, S, s, step, W, w, count):
         s += step
         w += 8
     return a0, a1, a2, a3, a4, a5, a6, a7
-
-
-@inner
-def split8(acc, S, s, r, o, step, W, w, v, count):
-    """acc[j] += sum_k W[w + 8 k + j] (s_k - o_k), acc[8 + j] += sum_k W[v + 8 k + j] (r_k - o_k), s_k at s + k step."""
-    a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7 = acc
-    for _ in range(count):
-        both = vload(S, o)
-        x, y = vload(S, s) - both, vload(S, r) - both
-        a0, b0 = vfma(vsplat(W, w), x, a0), vfma(vsplat(W, v), y, b0)
-        a1, b1 = vfma(vsplat(W, w + 1), x, a1), vfma(vsplat(W, v + 1), y, b1)
-        a2, b2 = vfma(vsplat(W, w + 2), x, a2), vfma(vsplat(W, v + 2), y, b2)
-        a3, b3 = vfma(vsplat(W, w + 3), x, a3), vfma(vsplat(W, v + 3), y, b3)
-        a4, b4 = vfma(vsplat(W, w + 4), x, a4), vfma(vsplat(W, v + 4), y, b4)
-        a5, b5 = vfma(vsplat(W, w + 5), x, a5), vfma(vsplat(W, v + 5), y, b5)
-        a6, b6 = vfma(vsplat(W, w + 6), x, a6), vfma(vsplat(W, v + 6), y, b6)
-        a7, b7 = vfma(vsplat(W, w + 7), x, a7), vfma(vsplat(W, v + 7), y, b7)
-        s += step
-        r += step
-        o += step
-        w += 8
-        v += 8
-    return a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7
 
 
 @inner
@@ -160,12 +136,6 @@ def dot1_one(acc, S, s, step, W, w, count):
     if count % 2:
         acc = vfma(vsplat(W, w), vload(S, s), acc)
     return acc + other
-
-
-@inner
-def add4(a, b):
-    """Element by element."""
-    return a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
 
 
 @inner

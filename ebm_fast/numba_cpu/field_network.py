@@ -26,7 +26,7 @@ from ..checks import check_like, check_same_dtype, flat
 from . import machine as m
 from . import tile
 from .links import Value
-from .network import Network, shares_products
+from .network import Network
 from .program import NO_RECORDS, Program
 
 BACKWARD = {"field": None, "jvp": None, "vjp": "x", "params": "params", "along": "params"}
@@ -36,8 +36,7 @@ BACKWARD = {"field": None, "jvp": None, "vjp": "x", "params": "params", "along":
 def field_program(network: Any, dtype: np.dtype, purpose: str, width: int) -> Program:
     """The program of one method, by the names above."""
     backward = BACKWARD[purpose]
-    tangent, shares = purpose in ("jvp", "along"), shares_products(network, dtype)
-    P = Program(dtype, tangent, params=backward == "params", width=width, shares=shares)
+    P = Program(dtype, tangent=purpose in ("jvp", "along"), params=backward == "params", width=width)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, x.rows)
     if P.tangent:

@@ -13,9 +13,7 @@ pixel, or of two pixels; a pixel without a partner is a unit of one. Blocks of 8
 in registers over all pairs and channels: 8 weights and 2 loads for 16 multiply-adds. Weights are packed so
 that each block reads them in order. A sum runs over taps, then channels, in whatever unit it is.
 
-With 32 registers two pixels also share products (`links.units_of`). With 16 that does not pay: a block is of 4, and
-shared products want 8 weights and 3 loads for 8 multiply-adds, which two loads a cycle cannot feed (62 GFLOP/s of the
-96 that a block of 4 reaches without them, on a Zen 3 core); a unit of one takes two blocks at a time (84, not 56).
+With 16 registers a block is of 4, and a unit of one takes two blocks at a time (84 GFLOP/s, not 56, on a Zen 3 core).
 
 The gradient of W is the same loop with samples and channels exchanged: for each tap, 8 input channels (4 with 16
 registers) x two registers of output channels stay in registers while pixels and samples are summed, in a fixed order.
@@ -24,7 +22,7 @@ registers) x two registers of output channels stay in registers while pixels and
 from __future__ import annotations
 
 from .build import VECTOR_BYTES, inner, instruction, kernel, share, tile_width
-from .dots import add4, dot1, dot1_one, dot4, dot4_one, dot8, dot8_one, dot44_one, load4, load8, split8, store4, store8
+from .dots import dot1, dot1_one, dot4, dot4_one, dot8, dot8_one, dot44_one, load4, load8, store4, store8
 from .lanes import vcount, vlike, vload, vsplat, vstore
 from .links import turned_channels
 
@@ -44,26 +42,23 @@ def block_sizes(O: int) -> list[int]:
 
 
 @kernel
-def pack_weights(w, sums, blocks, W, at, transposed):
+def pack_weights(w, blocks, W, at, transposed):
     """W[at:] = w (taps, C, O), or its (taps, O, C) transpose, block after block: [block][tap][in][out].
 
-    sums (n, 2): further taps, the sums of two   blocks: outputs of each, zeros where there are no more.
+    blocks: outputs of each, zeros where there are no more.
     """
     taps, size_in, size_out = w.shape
     if transposed:
         size_in, size_out = size_out, size_in
     o = 0
     for block in blocks:
-        for t in range(taps + sums.shape[0]):
-            one, two = (t, -1) if t < taps else (sums[t - taps, 0], sums[t - taps, 1])
+        for t in range(taps):
             for c in range(size_in):
                 for j in range(block):
                     k = o + j
                     value = W.dtype.type(0)
                     if k < size_out:
-                        value = w[one, k, c] if transposed else w[one, c, k]
-                        if two >= 0:
-                            value += w[two, k, c] if transposed else w[two, c, k]
+                        value = w[t, k, c] if transposed else w[t, c, k]
                     W[at] = value
                     at += 1
         o += block
@@ -83,10 +78,9 @@ def gather(row, T, W, S, G, A):
     width, lanes = tile_width(A), vcount(S)
     begin, end = share(A, units)
     for u in range(begin, end):
-        first, last = T[tab + u] + 3, T[tab + u + 1]
-        at, to = dst + T[first - 3] * lanes, dst + T[first - 2] * lanes
-        two, shared = T[first - 2] >= 0, last
-        last = T[first - 1]
+        first, last = T[tab + u] + 2, T[tab + u + 1]
+        at, to = dst + T[first - 2] * lanes, dst + T[first - 1] * lanes
+        two = T[first - 1] >= 0
         if bias >= 0 or not add:
             start_rows(S, at, width, W, bias, O, add != 0)
             if two:
@@ -98,20 +92,6 @@ def gather(row, T, W, S, G, A):
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     acc = dot8(acc, S, s, r, width, W, w + T[t + 2] * C * 8, 8, 1, C)
-                for t in range(last, shared, 6):
-                    s, r, o2 = src + T[t] * lanes, src + T[t + 1] * lanes, src + T[t + 2] * lanes
-                    acc = split8(acc, S, s, r, o2, width, W, w + T[t + 3] * C * 8, w + T[t + 4] * C * 8, C)
-                if shared > last:
-                    zero = vlike(acc[0], 0.0)
-                    one = (zero, zero, zero, zero, zero, zero, zero, zero)
-                    for t in range(last, shared, 6):
-                        one = dot8_one(one, S, src + T[t + 2] * lanes, width, W, w + T[t + 5] * C * 8, C)
-                    acc = (
-                        add4(acc[:4], one[:4])
-                        + add4(acc[4:8], one[4:])
-                        + add4(acc[8:12], one[:4])
-                        + add4(acc[12:], one[4:])
-                    )
                 store8(S, at, to, width, acc)
             else:
                 (a0, a1, a2, a3), (a4, a5, a6, a7) = load4(S, at, width), load4(S, at + 4 * width, width)

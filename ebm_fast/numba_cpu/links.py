@@ -52,28 +52,19 @@ def conv_links(H: int, W: int, R: int, S: int, stride: int, padding: str) -> tup
 class Unit:
     """Two registers of the output that `gather` sums together, or one (`to` is -1), in numbers of registers.
 
-    pairs: (src, src of the second, tap) each   shared: (src, src of the second, src of both, tap, tap, their sum) each
+    pairs: (src, src of the second, tap) each.
     """
 
     at: int
     to: int
     pairs: list[tuple[int, int, int]]
-    shared: list[tuple[int, int, int, int, int, int]]
 
 
-def units_of(
-    links: Links, key: int, registers: int, C_in: int, C_out: int, sums: dict[tuple[int, int], int]
-) -> list[Unit]:
+def units_of(links: Links, key: int, registers: int, C_in: int, C_out: int) -> list[Unit]:
     """The units of `gather` for the pixels of column `key` of the links (0 input, 2 output).
 
     Pixel p, channel 0, register j is number p C registers + j. With one register a pixel joins the next one that has
-    the same taps. Where the two have an input o in common, by tap t of the first and u of the second, they share a
-    product, three in the place of four:
-
-        w_t o + w_u i = (w_t + w_u) o + w_u (i - o)         first:  i by tap u
-        w_u o + w_t j = (w_t + w_u) o + w_t (j - o)         second: j by tap t
-
-    sums: numbers of the taps w_t + w_u, which this adds to; None to share nothing.
+    the same taps.
     """
     other = 2 - key
     taps: dict[int, dict[int, int]] = {p: {} for p in range((links.pixels_in, 0, links.pixels_out)[key])}
@@ -84,29 +75,14 @@ def units_of(
     for p, mine in taps.items():
         at = p * C_out * registers
         if registers == 2:
-            units.append(Unit(at, at + 1, [(q, q + 1, t) for t, q in mine.items()], []))
+            units.append(Unit(at, at + 1, [(q, q + 1, t) for t, q in mine.items()]))
         elif tuple(mine) in waiting:
             place, first = waiting.pop(tuple(mine))
-            units[place] = join(units[place].at, at, taps[first], mine, links.taps, sums)
+            units[place] = Unit(units[place].at, at, [(q, mine[t], t) for t, q in taps[first].items()])
         else:
             waiting[tuple(mine)] = len(units), p
-            units.append(Unit(at, -1, [(q, -1, t) for t, q in mine.items()], []))
+            units.append(Unit(at, -1, [(q, -1, t) for t, q in mine.items()]))
     return units
-
-
-def join(
-    at: int, to: int, first: dict[int, int], second: dict[int, int], taps: int, sums: dict[tuple[int, int], int] | None
-) -> Unit:
-    """The unit of two pixels with the same taps, whose inputs by tap are `first` and `second`."""
-    shared, left = [], dict.fromkeys(first)
-    for t, o in first.items():
-        u = next((u for u, i in second.items() if i == o and u != t), None)
-        if sums is None or u is None or t not in left or u not in left:
-            continue
-        del left[t], left[u]
-        number = sums.setdefault((min(t, u), max(t, u)), taps + len(sums))
-        shared.append((first[u], second[t], o, u, t, number))
-    return Unit(at, to, [(first[t], second[t], t) for t in left], shared)
 
 
 def turned_channels(C: int) -> int:
@@ -119,11 +95,10 @@ DENSE = Links(1, 1, 1, np.zeros((1, 3), np.int64))
 
 @dataclass(frozen=True)
 class Packing:
-    """How weights (taps, C, O) are packed: as they are or transposed, further taps, and the outputs of each block."""
+    """How weights (taps, C, O) are packed: as they are or transposed, and the outputs of each block."""
 
     shape: tuple[int, int, int]
     transposed: bool
-    sums: np.ndarray
     blocks: np.ndarray
 
 
@@ -135,7 +110,7 @@ class Linear:
     C: int
     O: int
     tables: tuple[tuple[int, int], ...]  # address and length: units of the output, units of the input, taps
-    weights: tuple[tuple[int, int], ...]  # address and taps: packed forwards, packed backwards
+    weights: tuple[int, int]  # address: packed forwards, packed backwards
     bias: int
     grads: tuple[int, int]  # of the weights, of the bias
     lone: tuple[int, ...]  # products a channel, there and back, of pixels that share their weights with none

@@ -15,7 +15,6 @@ from ebm_ref.contracts import Array, ChainInfo, Params, check_array, flat_size
 from ..checks import check_like, check_same_dtype, check_samples, check_theta, flat
 from . import chain
 from . import machine as m
-from .gather import BLOCK
 from .lanes import HALF, lane_count
 from .links import Value
 from .program import Program
@@ -29,8 +28,7 @@ ONE_SAMPLE = ("chain", "energy", "grad_x", "field", "vjp", "outputs", "x")  # pu
 def program(network: Any, dtype: np.dtype, purpose: str, width: int) -> Program:
     """The program of one method: "energy", "grad_x", "params"; with a tangent "hvp", "along"."""
     tangent = purpose in ("hvp", "along")
-    shares = shares_products(network, dtype)
-    P = Program(dtype, tangent, params=purpose in ("params", "along"), width=width, shares=shares)
+    P = Program(dtype, tangent, params=purpose in ("params", "along"), width=width)
     D = flat_size(network.shape)
     x = network.input(P)
     P.emit(m.LOAD, x.at, 0, D)
@@ -48,7 +46,7 @@ def program(network: Any, dtype: np.dtype, purpose: str, width: int) -> Program:
 @lru_cache(maxsize=256)
 def chain_program(network: Any, dtype: np.dtype, noise_first: bool, width: int) -> Program:
     """K Langevin steps of a tile: records 0 energy and 1 |g| of each step, 2 whether the chain is alive."""
-    P = Program(dtype, width=width, shares=shares_products(network, dtype))
+    P = Program(dtype, width=width)
     D = flat_size(network.shape)
     state, x = P.rows(D), network.input(P)
     bad, alive, norm, p = P.rows(1), P.rows(1), P.rows(1), P.pack("", 6)
@@ -82,11 +80,6 @@ def few_partners(network: Any, dtype: np.dtype) -> bool:
     P = Program(dtype, width=lane_count(dtype))
     network.sketch(P)
     return LONE * P.lone > P.products
-
-
-def shares_products(network: Any, dtype: np.dtype) -> bool:
-    """Whether two pixels share products, whatever the width: with 32 registers, where most pixels have partners."""
-    return BLOCK == 8 and not few_partners(network, dtype)
 
 
 class Network:

@@ -1,7 +1,7 @@
 """The plan of a network: what one step of its chain does to a tile, instruction by instruction.
 
 chain_plan   width and registers of a tile, its scratch, and for each linear map the multiply-adds of a sample:
-             those on the image, without padding, and those that are done, for products are shared
+             those on the image, without padding, and those of pixels that share their weights with none
 plan_text    the same for a reader
 """
 
@@ -41,25 +41,17 @@ def chain_plan(network: Network, N: int, dtype: Any = np.float32) -> dict[str, A
 
 
 def map_plan(P: Program, operands: list[int]) -> dict[str, int]:
-    """One linear map: a unit is one or two registers of the output, an entry one tap of both, or what they share."""
+    """One linear map: a unit is one or two registers of the output, an entry one tap of both."""
     _, _, _, _, tab, units, _, C, O, _ = operands
     table = np.concatenate(P.tables)
-    pixels = on_image = done = 0
-    for u in range(units):
-        first, last = int(table[tab + u]), int(table[tab + u + 1])
-        shared = int(table[first + 2])
-        pairs, products = (shared - first - 3) // 3, (last - shared) // 6
-        two = 1 + (table[first + 1] >= 0)
-        pixels += two
-        on_image += two * pairs + 4 * products
-        done += two * pairs + 3 * products
-    registers = P.width // P.lanes
+    bounds, registers = table[tab : tab + units + 1], P.width // P.lanes
+    pairs, two = (np.diff(bounds) - 2) // 3, 1 + (table[bounds[:-1] + 1] >= 0)
     return {
-        "pixels": int(pixels) // registers,
+        "pixels": int(two.sum()) // registers,
         "C": C,
         "O": O,
-        "on_image": int(on_image) * C * O // registers,
-        "done": int(done) * C * O // registers,
+        "multiply_adds": int((two * pairs).sum()) * C * O // registers,
+        "lone": int(pairs[two == 1].sum()) * C * O // registers,
         "units": units,
     }
 
@@ -72,11 +64,12 @@ def plan_text(plan: dict[str, Any]) -> str:
         f"{plan['samples']} samples of {plan['dtype']}: {plan['tiles']} tiles of {plan['tile']}, {lanes}",
         f"scratch {plan['scratch_bytes'] / 1e6:.2f} MB a thread, packed weights {plan['weights_bytes'] / 1e6:.2f} MB",
         "",
-        "linear maps of one step, there and back: multiply-adds of a sample on the image, and those that are done",
+        "linear maps of one step, there and back: multiply-adds of a sample on the image, and the part of them",
+        "that shares its weights with no other pixel or register",
     ]
     for row in plan["maps"]:
-        part = row["done"] / max(row["on_image"], 1)
+        part = row["lone"] / max(row["multiply_adds"], 1)
         size = f"{row['pixels']:5} pixels {row['C']:4} -> {row['O']:<4}"
-        lines.append(f"  {size} {row['on_image']:10} {row['done']:10}  {part:.2f}   {row['units']} units")
+        lines.append(f"  {size} {row['multiply_adds']:10}  {part:.2f}   {row['units']} units")
     counts = ", ".join(f"{name} {count}" for name, count in sorted(plan["instructions"].items()))
     return "\n".join([*lines, "", f"instructions: {counts}"])

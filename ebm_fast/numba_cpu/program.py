@@ -43,7 +43,6 @@ class Program:
     dtype: Any
     tangent: bool = False
     params: bool = False
-    shares: bool = False  # two pixels share products
     width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one, or one sample
     code: list[tuple[Any, ...]] = field(default_factory=list)
     turns: list[tuple[int, int, int]] = field(default_factory=list)
@@ -113,13 +112,8 @@ class Program:
         return at, len(groups)
 
     def units(self, units: list[Unit]) -> tuple[int, int]:
-        """Append the units of a map: dst, dst, where what is shared starts, then all numbers; return as `table`."""
-        at, groups = self.table_size + len(units) + 1, []
-        for unit in units:
-            shared = at + 3 * (1 + len(unit.pairs))
-            groups.append([unit.at, unit.to, shared, *(i for row in (*unit.pairs, *unit.shared) for i in row)])
-            at += len(groups[-1])
-        return self.table(groups)
+        """Append the units of a map: dst, dst, then its pairs; return as `table`."""
+        return self.table([[unit.at, unit.to, *(i for pair in unit.pairs for i in pair)] for unit in units])
 
     def pack(self, name: str, size: int, packing: Packing | None = None) -> int:
         """Room for parameter `name` in W, as it is or packed for `gather`; return the address."""
@@ -149,14 +143,12 @@ class Program:
         by_tap = [links.pairs[links.pairs[:, 1] == t][:, (0, 2)].ravel().tolist() for t in range(links.taps)]
         tables, weights, lone = [], [], []
         for key, size_in, size_out in ((2, C, O), (0, O, C)):
-            sums: dict[tuple[int, int], int] | None = {} if self.shares and size_out % 8 == 0 else None
-            units = units_of(links, key, self.width // self.lanes, size_in, size_out, sums)
+            units = units_of(links, key, self.width // self.lanes, size_in, size_out)
             tables.append(self.units(units))
             lone.append(sum(len(unit.pairs) for unit in units if unit.to < 0))
             blocks = across.across_sizes(size_out, self.dtype) if self.goes_across(size_out) else block_sizes(size_out)
-            extra, all_taps = np.array([*(sums or ())], np.int64).reshape(-1, 2), links.taps + len(sums or ())
-            packing = Packing(shape, key == 0, extra, np.array(blocks))
-            weights.append((self.pack(w, all_taps * size_in * sum(blocks), packing), all_taps))
+            packing = Packing(shape, key == 0, np.array(blocks))
+            weights.append(self.pack(w, links.taps * size_in * sum(blocks), packing))
         bias, bias_grad = self.vector(b, O)
         padded = (links.taps, turned_channels(C), -(-O // self.block) * self.block)
         return Linear(
@@ -176,7 +168,7 @@ class Program:
 
     def gather(self, map: Linear, back: bool, dst: Value, src: Value, bias: int, add: bool) -> None:
         """dst = what the map makes of src, or dst += that, there or back; of tangents without the bias."""
-        wts, taps = map.weights[back]
+        wts, taps = map.weights[back], map.links.taps
         C, O = (map.O, map.C) if back else (map.C, map.O)
         what = across.gather_across if self.goes_across(O) else gather.gather
         self.count(map, back)
@@ -334,7 +326,7 @@ class Program:
                 W[at : at + theta[name].size] = theta[name]
             else:
                 w = np.ascontiguousarray(theta[name]).reshape(packing.shape)
-                pack_weights(w, packing.sums, packing.blocks, W, at, packing.transposed)
+                pack_weights(w, packing.blocks, W, at, packing.transposed)
         return W.view(HalfArray) if self.part == HALF else W
 
     def run(
