@@ -22,7 +22,9 @@ registers) x two registers of output channels stay in registers while pixels and
 
 from __future__ import annotations
 
-from .build import VECTOR_BYTES, inner, instruction, kernel, share, tile_width
+import numpy as np
+
+from .build import VECTOR_BYTES, inner, instruction, share, tile_width
 from .dots import add4, dot1, dot1_one, dot4, dot4_one, dot8, dot8_one, dot44_one, load4, load8, split8, store4, store8
 from .lanes import vcount, vlike, vload, vsplat, vstore
 from .links import turned_channels
@@ -47,32 +49,23 @@ def packed_size(taps: int, C: int, O: int) -> int:
     return taps * C * sum(block_sizes(O))
 
 
-@kernel
-def pack_weights(w, sums, W, at, transposed):
+def pack_weights(w: np.ndarray, sums: np.ndarray, W: np.ndarray, at: int, transposed: bool) -> None:
     """W[at:] = w (taps, C, O), or its (taps, O, C) transpose, block after block: [block][tap][in][out].
 
-    sums (n, 2): further taps, the sums of two.
+    sums (n, 2): further taps, the sums of two. Outputs that a block does not use are 0.
     """
-    taps, size_in, size_out = w.shape
-    if transposed:
-        size_in, size_out = size_out, size_in
+    w = w.transpose(0, 2, 1) if transposed else w
+    if len(sums):
+        w = np.concatenate([w, w[sums[:, 0]] + w[sums[:, 1]]])
+    taps, C, O = w.shape
+    rest = block_sizes(O % BLOCK)
+    if sum(rest) > O % BLOCK:
+        w = np.concatenate([w, np.zeros((taps, C, sum(rest) - O % BLOCK), w.dtype)], axis=2)
     o = 0
-    while o < size_out:
-        rest = size_out - o
-        block = BLOCK if rest >= BLOCK else (1 if rest == 1 else 4)
-        for t in range(taps + sums.shape[0]):
-            one, two = (t, -1) if t < taps else (sums[t - taps, 0], sums[t - taps, 1])
-            for c in range(size_in):
-                for j in range(block):
-                    k = o + j
-                    value = W.dtype.type(0)
-                    if k < size_out:
-                        value = w[one, k, c] if transposed else w[one, c, k]
-                        if two >= 0:
-                            value += w[two, k, c] if transposed else w[two, c, k]
-                    W[at] = value
-                    at += 1
-        o += block
+    for block, count in ((BLOCK, O // BLOCK), *((size, 1) for size in rest)):
+        blocks = w[:, :, o : o + count * block].reshape(taps, C, count, block).transpose(2, 0, 1, 3)
+        W[at : at + blocks.size].reshape(blocks.shape)[:] = blocks
+        at, o = at + blocks.size, o + count * block
 
 
 # ------------------------------------------------------------------------------------------- the instruction
