@@ -13,12 +13,27 @@ what a thread reads it has written itself (by channels, everything would cross f
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import chain, descent_tile, field_head, gather, normalise, softmax, tile
-from .build import COLUMNS, IDS, JIT, PART, address, call_address, inner, kernel, meet, no_collector, row_of
+from .build import (
+    COLUMNS,
+    IDS,
+    JIT,
+    NO_NEW_ARRAYS,
+    PART,
+    address,
+    call_address,
+    inner,
+    kernel,
+    meet,
+    row_of,
+    tile_width,
+)
+from .compiler import no_collector
 from .lanes import vcount, vload, vstore
 
 LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
@@ -104,18 +119,18 @@ else:
         INSTRUCTIONS[place](row, T, W, S, G, A)
 
 
-@kernel
+@partial(kernel, **NO_NEW_ARRAYS)
 def run_tiles(
-    P, ends, K, width, T, W, S, G, address, chains, in0, in1, in2, out, records, start, stride, part, parts, arrived
+    P, ends, K, T, W, S, G, A, address, chains, in0, in1, in2, out, records, start, stride, part, parts, arrived
 ):
     """Run P on the tiles start, start + stride, ...: rows up to ends[0], K times up to ends[1], then the rest.
 
-    width: samples of a tile; address: key words, stream, step of the first repetition; chains: ids, whole tiles of
-    them (or none). Several threads, part of parts, may run the same tile: they share S and G, each does its share
-    of an instruction or waits its turn, and they meet where one needs what another wrote; arrived: [0].
+    A: room for what instructions are told of a tile, this thread's; address: key words, stream, step of the first
+    repetition; chains: ids, whole tiles of them (or none). Several threads, part of parts, may run the same tile: they
+    share S and G, each does its share of an instruction or waits its turn, and they meet where one needs what another
+    wrote; arrived: [0].
     """
-    N = in0.shape[0]
-    A, meetings = np.zeros(IDS + width, np.uint64), 0
+    N, width, meetings = in0.shape[0], tile_width(A), 0
     for n0 in range(start * width, N, stride * width):
         keep = min(width, N - n0)
         for j in range(4):

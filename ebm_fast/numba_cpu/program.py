@@ -19,6 +19,7 @@ from ebm_ref.specs import ACTIVATIONS
 
 from . import gather, normalise, tile
 from . import machine as m
+from .build import IDS
 from .gather import BLOCK, pack_weights, packed_size
 from .lanes import HalfArray, lane_count
 from .links import Linear, Links, Norm, Unit, Value, turned_channels, units_of
@@ -350,6 +351,7 @@ class Program:
 
             def task(part: int, parts: int) -> None:
                 crew, crews = part // members, parts // members
+                A = np.zeros(IDS + self.width, np.uint64)
                 if common is None:
                     S = scratch(size, self.dtype).view(kind)
                 else:
@@ -360,7 +362,7 @@ class Program:
                     grads, stride = (G[i], strands) if self.params else (W, crews)
                     data = (words, chains, in0, in1, in2, out, records)
                     member = (part % members, members, arrived[crew])
-                    m.run_tiles(self.P, ends, K, self.width, self.T, W, S, grads, *data, i, stride, *member)
+                    m.run_tiles(self.P, ends, K, self.T, W, S, grads, A, *data, i, stride, *member)
 
             for strand in G if members > 1 else ():
                 strand[:] = 0
