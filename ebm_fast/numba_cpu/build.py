@@ -87,6 +87,10 @@ class KernelCache(caching.FunctionCache):
         base = f"{self._impl.filename_base}.{VECTOR_BYTES}"  # each width keeps its own
         self._cache_file = KernelIndex(self._cache_path, base, DIGEST)
 
+    def holds(self, signature: Any, context: Any) -> bool:
+        """Whether the machine code for `signature` is on disk."""
+        return self._index_key(signature, context.codegen()) in self._cache_file._load_index()
+
 
 def kernel(function: Any, **options: Any) -> Any:
     """Compile `function` on first call; keep the machine code on disk where Numba would keep it."""
@@ -133,6 +137,12 @@ def instruction_signature(dtype: Any, half: bool) -> Any:
     number = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C", aligned=not half)
     index = types.Array(types.int64, 1, "C")
     return types.void(row, index, number, number, number, types.Array(types.uint64, 1, "C"))
+
+
+def held(dispatcher: Any, dtype: Any, half: bool) -> bool:
+    """Whether an instruction need not be compiled in a way that other processes notice: it is on disk, or cannot be."""
+    cache = dispatcher._cache
+    return not isinstance(cache, KernelCache) or cache.holds(instruction_signature(dtype, half), dispatcher.targetctx)
 
 
 def address(dispatcher: Any, dtype: Any, half: bool) -> int:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numba.core import types
 
 from . import chain, descent_tile, field_head, gather, normalise, softmax, tile
 from .build import (
@@ -28,12 +29,14 @@ from .build import (
     address,
     call_address,
     inner,
+    instruction_signature,
     kernel,
     meet,
     row_of,
     tile_width,
 )
 from .compiler import no_collector
+from .helper import helper
 from .lanes import vcount, vload, vstore
 
 LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
@@ -97,7 +100,7 @@ SHARED = (-1, 1)  # turn of an instruction that all threads on a tile do, each i
 def table_of(code: list[tuple[Any, ...]], turns: list[tuple[int, int, int]], dtype: Any, half: bool) -> np.ndarray:
     """The program as int64 rows, instructions replaced by their addresses; then whose turn, and whether all wait."""
     used = dict.fromkeys(what for what, *_ in code if not isinstance(what, int))
-    with no_collector():
+    with no_collector(), helper(INSTRUCTIONS, list(used), dtype, half):
         places = {what: address(what, dtype, half) if JIT else INSTRUCTIONS.index(what) for what in used}
     rows = [(what if isinstance(what, int) else places[what], *operands) for what, *operands in code]
     padded = [row + (0,) * (COLUMNS - len(row)) + turn for row, turn in zip(rows, turns, strict=True)]
@@ -179,6 +182,16 @@ def run_tiles(
                 for l in range(0, b * width, vcount(S)):
                     vstore(S, at + l, vload(S, a + l))
             i += 1
+
+
+def runner_types(dtype: Any, half: bool) -> tuple[Any, ...]:
+    """The types of run_tiles' arguments as `Program.run` passes them."""
+    signature = instruction_signature(dtype, half)
+    _, index, number, _, _, words = signature.args
+    rows, planes = (types.Array(number.dtype, ndim, "C") for ndim in (2, 3))
+    sizes = (types.int64,) * 4
+    code = (types.Array(types.int64, 2, "C"), index, types.int64, index)
+    return (*code, number, number, number, words, words, words, rows, rows, rows, rows, planes, *sizes, index)
 
 
 @inner

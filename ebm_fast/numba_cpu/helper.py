@@ -1,0 +1,86 @@
+"""A second process that compiles with this one: where there are two processors, a cold start takes a third less.
+
+Both go through the instructions of a program, this one from the first to the last and the helper from the last to the
+first, and both look into the cache on disk before they compile. So they need not talk: where the helper is slow or
+fails, this one compiles all. It is a new interpreter, never a fork, and gone before the program is run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+from .build import JIT, VECTOR_BYTES, address, held
+from .threads import thread_count
+
+FEW = 6  # instructions that are compiled by the time that a second interpreter has started and found its feet
+CODE = """
+import gc, sys
+gc.disable()
+from ebm_fast.numba_cpu import helper, machine
+helper.main(machine, *sys.argv[1:])
+"""
+
+_once = threading.Lock()  # taken for good: a process has one helper, for its first large program
+
+
+def interpreter() -> str:
+    """The path of this Python; "" where that is another program that holds one."""
+    path = sys.executable or ""
+    return path if Path(path).name.startswith("python") and not getattr(sys, "frozen", False) else ""
+
+
+def command(numbers: Sequence[int], dtype: Any, half: bool) -> list[str]:
+    return [interpreter(), "-P", "-c", CODE, np.dtype(dtype).name, str(int(half)), *map(str, numbers)]
+
+
+def environment() -> dict[str, str]:
+    """This process's modules, registers and cache; one thread, so that a helper has no helper."""
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(place or os.curdir for place in sys.path),
+        "EBM_NUM_THREADS": "1",
+        "EBM_VECTOR_BYTES": str(VECTOR_BYTES),
+        "NUMBA_CACHE_DIR": numba.config.CACHE_DIR,
+    }
+
+
+@contextmanager
+def helper(instructions: Sequence[Any], used: Sequence[Any], dtype: Any, half: bool) -> Iterator[None]:
+    """While in here, a helper compiles `used`, some of the machine's `instructions`, from the last to the first.
+
+    Only where it pays: many of them are not in the cache, there is one, and a second processor.
+    """
+    can = JIT and thread_count() > 1 and interpreter() and not _once.locked()
+    missing = [what for what in used if not held(what, dtype, half)] if can else []
+    if len(missing) <= FEW or not _once.acquire(blocking=False):
+        yield
+        return
+    numbers = [instructions.index(what) for what in reversed(missing)]
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    try:
+        process = subprocess.Popen(command(numbers, dtype, half), env=environment(), **quiet)  # type: ignore[call-overload]
+    except OSError:  # no room for another process, or none allowed
+        yield
+        return
+    with process:  # waits at the end
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def main(machine: Any, dtype: str, half: str, *numbers: str) -> None:
+    """The helper: the machine's runner of programs, which is called last, then its instructions by their numbers."""
+    machine.run_tiles.compile(machine.runner_types(dtype, half == "1"))
+    for what in (machine.INSTRUCTIONS[int(number)] for number in numbers):
+        if not held(what, dtype, half == "1"):
+            address(what, dtype, half == "1")
