@@ -16,7 +16,7 @@ import numpy as np
 
 from .build import IDS, PART, inner, instruction, share
 from .gather import block_sizes
-from .lanes import lane_count, vcount, vfma, vlike, vload, vsplat, vstore4, vstore_first
+from .lanes import lane_count, vcount, vfma, vlike, vload, vsplat, vstore4, vstore_first, vwords
 from .noise import ONE, four_normals, philox_row
 
 
@@ -141,7 +141,7 @@ def noise_across(row, T, W, S, G, A):
     """`chain.noise_tile` of a tile of one sample: the blocks of its normals lie in the lanes."""
     _, at, D, raw, _, _, _, _, _, _, _, _ = row
     lanes = vcount(S)
-    words = np.empty(4 * lanes, np.uint64)
+    words = vwords(S)
     raw += 4 * lanes * np.int64(A[PART])
     begin, end = share(A, ((D + 3) // 4 + lanes - 1) // lanes)
     for block in range(begin * lanes, end * lanes, lanes):

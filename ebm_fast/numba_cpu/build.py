@@ -14,11 +14,8 @@ holds, so two processes that save different variants at once cannot mix them up.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +28,12 @@ from numba.extending import intrinsic
 
 from ebm_ref.contracts import check_choice
 
+from .compiler import InnerCompiler, KernelCompiler
+
 FASTMATH = {"contract", "nsz"}  # sums keep their order and divisions are exact, whatever the width; NaN is kept
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
 NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # never called from Python: quicker to compile
+NO_NEW_ARRAYS = {"_nrt": False}  # no counting of references, which only a function that makes arrays needs: the same
 JIT = not numba.config.DISABLE_JIT
 PART, IDS = 4, 6  # where A holds which part of the threads on a tile this is and of how many, and the chain ids
 YIELD = os.name == "posix"  # there is a sched_yield
@@ -87,10 +87,14 @@ class KernelCache(caching.FunctionCache):
         base = f"{self._impl.filename_base}.{VECTOR_BYTES}"  # each width keeps its own
         self._cache_file = KernelIndex(self._cache_path, base, DIGEST)
 
+    def holds(self, signature: Any, context: Any) -> bool:
+        """Whether the machine code for `signature` is on disk."""
+        return self._index_key(signature, context.codegen()) in self._cache_file._load_index()
 
-def kernel(function: Any) -> Any:
+
+def kernel(function: Any, **options: Any) -> Any:
     """Compile `function` on first call; keep the machine code on disk where Numba would keep it."""
-    dispatcher = numba.njit(**OPTIONS, no_cfunc_wrapper=True)(function)
+    dispatcher = numba.njit(**OPTIONS, no_cfunc_wrapper=True, pipeline_class=KernelCompiler, **options)(function)
     if JIT:
         try:
             dispatcher._cache = KernelCache(function)
@@ -100,19 +104,18 @@ def kernel(function: Any) -> Any:
 
 
 def inner(function: Any) -> Any:
-    """Compile `function` into the kernels that call it."""
-    return numba.njit(**OPTIONS, **NO_WRAPPERS, forceinline=True)(function)
+    """Compile `function`, which makes no array, into the kernels that call it."""
+    options = OPTIONS | NO_WRAPPERS | NO_NEW_ARRAYS
+    return numba.njit(**options, forceinline=True, pipeline_class=InnerCompiler)(function)
 
 
 def instruction(function: Any) -> Any:
-    """Compile `function`(row, T, W, S, G, A) on first use as an instruction of `machine`, cached like a kernel.
+    """Compile `function`(row, T, W, S, G, A), which makes no array, on first use as an instruction of `machine`.
 
-    The machine calls it by address, so that it is compiled once and not again into every program runner.
+    It is cached like a kernel. The machine calls it by address, so that it is compiled once and not again into every
+    program runner.
     """
-    dispatcher = kernel(function)
-    if JIT:
-        dispatcher.targetoptions["no_cpython_wrapper"] = True
-    return dispatcher
+    return kernel(function, no_cpython_wrapper=True, **NO_NEW_ARRAYS)
 
 
 @inner
@@ -142,24 +145,18 @@ def instruction_signature(number: Any) -> Any:
     return types.void(row, index, number, number, number, types.Array(types.uint64, 1, "C"))
 
 
+def held(dispatcher: Any, number: Any) -> bool:
+    """Whether an instruction need not be compiled in a way that other processes notice: it is on disk, or cannot be."""
+    cache = dispatcher._cache
+    return not isinstance(cache, KernelCache) or cache.holds(instruction_signature(number), dispatcher.targetctx)
+
+
 def address(dispatcher: Any, number: Any) -> int:
     """Where the machine code of an instruction on arrays of type `number` lies; compiles it, or takes the cached."""
     signature = instruction_signature(number)
     dispatcher.compile(signature)
     compiled = dispatcher.overloads[signature.args]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-
-
-@contextmanager
-def no_collector() -> Iterator[None]:
-    """Compiling makes many objects and little garbage: without the collector's visits it is a tenth quicker."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 @intrinsic

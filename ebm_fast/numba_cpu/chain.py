@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import scalar
 from .build import IDS, PART, inner, instruction, share, tile_width
-from .lanes import vabs, vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere
+from .lanes import vabs, vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere, vwords
 from .noise import NONE, four_normals, philox_row
 
 ETA, SIGMA, CLIP, CLIP_NORM, LOW, HIGH = range(6)
@@ -23,7 +23,7 @@ def noise_tile(row, T, W, S, G, A):
     """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile; raw: four rows for the words of each part."""
     _, at, D, raw, _, _, _, _, _, _, _, _ = row
     width, lanes = tile_width(A), vcount(S)
-    words = np.empty(4 * lanes, np.uint64)
+    words = vwords(S)
     raw += 4 * width * np.int64(A[PART])
     begin, end = share(A, (D + 3) // 4)
     for block in range(begin, end):

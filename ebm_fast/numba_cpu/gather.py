@@ -21,7 +21,11 @@ registers) x two registers of output channels stay in registers while pixels and
 
 from __future__ import annotations
 
-from .build import VECTOR_BYTES, inner, instruction, kernel, share, tile_width
+from itertools import groupby
+
+import numpy as np
+
+from .build import VECTOR_BYTES, inner, instruction, share, tile_width
 from .dots import dot1, dot1_one, dot4, dot4_one, dot8, dot8_one, dot44_one, load4, load8, store4, store8
 from .lanes import vcount, vlike, vload, vsplat, vstore
 from .links import turned_channels
@@ -41,27 +45,21 @@ def block_sizes(O: int) -> list[int]:
     return sizes
 
 
-@kernel
-def pack_weights(w, blocks, W, at, transposed):
+def pack_weights(w: np.ndarray, blocks: list[int], W: np.ndarray, at: int, transposed: bool) -> None:
     """W[at:] = w (taps, C, O), or its (taps, O, C) transpose, block after block: [block][tap][in][out].
 
-    blocks: outputs of each, zeros where there are no more.
+    blocks: outputs of each, 0 where there are no more.
     """
-    taps, size_in, size_out = w.shape
-    if transposed:
-        size_in, size_out = size_out, size_in
+    w = w.transpose(0, 2, 1) if transposed else w
+    taps, C, O = w.shape
+    if sum(blocks) > O:
+        w = np.concatenate([w, np.zeros((taps, C, sum(blocks) - O), w.dtype)], axis=2)
     o = 0
-    for block in blocks:
-        for t in range(taps):
-            for c in range(size_in):
-                for j in range(block):
-                    k = o + j
-                    value = W.dtype.type(0)
-                    if k < size_out:
-                        value = w[t, k, c] if transposed else w[t, c, k]
-                    W[at] = value
-                    at += 1
-        o += block
+    for block, alike in groupby(blocks):
+        count = len(list(alike))
+        packed = w[:, :, o : o + count * block].reshape(taps, C, count, block).transpose(2, 0, 1, 3)
+        W[at : at + packed.size].reshape(packed.shape)[:] = packed
+        at, o = at + packed.size, o + count * block
 
 
 # ------------------------------------------------------------------------------------------- the instruction

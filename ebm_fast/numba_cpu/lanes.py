@@ -10,6 +10,7 @@ type); per-element formulas written for numbers therefore compile for Lanes as t
     vstore_first(a, i, x, n)          the first n lanes of x, all or none where n is more or less than that
     vsplat(a, i)                      every lane = a[i]
     vcount(a)                         lanes of a register of a's elements
+    vwords(a)                         room for four times so many uint64, on the stack: gone when the function ends
     vlike(x, number)                  every lane = number
     vfma(x, y, z) = x y + z           vmax vmin vsqrt vabs vround (to the nearest integer, ties to even)
     vwhere(x, y, z)                   y where x > 0, else z; vmax, vmin give y where x or y is NaN
@@ -34,6 +35,7 @@ from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model, typeof_impl
+from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import from_dtype
 
 from .build import JIT, VECTOR_BYTES
@@ -302,6 +304,20 @@ if JIT:
         return signature(types.intp, array), lambda context, builder, sig, args: context.get_constant(types.intp, count)
 
     @intrinsic
+    def vwords(typingctx, array):
+        words, count = types.Array(types.uint64, 1, "C"), 4 * lanes_in(array).count
+
+        def codegen(context, builder, sig, args):
+            place = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(64), count))
+            data = builder.bitcast(place, ir.IntType(64).as_pointer())
+            size, step = (context.get_constant(types.intp, number) for number in (count, 8))
+            room = context.make_array(words)(context, builder)
+            populate_array(room, data, [size], [step], step, None)
+            return room._getvalue()
+
+        return signature(words, array), codegen
+
+    @intrinsic
     def vlike(typingctx, x, number):
         def codegen(context, builder, sig, args):
             return as_lanes(context, builder, sig.args[0], sig.args[1], args[1])
@@ -390,6 +406,9 @@ else:
     def vcount(array):
         part = ONE if isinstance(array, OneArray) else (HALF if isinstance(array, HalfArray) else WHOLE)
         return lane_count(array.dtype, part)
+
+    def vwords(array):
+        return np.empty(4 * vcount(array), np.uint64)
 
     def vlike(x, number):
         return np.full_like(x, number)

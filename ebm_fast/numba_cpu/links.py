@@ -99,7 +99,7 @@ class Packing:
 
     shape: tuple[int, int, int]
     transposed: bool
-    blocks: np.ndarray
+    blocks: list[int]
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,31 @@ what a thread reads it has written itself (by channels, everything would cross f
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numba.core import types
 
 from . import across, chain, descent_tile, field_head, gather, normalise, softmax, tile
-from .build import COLUMNS, IDS, JIT, PART, address, call_address, inner, kernel, meet, no_collector, row_of
-from .lanes import ONE, WHOLE, OneArray, lanes_type, vcount, vload, vstore
+from .build import (
+    COLUMNS,
+    IDS,
+    JIT,
+    NO_NEW_ARRAYS,
+    PART,
+    address,
+    call_address,
+    inner,
+    instruction_signature,
+    kernel,
+    meet,
+    row_of,
+    tile_width,
+)
+from .compiler import no_collector
+from .helper import helper
+from .lanes import HALF, ONE, WHOLE, OneArray, lanes_type, vcount, vload, vstore
 
 LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
 # LOAD: dst, input 0..2, D     STORE: src, D     READ, WRITE: row, record r, whether it has one row a repetition
@@ -100,8 +118,9 @@ def table_of(code: list[tuple[Any, ...]], turns: list[tuple[int, int, int]], dty
     part: of a register, for the samples of a tile; of one sample, what goes by rows takes whole registers of rows.
     """
     used = dict.fromkeys(what for what, *_ in code if not isinstance(what, int))
-    with no_collector():
-        places = {what: place(what, dtype, WHOLE if part == ONE and what in BY_ROWS else part) for what in used}
+    parts = {what: WHOLE if part == ONE and what in BY_ROWS else part for what in used}
+    with no_collector(), helper(INSTRUCTIONS, parts, dtype):
+        places = {what: place(what, dtype, parts[what]) for what in used}
     rows = [(what if isinstance(what, int) else places[what], *operands) for what, *operands in code]
     padded = [row + (0,) * (COLUMNS - len(row)) + turn for row, turn in zip(rows, turns, strict=True)]
     return np.array(padded, np.int64).reshape(-1, COLUMNS + 3)
@@ -130,18 +149,18 @@ else:
         INSTRUCTIONS[number](row, T, *arrays, A)
 
 
-@kernel
+@partial(kernel, **NO_NEW_ARRAYS)
 def run_tiles(
-    P, ends, K, width, T, W, S, G, address, chains, in0, in1, in2, out, records, start, stride, part, parts, arrived
+    P, ends, K, T, W, S, G, A, address, chains, in0, in1, in2, out, records, start, stride, part, parts, arrived
 ):
     """Run P on the tiles start, start + stride, ...: rows up to ends[0], K times up to ends[1], then the rest.
 
-    width: samples of a tile; address: key words, stream, step of the first repetition; chains: ids, whole tiles of
-    them (or none). Several threads, part of parts, may run the same tile: they share S and G, each does its share
-    of an instruction or waits its turn, and they meet where one needs what another wrote; arrived: [0].
+    A: room for what instructions are told of a tile, this thread's; address: key words, stream, step of the first
+    repetition; chains: ids, whole tiles of them (or none). Several threads, part of parts, may run the same tile: they
+    share S and G, each does its share of an instruction or waits its turn, and they meet where one needs what another
+    wrote; arrived: [0].
     """
-    N = in0.shape[0]
-    A, meetings = np.zeros(IDS + width, np.uint64), 0
+    N, width, meetings = in0.shape[0], tile_width(A), 0
     for n0 in range(start * width, N, stride * width):
         keep = min(width, N - n0)
         for j in range(4):
@@ -190,6 +209,15 @@ def run_tiles(
                 for l in range(0, b * width, vcount(S)):
                     vstore(S, at + l, vload(S, a + l))
             i += 1
+
+
+def runner_types(dtype: Any, part: str) -> tuple[Any, ...]:
+    """The types of run_tiles' arguments as `Program.run` passes them."""
+    _, index, number, _, _, words = instruction_signature(lanes_type(dtype, HALF if part == HALF else WHOLE)).args
+    rows, planes = (types.Array(number.dtype, ndim, "C") for ndim in (2, 3))
+    sizes = (types.int64,) * 4
+    code = (types.Array(types.int64, 2, "C"), index, types.int64, index)
+    return (*code, number, number, number, words, words, words, rows, rows, rows, rows, planes, *sizes, index)
 
 
 @inner

@@ -126,10 +126,10 @@ def normalise(row, T, W, S, G, A):
 def normal_piece(S, z, y, step, count, by):
     """`normalise` of one channel of `count` pixels."""
     centre, scale, a, b = by
-    for k in range(0, count * step, step):
-        v = (vload(S, z + k) - centre) * scale
-        vstore(S, z + k, v)
-        vstore(S, y + k, vfma(v, a, b))
+    for k in range(count):
+        v = (vload(S, z + k * step) - centre) * scale
+        vstore(S, z + k * step, v)
+        vstore(S, y + k * step, vfma(v, a, b))
 
 
 @instruction

@@ -20,6 +20,7 @@ from ebm_ref.specs import ACTIVATIONS
 
 from . import across, chain, gather, normalise, tile
 from . import machine as m
+from .build import IDS
 from .gather import block_sizes, pack_weights
 from .lanes import HALF, ONE, WHOLE, HalfArray, lane_count
 from .links import Linear, Links, Norm, Packing, Unit, Value, turned_channels, units_of
@@ -147,7 +148,7 @@ class Program:
             tables.append(self.units(units))
             lone.append(sum(len(unit.pairs) for unit in units if unit.to < 0))
             blocks = across.across_sizes(size_out, self.dtype) if self.goes_across(size_out) else block_sizes(size_out)
-            packing = Packing(shape, key == 0, np.array(blocks))
+            packing = Packing(shape, key == 0, blocks)
             weights.append(self.pack(w, links.taps * size_in * sum(blocks), packing))
         bias, bias_grad = self.vector(b, O)
         padded = (links.taps, turned_channels(C), -(-O // self.block) * self.block)
@@ -360,6 +361,7 @@ class Program:
 
             def task(part: int, parts: int) -> None:
                 crew, crews = part // members, parts // members
+                A = np.zeros(IDS + self.width, np.uint64)
                 if common is None:
                     S = scratch(size, self.dtype).view(kind)
                 else:
@@ -370,7 +372,7 @@ class Program:
                     grads, stride = (G[i], strands) if self.params else (W, crews)
                     data = (words, chains, in0, in1, in2, out, records)
                     member = (part % members, members, arrived[crew])
-                    m.run_tiles(self.P, ends, K, self.width, self.T, W, S, grads, *data, i, stride, *member)
+                    m.run_tiles(self.P, ends, K, self.T, W, S, grads, A, *data, i, stride, *member)
 
             for strand in G if members > 1 else ():
                 strand[:] = 0
