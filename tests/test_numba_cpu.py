@@ -14,7 +14,7 @@ import pytest
 import ebm_fast
 from ebm_fast import numba_cpu
 from ebm_fast.numba_cpu import build
-from ebm_fast.numba_cpu.lanes import lane_count
+from ebm_fast.numba_cpu.registers import lane_count
 from ebm_fast.numba_cpu.threads import parallel, thread_count
 from ebm_ref.contracts import BackendError, RangeError
 from ebm_ref.specs import SGLD

@@ -16,8 +16,9 @@ import numpy as np
 
 from .build import IDS, PART, inner, instruction, share
 from .gather import block_sizes
-from .lanes import lane_count, vcount, vfma, vlike, vload, vsplat, vstore4, vstore_first, vwords
+from .lanes import vcount, vfma, vlike, vload, vsplat, vstore4, vstore_first, vwords
 from .noise import ONE, four_normals, philox_row
+from .registers import lane_count
 
 
 def fits(O: int) -> bool:

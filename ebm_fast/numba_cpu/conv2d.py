@@ -16,9 +16,9 @@ from ebm_ref.contracts import check_array
 
 from ..checks import check_conv, check_same_dtype, flat
 from . import machine as m
-from .lanes import lane_count
 from .links import Value, conv_links
 from .program import NO_RECORDS, Program
+from .registers import lane_count
 
 
 @lru_cache(maxsize=256)

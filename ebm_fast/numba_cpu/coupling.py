@@ -15,7 +15,8 @@ from ebm_ref.contracts import DTypeError, ShapeError, check_array
 
 from ..checks import check_like, flat
 from .build import inner, kernel
-from .lanes import lane_count, vcount, vfma, vlike, vload, vsplat, vstore
+from .lanes import vcount, vfma, vlike, vload, vsplat, vstore
+from .registers import lane_count
 from .threads import parallel, scratch
 
 ROWS, PIECE = 4, 64

@@ -18,20 +18,8 @@ from numba.extending import overload
 
 from .. import scalar
 from .build import inner
-from .lanes import (
-    Lanes,
-    vabs,
-    vfma,
-    vlibm,
-    vlike,
-    vmax,
-    vmin,
-    vpow2,
-    vround,
-    vsplit,
-    vsqrt,
-    vwhere,
-)
+from .lanes import vabs, vfma, vlibm, vlike, vmax, vmin, vpow2, vround, vsplit, vsqrt, vwhere
+from .registers import Lanes
 
 LOG2_E = 1.44269504088896341
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from .build import JIT, VECTOR_BYTES, address, held
-from .lanes import lanes_type
+from .registers import lanes_type
 from .threads import thread_count
 
 FEW = 6  # instructions that are compiled by the time that a second interpreter has started and found its feet

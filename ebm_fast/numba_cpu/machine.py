@@ -37,7 +37,8 @@ from .build import (
 )
 from .compiler import no_collector
 from .helper import helper
-from .lanes import HALF, ONE, WHOLE, OneArray, lanes_type, vcount, vload, vstore
+from .lanes import vcount, vload, vstore
+from .registers import HALF, ONE, WHOLE, OneArray, lanes_type
 
 LOAD, STORE, READ, WRITE, FILL, COPY = -1, -2, -3, -4, -5, -6
 # LOAD: dst, input 0..2, D     STORE: src, D     READ, WRITE: row, record r, whether it has one row a repetition

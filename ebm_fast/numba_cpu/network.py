@@ -15,9 +15,9 @@ from ebm_ref.contracts import Array, ChainInfo, Params, check_array, flat_size
 from ..checks import check_like, check_same_dtype, check_samples, check_theta, flat
 from . import chain
 from . import machine as m
-from .lanes import HALF, lane_count
 from .links import Value
 from .program import Program
+from .registers import HALF, lane_count
 
 LONE = 5  # products a lone one is worth: see few_partners
 ALONE = 2  # samples at most that make a tile each: three take less time in half a register

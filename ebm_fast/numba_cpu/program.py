@@ -22,9 +22,9 @@ from . import across, chain, gather, normalise, tile
 from . import machine as m
 from .build import IDS
 from .gather import block_sizes, pack_weights
-from .lanes import HALF, ONE, WHOLE, HalfArray, lane_count
 from .links import Linear, Links, Norm, Packing, Unit, Value, turned_channels, units_of
 from .normalise import EPS_AT
+from .registers import HALF, ONE, WHOLE, HalfArray, lane_count
 from .threads import CACHE_LINE, TEAM, aligned, parallel, scratch, team
 
 STRANDS = 16  # partial sums of the parameter gradient; each takes every 16th tile

@@ -1,0 +1,68 @@
+"""The vocabulary of `lanes` without the compiler: a register is a NumPy array of as many elements."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .registers import HALF, ONE, WHOLE, HalfArray, OneArray, lane_count
+
+vmax, vmin, vsqrt, vabs, vround = np.maximum, np.minimum, np.sqrt, np.abs, np.rint
+
+
+def vload(array, index):
+    return array[index : index + vcount(array)].copy()
+
+
+def vstore(array, index, value):
+    array[index : index + vcount(array)] = value
+
+
+def vstore4(array, index, *rows):
+    array.reshape(-1)[index : index + 4 * len(rows[0])] = np.stack(rows, axis=1).ravel()
+
+
+def vstore_first(array, index, value, number):
+    number = min(max(number, 0), len(value))
+    array[index : index + number] = value[:number]
+
+
+def vsplat(array, index):
+    return np.full(vcount(array), array[index])
+
+
+def vcount(array):
+    part = ONE if isinstance(array, OneArray) else (HALF if isinstance(array, HalfArray) else WHOLE)
+    return lane_count(array.dtype, part)
+
+
+def vwords(array):
+    return np.empty(4 * vcount(array), np.uint64)
+
+
+def vlike(x, number):
+    return np.full_like(x, number)
+
+
+def vfma(x, y, z):
+    with np.errstate(invalid="ignore"):
+        return x * y + z
+
+
+def vwhere(x, y, z):
+    return np.where(x > 0, y, z).astype(x.dtype)
+
+
+def vpow2(x):
+    return np.ldexp(np.ones_like(x), x.astype(np.int32))
+
+
+def vsplit(x):
+    mantissa, exponent = np.frexp(x)
+    low = mantissa < np.float32(math.sqrt(0.5))
+    return np.where(low, 2 * mantissa, mantissa), (exponent - low).astype(x.dtype)
+
+
+def vlibm(name, x):
+    return np.array([getattr(math, name)(lane) for lane in x], dtype=x.dtype)
