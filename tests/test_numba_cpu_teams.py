@@ -9,7 +9,7 @@ import pytest
 from test_numba_cpu import numbers, parameters
 
 from ebm_fast import numba_cpu
-from ebm_fast.numba_cpu import machine, network, program, threads
+from ebm_fast.numba_cpu import machine, network, runner, threads
 from ebm_ref.specs import SGLD
 
 UPDATE = SGLD(eta=0.1, sigma=0.01, clip=0.05, box=(-1.0, 1.0))
@@ -24,8 +24,8 @@ ENERGIES = {
 @pytest.fixture
 def teams(monkeypatch):
     """Teams for whatever work, and how many members those had that worked."""
-    monkeypatch.setattr(program, "STEP_WORK", 0)
-    monkeypatch.setattr(program, "RUN_WORK", 0)
+    monkeypatch.setattr(runner, "STEP_WORK", 0)
+    monkeypatch.setattr(runner, "RUN_WORK", 0)
     seen, run_tiles = [], machine.run_tiles
 
     def watched(*args):
@@ -68,7 +68,7 @@ def test_teams__are_for_work_that_is_worth_it(teams, monkeypatch):
     monkeypatch.undo()
     seen = []
     monkeypatch.setenv("EBM_NUM_THREADS", "2")
-    monkeypatch.setattr(program, "team", lambda pieces: seen.append(pieces) or threads.team(pieces))
+    monkeypatch.setattr(runner, "team", lambda pieces: seen.append(pieces) or threads.team(pieces))
     digits, seed = ENERGIES["relu"], numba_cpu.ConvEnergy(shape=(28, 28, 1))
     for energy, K in ((digits, 1), (seed, 9)):
         x = numbers(1, (1, *energy.shape), np.float32)

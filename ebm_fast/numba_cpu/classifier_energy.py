@@ -21,7 +21,8 @@ from ..checks import check_same_dtype, flat
 from . import machine as m
 from .links import Value
 from .network import Network
-from .program import NO_RECORDS, Program
+from .program import Program
+from .runner import NO_RECORDS
 from .tops import Chosen, Logits, Marginal, Top
 
 

@@ -17,8 +17,9 @@ from ebm_ref.contracts import check_array
 from ..checks import check_conv, check_same_dtype, flat
 from . import machine as m
 from .links import Value, conv_links
-from .program import NO_RECORDS, Program
+from .program import Program
 from .registers import lane_count
+from .runner import NO_RECORDS
 
 
 @lru_cache(maxsize=256)

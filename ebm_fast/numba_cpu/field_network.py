@@ -27,7 +27,8 @@ from . import machine as m
 from . import tile
 from .links import Value
 from .network import Network
-from .program import NO_RECORDS, Program
+from .program import Program
+from .runner import NO_RECORDS
 
 BACKWARD = {"field": None, "jvp": None, "vjp": "x", "params": "params", "along": "params"}
 

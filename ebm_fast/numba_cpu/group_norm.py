@@ -17,7 +17,8 @@ from ebm_ref.contracts import check_array
 from ..checks import check_like, check_norm, check_same_dtype, flat
 from . import machine as m
 from .links import Value
-from .program import NO_RECORDS, Program
+from .program import Program
+from .runner import NO_RECORDS
 
 
 @lru_cache(maxsize=256)

@@ -21,7 +21,8 @@ from . import chain
 from . import machine as m
 from .network import Network
 from .noise import key_words
-from .program import NO_RECORDS, Program
+from .program import Program
+from .runner import NO_RECORDS
 
 INF = float("inf")
 SMALL = 1 << 14  # numbers below which one thread is faster than two

@@ -9,132 +9,26 @@ gradient of the parameters is summed. A gradient overwrites what it no longer ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import gcd
 from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import Params
 from ebm_ref.specs import ACTIVATIONS
 
 from . import across, chain, gather, normalise, tile
 from . import machine as m
-from .build import IDS
-from .gather import block_sizes, pack_weights
-from .links import Linear, Links, Norm, Packing, Unit, Value, turned_channels, units_of
-from .normalise import EPS_AT
-from .registers import HALF, ONE, WHOLE, HalfArray, lane_count
-from .threads import CACHE_LINE, TEAM, aligned, parallel, scratch, team
+from .gather import block_sizes
+from .links import Linear, Links, Norm, Packing, Value, turned_channels, units_of
+from .registers import lane_count
+from .runner import Runner
+from .threads import TEAM
 
-STRANDS = 16  # partial sums of the parameter gradient; each takes every 16th tile
-NO_RECORDS = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32, np.float64)}
-NO_CHAINS = np.empty(0, np.uint64)
-EPS = 1e-5
 CHUNK = 1 << 13  # bytes
-STEP_WORK, RUN_WORK = 2e6, 2e7  # multiply-adds of a step and of a run that are worth a team of threads on a tile
-SLACK = 8  # rows that `gather` and `weight_grad` may read past an array; registers of them where rows are numbers
-BEYOND = 4  # registers that `gather_across` may read past the last bias
 
 
-@dataclass
-class Program:
-    """Instructions, tables and layouts under construction; `freeze` makes the arrays a kernel reads."""
-
-    dtype: Any
-    tangent: bool = False
-    params: bool = False
-    width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one, or one sample
-    code: list[tuple[Any, ...]] = field(default_factory=list)
-    turns: list[tuple[int, int, int]] = field(default_factory=list)
-    products: int = 0  # multiply-adds of a sample that several threads can share
-    lone: int = 0  # of those, the ones in which a pixel shares its weights with no other
-    ends: list[int] = field(default_factory=list)
-    tables: list[np.ndarray] = field(default_factory=list)
-    table_size: int = 0
-    scratch_size: int = 0
-    packed: list[tuple[str, int, Packing | None]] = field(default_factory=list)
-    packed_size: int = 1  # eps
-    grads: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
-    grads_size: int = 0
-    turn_dy: int = 0  # rows that turning needs
-    turned: list[int] = field(default_factory=list)  # instructions that await the address of the turned array
-    temp: int = 0
-
-    def __post_init__(self) -> None:
-        self.width = self.width or 2 * lane_count(self.dtype)
-        self.alone = self.width == 1  # rows then follow each other, each array from one register to the next
-        self.part = ONE if self.alone else (HALF if self.width < lane_count(self.dtype) else WHOLE)
-        self.lanes = lane_count(self.dtype, self.part)
-        self.temp = self.rows(TEAM)
-
-    @property
-    def block(self) -> int:
-        """Outputs that `weight_grad` sums at once: two registers."""
-        return 2 * self.lanes
-
-    # ------------------------------------------------------------------------------ layout
-
-    def rows(self, count: int) -> int:
-        """Address of `count` new rows of scratch."""
-        at = self.scratch_size
-        self.scratch_size += self.whole(count * self.width)
-        return at
-
-    def whole(self, size: int) -> int:
-        """`size` numbers up to the end of a register; half a register where tiles are that wide."""
-        lanes = lane_count(self.dtype) if self.alone else self.lanes
-        return -(-size // lanes) * lanes
-
-    def value(self, pixels: int, C: int) -> Value:
-        """A new array (pixels, C), with its tangent if the program carries tangents."""
-        at = self.rows(pixels * C)
-        return Value(at, self.rows(pixels * C) if self.tangent else -1, pixels, C)
-
-    def emit(self, what: Any, *operands: int, turn: tuple[int, int] | None = None, wait: bool = True) -> None:
-        """Append one instruction.
-
-        Of several threads on a tile all do it, each its share, where `what` can be shared; else one: of `turn` = (i, n)
-        the first has the first i. They wait for each other before it, unless what it needs was made by that one.
-        """
-        self.code.append((what, *operands))
-        self.turns.append((*(turn or (m.SHARED if what in m.SHARES else (0, 1))), int(wait)))
-
-    def section(self) -> None:
-        """End the part that runs once; then the part that is repeated; the rest runs once again."""
-        self.ends.append(len(self.code))
-
-    def table(self, groups: list[list[int]]) -> tuple[int, int]:
-        """Append where each group starts and ends, then the groups; return the address and how many they are."""
-        at = self.table_size
-        starts = at + len(groups) + 1 + np.cumsum([0, *map(len, groups)])
-        self.tables.append(np.concatenate([starts, *groups]).astype(np.int64))
-        self.table_size += self.tables[-1].size
-        return at, len(groups)
-
-    def units(self, units: list[Unit]) -> tuple[int, int]:
-        """Append the units of a map: dst, dst, then its pairs; return as `table`."""
-        return self.table([[unit.at, unit.to, *(i for pair in unit.pairs for i in pair)] for unit in units])
-
-    def pack(self, name: str, size: int, packing: Packing | None = None) -> int:
-        """Room for parameter `name` in W, as it is or packed for `gather`; return the address."""
-        at = self.packed_size
-        self.packed.append((name, at, packing))
-        self.packed_size += size
-        return at
-
-    def grad(self, name: str, padded: tuple[int, ...], kept: tuple[int, ...]) -> int:
-        """Room for the gradient of `name` in G, of which the corner `kept` is the result; return the address."""
-        if not self.params:
-            return -1
-        at = self.grads_size
-        self.grads[name] = (at, padded, kept)
-        self.grads_size += -(-int(np.prod(padded)) // self.block) * self.block
-        return at
-
-    def vector(self, name: str, size: int) -> tuple[int, int]:
-        """Addresses of a parameter vector and of its gradient."""
-        return self.pack(name, size), self.grad(name, (size,), (size,))
+class Program(Runner):
+    """The layers of a network, emitted one by one."""
 
     # ---------------------------------------------------------------------------- linear maps
 
@@ -305,88 +199,3 @@ class Program:
         xi, raw = self.rows(-(-D // whole) * whole), self.rows(4 * TEAM * -(-lanes // self.width))
         self.emit(what, xi, D, raw)
         return xi
-
-    # --------------------------------------------------------------------------- finish, run
-
-    def freeze(self) -> None:
-        """Place what could only be placed last; the program is then only read."""
-        dy = self.rows(self.turn_dy)
-        for i in self.turned:
-            self.code[i] = (*self.code[i][:-1], dy)
-        self.rows(SLACK * (2 * lane_count(self.dtype) if self.alone else 1))
-        self.P = m.table_of(self.code, self.turns, self.dtype, self.part)
-        self.ends = [*self.ends, len(self.code), len(self.code)][:2]
-        self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
-
-    def weights(self, theta: Params, eps: float = EPS) -> np.ndarray:
-        """W: eps of the normalisations, then the parameters, packed."""
-        W = aligned(self.packed_size + BEYOND * lane_count(self.dtype), self.dtype)
-        W[EPS_AT] = eps
-        for name, at, packing in self.packed:
-            if packing is None:
-                W[at : at + theta[name].size] = theta[name]
-            else:
-                w = np.ascontiguousarray(theta[name]).reshape(packing.shape)
-                pack_weights(w, packing.blocks, W, at, packing.transposed)
-        return W.view(HalfArray) if self.part == HALF else W
-
-    def run(
-        self,
-        W: np.ndarray,
-        inputs: tuple[np.ndarray, ...],
-        out: np.ndarray,
-        records: np.ndarray,
-        K: int = 0,
-        address: tuple[Any, ...] = (0, 0, 0, 0),
-        chains: np.ndarray = NO_CHAINS,
-        threads: int = 1 << 30,
-    ) -> list[np.ndarray]:
-        """Run all tiles of up to three inputs (N, D) into out (N, D) and records (R, K, N); return G's strands.
-
-        Which tiles a strand of G sums depends on N only, and strands are added in order.
-        """
-        in0, in1, in2 = (*inputs, inputs[0], inputs[0])[:3]
-        tiles = -(-len(in0) // self.width)
-        strands = min(STRANDS, tiles) if self.params else min(tiles, threads)
-        kind = HalfArray if self.part == HALF else np.ndarray
-        G = [aligned(self.grads_size, self.dtype).view(kind) for _ in range(strands if self.params else 0)]
-        words, ends = np.array(address, np.uint64), np.array(self.ends)
-        if len(chains):
-            chains = np.concatenate([chains, np.zeros(-len(chains) % self.width, np.uint64)])  # whole tiles
-        work = self.products * self.width
-        with team(strands if work >= STEP_WORK and work * max(K, 1) >= RUN_WORK else 0) as members:
-            size = -(-self.scratch_size // self.block) * self.block
-            common = scratch(strands * size, self.dtype) if members > 1 else None
-            arrived = np.zeros((max(strands, 1), CACHE_LINE // 8), np.int64)
-
-            def task(part: int, parts: int) -> None:
-                crew, crews = part // members, parts // members
-                A = np.zeros(IDS + self.width, np.uint64)
-                if common is None:
-                    S = scratch(size, self.dtype).view(kind)
-                else:
-                    S = common[crew * size : (crew + 1) * size].view(kind)
-                for i in range(crew, strands, crews) if self.params else (crew,):
-                    if self.params and members == 1:
-                        G[i][:] = 0
-                    grads, stride = (G[i], strands) if self.params else (W, crews)
-                    data = (words, chains, in0, in1, in2, out, records)
-                    member = (part % members, members, arrived[crew])
-                    m.run_tiles(self.P, ends, K, self.T, W, S, grads, A, *data, i, stride, *member)
-
-            for strand in G if members > 1 else ():
-                strand[:] = 0
-            parallel(task, strands * members)
-        return G
-
-    def unpack(self, strands: list[np.ndarray], theta: Params) -> Params:
-        """The gradients of theta: the sum of the strands, first to last, without padding."""
-        total = np.zeros(self.grads_size, self.dtype)
-        for strand in strands:
-            total += strand
-        grads = {}
-        for name, value in theta.items():
-            at, padded, kept = self.grads[name]
-            whole = total[at : at + int(np.prod(padded))].reshape(padded)
-            grads[name] = whole[tuple(slice(0, size) for size in kept)].reshape(value.shape).copy()
-        return grads

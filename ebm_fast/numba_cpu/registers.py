@@ -1,4 +1,4 @@
-"""One vector register as a Numba type, `Lanes`, with + - * /; and the arrays that are read in registers or in parts of them.
+"""One vector register as a Numba type, `Lanes`, with + - * /, and the arrays that are read in registers or their parts.
 
 With NUMBA_DISABLE_JIT=1 registers are NumPy slices and only the arrays and counts are used.
 """

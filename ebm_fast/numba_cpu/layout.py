@@ -1,0 +1,111 @@
+"""Where the arrays of a program lie, in scratch, in packed weights and gradients, and its instructions so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import machine as m
+from .links import Packing, Unit, Value
+from .registers import HALF, ONE, WHOLE, lane_count
+from .threads import TEAM
+
+
+@dataclass
+class Layout:
+    """Instructions and tables, and what lies where, under construction."""
+
+    dtype: Any
+    tangent: bool = False
+    params: bool = False
+    width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one, or one sample
+    code: list[tuple[Any, ...]] = field(default_factory=list)
+    turns: list[tuple[int, int, int]] = field(default_factory=list)
+    products: int = 0  # multiply-adds of a sample that several threads can share
+    lone: int = 0  # of those, the ones in which a pixel shares its weights with no other
+    ends: list[int] = field(default_factory=list)
+    tables: list[np.ndarray] = field(default_factory=list)
+    table_size: int = 0
+    scratch_size: int = 0
+    packed: list[tuple[str, int, Packing | None]] = field(default_factory=list)
+    packed_size: int = 1  # eps
+    grads: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    grads_size: int = 0
+    turn_dy: int = 0  # rows that turning needs
+    turned: list[int] = field(default_factory=list)  # instructions that await the address of the turned array
+    temp: int = 0
+
+    def __post_init__(self) -> None:
+        self.width = self.width or 2 * lane_count(self.dtype)
+        self.alone = self.width == 1  # rows then follow each other, each array from one register to the next
+        self.part = ONE if self.alone else (HALF if self.width < lane_count(self.dtype) else WHOLE)
+        self.lanes = lane_count(self.dtype, self.part)
+        self.temp = self.rows(TEAM)
+
+    @property
+    def block(self) -> int:
+        """Outputs that `weight_grad` sums at once: two registers."""
+        return 2 * self.lanes
+
+    def rows(self, count: int) -> int:
+        """Address of `count` new rows of scratch."""
+        at = self.scratch_size
+        self.scratch_size += self.whole(count * self.width)
+        return at
+
+    def whole(self, size: int) -> int:
+        """`size` numbers up to the end of a register; half a register where tiles are that wide."""
+        lanes = lane_count(self.dtype) if self.alone else self.lanes
+        return -(-size // lanes) * lanes
+
+    def value(self, pixels: int, C: int) -> Value:
+        """A new array (pixels, C), with its tangent if the program carries tangents."""
+        at = self.rows(pixels * C)
+        return Value(at, self.rows(pixels * C) if self.tangent else -1, pixels, C)
+
+    def emit(self, what: Any, *operands: int, turn: tuple[int, int] | None = None, wait: bool = True) -> None:
+        """Append one instruction.
+
+        Of several threads on a tile all do it, each its share, where `what` can be shared; else one: of `turn` = (i, n)
+        the first has the first i. They wait for each other before it, unless what it needs was made by that one.
+        """
+        self.code.append((what, *operands))
+        self.turns.append((*(turn or (m.SHARED if what in m.SHARES else (0, 1))), int(wait)))
+
+    def section(self) -> None:
+        """End the part that runs once; then the part that is repeated; the rest runs once again."""
+        self.ends.append(len(self.code))
+
+    def table(self, groups: list[list[int]]) -> tuple[int, int]:
+        """Append where each group starts and ends, then the groups; return the address and how many they are."""
+        at = self.table_size
+        starts = at + len(groups) + 1 + np.cumsum([0, *map(len, groups)])
+        self.tables.append(np.concatenate([starts, *groups]).astype(np.int64))
+        self.table_size += self.tables[-1].size
+        return at, len(groups)
+
+    def units(self, units: list[Unit]) -> tuple[int, int]:
+        """Append the units of a map: dst, dst, then its pairs; return as `table`."""
+        return self.table([[unit.at, unit.to, *(i for pair in unit.pairs for i in pair)] for unit in units])
+
+    def pack(self, name: str, size: int, packing: Packing | None = None) -> int:
+        """Room for parameter `name` in W, as it is or packed for `gather`; return the address."""
+        at = self.packed_size
+        self.packed.append((name, at, packing))
+        self.packed_size += size
+        return at
+
+    def grad(self, name: str, padded: tuple[int, ...], kept: tuple[int, ...]) -> int:
+        """Room for the gradient of `name` in G, of which the corner `kept` is the result; return the address."""
+        if not self.params:
+            return -1
+        at = self.grads_size
+        self.grads[name] = (at, padded, kept)
+        self.grads_size += -(-int(np.prod(padded)) // self.block) * self.block
+        return at
+
+    def vector(self, name: str, size: int) -> tuple[int, int]:
+        """Addresses of a parameter vector and of its gradient."""
+        return self.pack(name, size), self.grad(name, (size,), (size,))
