@@ -134,12 +134,12 @@ def test_held__knows_what_is_on_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("N", [2, 100])
+@pytest.mark.parametrize("N", [1, 100])
 def test_runner_types__are_those_of_a_call(dtype, N):
     energy = numba_cpu.MLPEnergy(shape=(3,), hidden=(4,))
     theta = {name: np.full(shape, 0.1, dtype) for name, shape in energy.theta_shapes().items()}
     before = len(machine.run_tiles.signatures)
-    machine.run_tiles.compile(machine.runner_types(dtype, N == 2))
+    machine.run_tiles.compile(machine.runner_types(dtype, N == 1))
     count = len(machine.run_tiles.signatures)
     assert count >= before
     numba_cpu.langevin_run(energy, theta, np.zeros((N, 3), dtype), 1, SGLD(eta=0.1, sigma=0.1), seed=1)
@@ -169,9 +169,10 @@ def run(code, *arguments, **env):
     return answer.stdout.strip()
 
 
-def test_main__fills_the_cache(tmp_path):
+def test_main__fills_the_cache_with_time_to_spare(tmp_path):
     number = [what.__name__ for what in machine.INSTRUCTIONS].index("move_tile")
-    run(helper.CODE, "float32", "0", str(number), NUMBA_CACHE_DIR=str(tmp_path))
+    code = helper.CODE + "print(os.nice(0) if hasattr(os, 'nice') else 19)"
+    assert run(code, "float32", "0", str(number), NUMBA_CACHE_DIR=str(tmp_path)) == "19"  # behind all others
     assert run(STEP, NUMBA_CACHE_DIR=str(tmp_path)) == "[0, 0]"
 
 
