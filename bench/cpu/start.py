@@ -3,7 +3,8 @@
     cold   a fresh copy each time: nothing is compiled yet, neither Python's files nor Numba's
     warm   one copy, used before
 
-numba_cpu keeps its machine code beside its sources (numba_cpu/build.py), so the caches of a copy are the copy's.
+numba_cpu keeps its machine code beside its sources (numba_cpu/build.py), so the caches of a copy are the copy's. Where
+there are two processors a second process compiles with it (numba_cpu/helper.py); its memory is not counted.
 
     python -m bench.cpu.start   the measured process: reads (stack, case, eta) from stdin, prepares and takes the first
                                 step, writes a line with its memory, then its answers

@@ -2,7 +2,8 @@
 
 Both go through the instructions of a program, this one from the first to the last and the helper from the last to the
 first, and both look into the cache on disk before they compile. So they need not talk: where the helper is slow or
-fails, this one compiles all. It is a new interpreter, never a fork, and gone before the program is run.
+fails, this one compiles all. It is a new interpreter, never a fork; it takes only what processors have to spare, and is
+gone before the program is run.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from .threads import thread_count
 
 FEW = 6  # instructions that are compiled by the time that a second interpreter has started and found its feet
 CODE = """
-import gc, sys
+import gc, os, sys
 gc.disable()
+if hasattr(os, "nice"):
+    os.nice(19)
 from ebm_fast.numba_cpu import helper, machine
 helper.main(machine, *sys.argv[1:])
 """
