@@ -11,6 +11,7 @@ import pytest
 
 from ebm_fast import numba_cpu
 from ebm_fast.numba_cpu import build, helper, machine
+from ebm_fast.numba_cpu.registers import HALF, ONE, WHOLE, lanes_type
 from ebm_ref.specs import SGLD
 
 ROOT = Path(__file__).parent.parent
@@ -49,23 +50,27 @@ def started(monkeypatch):
 
 
 def help_with(used=USED):
-    with helper.helper(machine.INSTRUCTIONS, used, np.float64, True):
+    with helper.helper(machine.INSTRUCTIONS, dict.fromkeys(used, HALF), np.float64):
         return "body"
 
 
 def test_helper__is_told_all_that_is_missing_last_first(started, monkeypatch):
-    monkeypatch.setattr(helper, "held", lambda what, dtype, half: what is USED[1])
+    monkeypatch.setattr(helper, "held", lambda what, number: what is USED[1])
     assert help_with(machine.INSTRUCTIONS[3 : 5 + helper.FEW]) == "body"
     (process,) = started
     assert process.command[:2] == [sys.executable, "-P"]
-    assert process.command[-2 - helper.FEW - 1 :] == ["float64", "1", *map(str, range(4 + helper.FEW, 4, -1)), "3"]
+    tasks = [f"{number} half" for number in (*range(4 + helper.FEW, 4, -1), 3)]
+    assert process.command[-1 - len(tasks) :] == ["float64", *tasks]
     assert process.env["EBM_NUM_THREADS"] == "1" and process.env["EBM_VECTOR_BYTES"] == str(build.VECTOR_BYTES)
     assert set(process.streams.values()) == {subprocess.DEVNULL}
     assert process.events == ["killed", "waited for"]
 
 
 def test_helper__goes_when_compiling_fails(started):
-    with pytest.raises(ValueError, match="body"), helper.helper(machine.INSTRUCTIONS, USED, np.float32, False):
+    with (
+        pytest.raises(ValueError, match="body"),
+        helper.helper(machine.INSTRUCTIONS, dict.fromkeys(USED, WHOLE), np.float32),
+    ):
         raise ValueError("body")
     assert started[0].events == ["killed", "waited for"]
 
@@ -118,11 +123,11 @@ def test_helper__leaves_no_process_behind(started, monkeypatch, code):
 
 
 def test_held__knows_what_is_on_disk(tmp_path, monkeypatch):
-    what = machine.INSTRUCTIONS[3]
-    build.address(what, np.float32, False)
-    assert build.held(what, np.float32, False)
+    what, number = machine.INSTRUCTIONS[3], lanes_type(np.float32, WHOLE)
+    build.address(what, number)
+    assert build.held(what, number)
     monkeypatch.setattr(build, "instruction_signature", lambda *arguments: "another")
-    assert not build.held(what, np.float32, False)
+    assert not build.held(what, number)
 
     def local(row, T, W, S, G, A):
         pass
@@ -130,20 +135,21 @@ def test_held__knows_what_is_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "KernelCache", lambda function: (_ for _ in ()).throw(RuntimeError("read-only")))
     plain = build.instruction(local)
     monkeypatch.undo()
-    assert build.held(plain, np.float32, False)  # nowhere to hold it
+    assert build.held(plain, number)  # nowhere to hold it
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("N", [1, 100])
-def test_runner_types__are_those_of_a_call(dtype, N):
+@pytest.mark.parametrize(("N", "part"), [(1, ONE), (4, HALF), (100, WHOLE)])
+def test_runner_types__are_those_of_a_call(dtype, N, part):
     energy = numba_cpu.MLPEnergy(shape=(3,), hidden=(4,))
     theta = {name: np.full(shape, 0.1, dtype) for name, shape in energy.theta_shapes().items()}
     before = len(machine.run_tiles.signatures)
-    machine.run_tiles.compile(machine.runner_types(dtype, N == 1))
+    machine.run_tiles.compile(machine.runner_types(dtype, part))
     count = len(machine.run_tiles.signatures)
     assert count >= before
     numba_cpu.langevin_run(energy, theta, np.zeros((N, 3), dtype), 1, SGLD(eta=0.1, sigma=0.1), seed=1)
-    energy.grad_theta(theta, np.zeros((N, 3), dtype), np.ones(N, dtype))
+    if part != ONE:  # the gradient of parameters takes half registers then
+        energy.grad_theta(theta, np.zeros((N, 3), dtype), np.ones(N, dtype))
     assert len(machine.run_tiles.signatures) == count
 
 
@@ -172,7 +178,7 @@ def run(code, *arguments, **env):
 def test_main__fills_the_cache_with_time_to_spare(tmp_path):
     number = [what.__name__ for what in machine.INSTRUCTIONS].index("move_tile")
     code = helper.CODE + "print(os.nice(0) if hasattr(os, 'nice') else 19)"
-    assert run(code, "float32", "0", str(number), NUMBA_CACHE_DIR=str(tmp_path)) == "19"  # behind all others
+    assert run(code, "float32", f"{number} whole", NUMBA_CACHE_DIR=str(tmp_path)) == "19"  # behind all others
     assert run(STEP, NUMBA_CACHE_DIR=str(tmp_path)) == "[0, 0]"
 
 
