@@ -19,7 +19,7 @@ biased as long as both are there: the weight of transport falls to 0 at t = 1, a
 phase leaves Langevin's chains, too: the noise of their steps blurs an edge that is narrower, and they do not travel
 between far modes, whose masses then drift. It is maximum likelihood by persistent chains, from data when it begins, of
 Metropolis' walk: the test makes steps of any width exact, and one as wide as the data takes a chain from mode to mode.
-Of width 2, one in 4 is taken on the checkerboard, one in 17 on eight Gaussians; in many dimensions hardly one would be.
+Of width 2, one in 4 is taken on the checkerboard, one in 16 on eight Gaussians; in many dimensions hardly one would be.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ MATCHING = {
         ebm_ref.EMTerms(tau=0.4, s_star=0.8, weight=5.0, K=100, dt=0.013, cutoff=0.6),
         (Phase(500, 3e-3, 0.02), Phase(250, 2e-3, 0.1), Phase(3000, 3e-3, 0.01)),
         batch=256,
-        K=8,  # few steps end in another mode: with 4 the masses are off by up to 6 %, and the ratio by up to 0.3
+        K=8,  # few steps end in another mode: with 4 the masses are off by up to 6 %
     ),
     "two_moons": Matching(
         ebm_ref.EMTerms(tau=0.4, s_star=0.6, weight=12.5, K=120, dt=0.01, cutoff=0.0),
