@@ -1,8 +1,8 @@
 """Energy matching and equilibrium matching in the plane, judged by exact divergences and by sliced Wasserstein.
 
 energy_matching  a potential V. kl = KL(p_data || exp(-V / tau) / Z) by quadrature, after each phase of training (the
-                 first is transport alone); held to KL_BAR after the last. Samples: heated descent from N(0, I).
-..._fine         the same on the checkerboard, with a last phase whose chains take ever finer steps.
+                 first is transport alone); held to KL_BAR after the last. Samples: heated descent from N(0, I),
+                 then Metropolis' walk. nfe counts both.
 equilibrium      a field, or the energy of a head on one, of three coordinates: the data are lifted to a height, by
                  which a point tells how far on its way it is. Neither claims a density, so there is no kl. Samples: nfe
                  steps of descent from N(0, I). `early` stops at the nfe of a list that is best for other data and other
@@ -36,7 +36,6 @@ from ebm_ref.toys import EIGHT_MEANS, SQUARE, SQUARES
 from .densities import MOON, density_model, density_target, divergence, moon_nodes
 from .flow2d_train import (
     EQUILIBRIUM,
-    FINE,
     MATCHING,
     PHASES,
     PLANE,
@@ -146,19 +145,16 @@ def at_data(model: Any, theta: Params, density: str, plan: Equilibrium, size: Si
 def matching_rows(density: str, plan: Matching, size: Size) -> Iterator[Row]:
     """One row a phase."""
     module, oracle = load_backend("auto"), ebm_ref.BoltzmannEnergy(ebm_ref.MLPEnergy((2,), plan.hidden), plan.terms.tau)
-    plan, log_p = (
-        replace(plan, phases=tuple(map(size.cut, plan.phases))),
-        density_target(density),
-    )
-    method, began = f"energy_matching{'_fine' if plan.fine else ''}", time.process_time()
+    plan, log_p = replace(plan, phases=tuple(map(size.cut, plan.phases))), density_target(density)
+    seconds, began = 0.0, time.process_time()
     for phase, theta in matching_train(module, density, plan):
-        seconds = time.process_time() - began
+        seconds += time.process_time() - began
         wide = {name: value.astype(np.float64) for name, value in theta.items()}
-        row = {"method": method, "density": density, "seed": plan.seed, "phase": phase}
+        row = {"method": "energy_matching", "density": density, "seed": plan.seed, "phase": phase}
         row["seconds"], row["kl"] = seconds, divergence(log_p, density_model(oracle, wide))
-        dt = plan.dt_at(float(phase == PHASES[-1]))
-        samples, row["nfe"] = matching_sample(module, theta, plan, size.draws * size.samples, dt)
+        samples, row["nfe"] = matching_sample(module, theta, plan, size.draws * size.samples)
         yield row | judge(samples, density, size)
+        began = time.process_time()
 
 
 def equilibrium_rows(density: str, head: str | None, plan: Equilibrium, size: Size) -> Iterator[Row]:
@@ -184,8 +180,6 @@ def flow_rows(densities: Sequence[str], seed: int, size: Size) -> Iterator[Row]:
     """All rows of these densities and of one seed."""
     for density in densities:
         yield from matching_rows(density, replace(MATCHING[density], seed=seed), size)
-        if density == "checkerboard":
-            yield from matching_rows(density, replace(FINE, seed=seed), size)
         for head in HEADS:
             yield from equilibrium_rows(density, head, replace(EQUILIBRIUM, seed=seed), size)
         yield from equilibrium_rows(density, None, replace(PLANE, seed=seed), size)

@@ -2,7 +2,7 @@
 
 import csv
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -160,20 +160,62 @@ def test_equilibrium_start__sees_no_height_at_the_data():
     assert below == pytest.approx(X @ theta["linear0.w"][:2] - 3 * theta["linear0.w"][2], abs=1e-4)
 
 
-def test_matching__the_step_of_the_chains_falls_by_one_factor_to_the_fine_one():
-    plan = replace(flow2d_train.FINE, fine=0.0015)
-    dts = [plan.dt_at(done) for done in (0, 0.5, 1)]
-    assert dts == pytest.approx([0.006, 0.003, 0.0015])
-    assert replace(plan, fine=None).dt_at(1.0) == 0.006
+WELLS = ebm_ref.GaussianMixtureEnergy((2,), 2)  # 2 apart, with 0.8 and 0.2 of the mass
+TWO = {"logit": np.log([0.8, 0.2]), "mu": np.array([[-1.0, 0], [1, 0]]), "log_sigma": np.log([0.5, 0.5])}
 
 
-def test_matching_sample__in_pieces_is_one_run(monkeypatch):
-    plan = replace(flow2d_train.MATCHING["two_moons"], time=1.2, hidden=(4,))
-    theta = ebm_ref.theta_init(ebm_ref.MLPEnergy((2,), plan.hidden), 3)
-    whole, K = flow2d_train.matching_sample(ebm_ref, theta, plan, 5, 0.1)
-    monkeypatch.setattr(flow2d_train, "PIECE", 5)
-    parts, _ = flow2d_train.matching_sample(ebm_ref, theta, plan, 5, 0.1)
-    assert K == 12 and np.array_equal(whole, parts)
+def test_walk_run__from_one_well_finds_the_masses_and_the_widths_at_the_temperature():
+    x = flow2d_train.walk_run(ebm_ref, WELLS, TWO, np.tile([1.0, 0.0], (2000, 1)), 1000, 0.5, seed=3, step=0)
+    left = x[:, 0] < 0
+    assert left.mean() == pytest.approx(0.8**2 / (0.8**2 + 0.2**2), abs=0.021)  # 4 standard errors
+    assert x[left].var(axis=0) == pytest.approx([0.125, 0.125], rel=0.14)  # tau 0.5^2, at tau = 1/2
+    assert x[left].mean(axis=0) == pytest.approx([-1, 0], abs=0.035)
+
+
+def test_walk_run__of_a_flat_potential_is_even_on_the_box():
+    flat = {**TWO, "log_sigma": np.full(2, 30.0)}
+    x = flow2d_train.walk_run(ebm_ref, WELLS, flat, np.full((4000, 2), 4.5), 200, 1.0, seed=4, step=0)
+    assert np.abs(x).max() <= 4.5
+    inner = np.abs(x) < 3
+    assert inner.mean(axis=0) == pytest.approx([2 / 3, 2 / 3], abs=0.03)
+
+
+def test_walk_run__in_pieces_is_one_run():
+    start = flow2d_train.normals(50, 1).astype(np.float64)
+    whole = flow2d_train.walk_run(ebm_ref, WELLS, TWO, start, 11, 1.0, seed=5, step=2)
+    part = flow2d_train.walk_run(ebm_ref, WELLS, TWO, start, 5, 1.0, seed=5, step=2)
+    assert np.array_equal(whole, flow2d_train.walk_run(ebm_ref, WELLS, TWO, part, 6, 1.0, seed=5, step=7))
+
+
+def short_plan(*steps, **changes):
+    plan = flow2d_train.MATCHING["two_moons"]
+    phases = [replace(phase, steps=n) for phase, n in zip(plan.phases, steps, strict=True)]
+    return replace(plan, phases=tuple(phases), walkers=512, hidden=(32, 32), **changes)
+
+
+def test_matching_train__the_last_phase_brings_the_law():
+    made = [
+        row["kl"]
+        for row in flow2d.matching_rows("two_moons", short_plan(60, 10, 300), replace(flow2d.SMALL, most=None))
+    ]
+    assert made[2] < made[1] / 2 < made[0] / 2
+
+
+def test_matching_train__walkers_start_at_data_and_go_on_from_step_to_step(monkeypatch):
+    calls, walk = [], flow2d_train.walk_run
+
+    def spy(module, energy, theta, x, K, tau, seed, step):
+        calls.append((x, walk(module, energy, theta, x, K, tau, seed, step), range(step, step + K), tau))
+        return calls[-1][1]
+
+    monkeypatch.setattr(flow2d_train, "walk_run", spy)
+    plan = short_plan(1, 1, 3, seed=1)
+    assert [stage for stage, _ in flow2d_train.matching_train(ebm_ref, "two_moons", plan)] == list(flow2d.PHASES)
+    assert np.array_equal(calls[0][0], ebm_ref.toy_sample("two_moons", 512, flow2d_train.POOL_SEED))
+    for (_, end, steps, _), (start, _, following, _) in pairwise(calls):
+        assert start is end and following[0] == steps[-1] + 1
+    assert len(calls) == 3 and {tau for *_, tau in calls} == {plan.terms.tau}
+    assert not np.array_equal(calls[0][1], calls[1][1])
 
 
 def test_at_data__at_a_height_counts_from_0():
