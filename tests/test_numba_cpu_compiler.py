@@ -8,6 +8,7 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 
 from ebm_fast.numba_cpu import build, compiler
+from ebm_fast.numba_cpu.registers import WHOLE, lanes_type
 
 needs_compiler = pytest.mark.skipif(not build.JIT, reason="there is no compiler")
 
@@ -78,4 +79,4 @@ def test_instruction__makes_no_array():
         S[0] = np.empty(3, S.dtype).shape[0]
 
     with pytest.raises(TypingError, match="Only accept returning of array passed into the function"):
-        build.address(wasteful, np.float32, False)
+        build.address(wasteful, lanes_type(np.float32, WHOLE))
