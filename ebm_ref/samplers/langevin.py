@@ -107,7 +107,7 @@ def langevin_run(
     """
     check_array("x0", x0, shape=(None, *energy.shape), finite=True)
     check_count("K", K, low=0)
-    check_count("step", step, low=0, high=2**32 - max(K, 1))
+    check_count("step", step, low=0, high=2**32 - max(int(K), 1))
     if not isinstance(update, (ULA, SGLD)):
         raise DTypeError(f"update: expected ULA or SGLD, found {type(update).__name__}")
     N, D, step = x0.shape[0], flat_size(energy.shape), int(step)
