@@ -71,7 +71,8 @@ def langevin_step(
         g = np.clip(g, -float(clip), float(clip))
     if clip_norm is not None:
         norm = chain_column(chain_norm(g), g)  # (N, 1, ...)
-        g = g * (float(clip_norm) / np.maximum(norm, float(clip_norm)))
+        bound = min(float(clip_norm), float(np.finfo(g.dtype).max))  # one beyond all numbers bounds nothing
+        g = g * (bound / np.maximum(norm, bound))
     x = x - float(eta) * g + float(sigma) * xi
     return x if box is None else np.clip(x, float(box[0]), float(box[1]))
 
