@@ -171,6 +171,12 @@ def check_count(name: str, value: Any, *, low: int, high: int | None = None) -> 
         raise RangeError(f"{name}: expected an integer {wanted}, found {value}")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Raise unless `value` is True or False: "no" would be true."""
+    if not isinstance(value, bool):
+        raise DTypeError(f"{name}: expected True or False, found {value!r}")
+
+
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise unless `value` is one of `choices`."""
     if value not in choices:

@@ -60,7 +60,7 @@ def noise_bits(seed: int, stream: int, step: int, chains: Array, D: int) -> Arra
     """
     _check_address(seed, stream, step, D)
     chains = _check_chains(chains)
-    N, blocks = chains.shape[0], -(-D // 4)
+    N, blocks = chains.shape[0], -(-int(D) // 4)
     counter = np.empty((N, blocks, 4), np.uint32)
     counter[..., 0] = np.arange(blocks)
     counter[..., 1] = chains[:, None]
@@ -89,7 +89,7 @@ def noise_normal(seed: int, stream: int, step: int, chains: Array, D: int, dtype
     """
     dtype = _check_dtype(dtype)
     _check_address(seed, stream, step, D)
-    r = noise_bits(seed, stream, step, chains, D + D % 2)  # (N, D or D + 1)
+    r = noise_bits(seed, stream, step, chains, int(D) + int(D) % 2)  # (N, D or D + 1)
     u = _unit(r[:, 0::2], dtype).astype(np.float64)  # (N, D/2)
     turns = (r[:, 1::2].astype(dtype) * dtype.type(2.0**-31)).astype(np.float64)  # (N, D/2)   half turns, in [0, 2]
     radius, angle = np.sqrt(-2 * np.log(u)), np.pi * turns

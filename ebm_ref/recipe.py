@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .contracts import Buffer, DTypeError, RangeError, check_choice, check_count, check_number
+from .contracts import Buffer, RangeError, check_choice, check_count, check_flag, check_number
 from .descent_specs import Descent
 from .methods import METHODS
 from .objectives import (
@@ -139,8 +139,7 @@ class Recipe:
         check_count("warmup", self.warmup, low=0)
         check_number("gp", self.gp, low=0.0)
         for name in ("spectral_norm", "augment_flip"):
-            if not isinstance(getattr(self, name), bool):
-                raise DTypeError(f"{name}: expected True or False, found {getattr(self, name)!r}")
+            check_flag(name, getattr(self, name))
         if self.steps * self.chain_moves > 2**32:
             raise RangeError(
                 f"steps: expected steps * K <= 2^32, the chain steps that have addresses, found {self.steps}"

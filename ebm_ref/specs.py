@@ -18,6 +18,7 @@ from .contracts import (
     SmoothnessError,
     check_choice,
     check_count,
+    check_flag,
     check_number,
     check_sizes,
     flat_size,
@@ -65,6 +66,7 @@ class MLPSpec(NetworkSpec):
         check_sizes("shape", self.shape)
         check_sizes("hidden", self.hidden)
         check_choice("activation", self.activation, ACTIVATIONS)
+        check_flag("layer_norm", self.layer_norm)
 
     def theta_shapes(self) -> Shapes:
         shapes: Shapes = {}
@@ -106,6 +108,7 @@ class ConvSpec(NetworkSpec):
         check_choice("pool", self.pool, POOLS)
         check_count("max_groups", self.max_groups, low=1)
         check_groups(self.channels, self.max_groups)
+        check_flag("residual", self.residual)
         if self.residual and self.padding != "SAME":
             raise RangeError("residual: expected padding SAME beside it, found VALID")
         size_h, size_w = self.shape[:2]

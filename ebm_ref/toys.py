@@ -57,8 +57,8 @@ def toy_sample(name: str, n: int, seed: int, dtype: DTypeLike = np.float32) -> A
     check_count("n", n, low=1)
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise DTypeError(f"dtype: expected float32 or float64, found {dtype!r}")
-    u = noise_uniform(seed, Stream.TOY, 0, np.arange(n), 2)  # (n, 2)
-    xi = noise_normal(seed, Stream.TOY, 1, np.arange(n), 2)  # (n, 2)
+    u = noise_uniform(seed, Stream.TOY, 0, np.arange(int(n)), 2)  # (n, 2)
+    xi = noise_normal(seed, Stream.TOY, 1, np.arange(int(n)), 2)  # (n, 2)
     points: Array = TOYS[name](u, xi).astype(dtype)
     return points
 

@@ -53,6 +53,8 @@ REFUSED = {
         DTypeError,
         lambda: ENERGY.energy(THETA | {"out.b": np.zeros(1, np.float32)}, X),
     ),
+    "layer_norm: expected True or False, found 'no'": (DTypeError, lambda: MLPEnergy((2,), layer_norm="no")),
+    "residual: expected True or False, found 1": (DTypeError, lambda: ConvEnergy((4, 4, 1), residual=1)),
     "theta: expected a dict": (DTypeError, lambda: theta_check(ENERGY, list(THETA.values()))),
 }
 

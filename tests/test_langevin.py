@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gaussian import Bowl, bowl_theta
 
+import ebm_ref
 from ebm_ref.contracts import DTypeError, NonFiniteError, RangeError, ShapeError, Stream
 from ebm_ref.noise import noise_normal
 from ebm_ref.samplers import langevin_jitter, langevin_run, langevin_step
@@ -240,6 +241,18 @@ def test_langevin_run__stops_where_the_next_state_overflows(order):
         states = [state[n, 0] for state in path]
         first = next(k for k in range(20) if states[k] == states[k + 1])  # where it stopped
         assert x[n, 0] == states[first]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64])
+def test_runs__take_any_integers(kind):
+    args = (BOWL, bowl_theta(1.0), np.zeros((3, 1)))
+    runs = [
+        lambda kind: langevin_run(*args, kind(2), ULA(0.1), kind(3), kind(100))[0],
+        lambda kind: ebm_ref.mala_run(ebm_ref, *args, kind(2), 0.1, kind(3), kind(100))[0],
+        lambda kind: ebm_ref.jempp_run(ebm_ref, *args, kind(2), kind(3), ULA(0.1), kind(3), kind(100))[0],
+    ]
+    for run in runs:
+        np.testing.assert_array_equal(run(kind), run(int))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

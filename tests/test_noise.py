@@ -184,6 +184,13 @@ def test_noise__refuses_a_wrong_address(draw, change, error):
         draw(**(address | change))
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint32, np.uint64])
+@pytest.mark.parametrize("draw", [noise_bits, noise_uniform, noise_normal])
+def test_noise__takes_any_integers(draw, kind):
+    found = draw(kind(3), kind(1), kind(2), np.arange(2), kind(127))
+    np.testing.assert_array_equal(found, draw(3, 1, 2, np.arange(2), 127))
+
+
 def test_noise__refuses_wrong_types():
     with pytest.raises(DTypeError, match="dtype"):
         noise_normal(0, 1, 0, CHAINS, 4, np.float16)

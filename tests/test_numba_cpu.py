@@ -127,9 +127,9 @@ def start(code, cwd=ROOT, **env):
     )
 
 
-def output(process):
+def output(process, timeout=240):
     try:
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with its children, if any
         raise

@@ -66,6 +66,11 @@ def test_helper__is_told_all_that_is_missing_last_first(started, monkeypatch):
     assert process.events == ["killed", "waited for"]
 
 
+def test_helper__is_told_no_places_that_are_not_text(started, monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", ROOT, "there", b"bytes"])  # Python looks in none of these either
+    assert help_with() == "body" and started[0].env["PYTHONPATH"] == f".{os.pathsep}there"
+
+
 def test_helper__goes_when_compiling_fails(started):
     with (
         pytest.raises(ValueError, match="body"),

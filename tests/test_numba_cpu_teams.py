@@ -6,10 +6,10 @@ import threading
 
 import numpy as np
 import pytest
-from test_numba_cpu import numbers, parameters
+from test_numba_cpu import numbers, output, parameters, start
 
 from ebm_fast import numba_cpu
-from ebm_fast.numba_cpu import machine, network, runner, threads
+from ebm_fast.numba_cpu import build, machine, network, runner, threads
 from ebm_ref.specs import SGLD
 
 UPDATE = SGLD(eta=0.1, sigma=0.01, clip=0.05, box=(-1.0, 1.0))
@@ -117,6 +117,55 @@ def test_teams__work_in_a_forked_child(teams, monkeypatch):
             signal.alarm(60)
             os._exit(0 if answers(energy, theta, x) == want and max(teams) == 2 else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+INTERRUPTED = """
+import numpy as np
+from ebm_fast import numba_cpu
+from ebm_fast.numba_cpu import machine, runner, threads
+from ebm_ref.specs import SGLD
+runner.STEP_WORK = runner.RUN_WORK = 0
+energy = numba_cpu.MLPEnergy(shape=(5,), hidden=(20, 9))
+theta = {name: np.full(shape, 0.1, np.float32) for name, shape in energy.theta_shapes().items()}
+
+def chain():
+    return numba_cpu.langevin_run(energy, theta, np.ones((1, 5), np.float32), 3, SGLD(0.1, 0.1), seed=1)[0].tobytes()
+
+def stopped(room, name, function):
+    before = getattr(room, name)
+    setattr(room, name, function(before))
+    try:
+        chain()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        setattr(room, name, before)
+
+def before_the_part(part):
+    def wrapped(run_tiles):
+        def run(*args):
+            if args[-3] == part:
+                raise KeyboardInterrupt
+            return run_tiles(*args)
+        return run
+    return wrapped
+
+def before_all_parts(submit):
+    def run(pool, one, part):
+        if part == 2:
+            raise KeyboardInterrupt
+        return submit(pool, one, part)
+    return run
+
+want = chain()
+print(*(stopped(machine, "run_tiles", before_the_part(part)) for part in (0, 2)), end=" ")
+print(stopped(threads.ThreadPoolExecutor, "submit", before_all_parts), chain() == want)
+"""
+
+
+@pytest.mark.skipif(not build.JIT, reason="without the compiler there are no teams")
+def test_teams__go_on_where_one_of_them_is_interrupted():
+    assert output(start(INTERRUPTED, EBM_NUM_THREADS="3"), timeout=60) == "True True True True"
 
 
 def test_every_instruction__waits_for_what_others_wrote():

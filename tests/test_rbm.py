@@ -97,6 +97,8 @@ def test_rbm_gibbs_run__is_its_steps_at_their_addresses():
     np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(rbm_gibbs_run(ebm_ref, energy, theta, x, 0, 3), x)
     assert rbm_gibbs_run(ebm_ref, energy, theta, x, 0, 3) is not x
+    again = rbm_gibbs_run(ebm_ref, energy, theta, x, np.int32(2), np.int32(3), np.int32(8), chains)
+    np.testing.assert_array_equal(again, wanted)
 
 
 def test_rbm_gibbs_step__decides_by_the_probability():

@@ -79,6 +79,11 @@ def test_toy_log_density__keeps_the_dtype_and_its_argument():
     assert toy_log_density("checkerboard", far)[0] == -np.inf
 
 
+def test_toy_sample__takes_any_integers():
+    for kind in (np.uint8, np.int32, np.uint64):
+        np.testing.assert_array_equal(toy_sample("rings", kind(5), kind(1)), toy_sample("rings", 5, 1))
+
+
 def test_toys__refuse_wrong_arguments():
     with pytest.raises(RangeError, match="two_moons"):
         toy_sample("moons", 5, seed=0)

@@ -44,6 +44,14 @@ def test_langevin_step__clips_a_norm_whose_square_is_no_number(module, dtype, si
 
 
 @BOTH
+def test_langevin_run__a_bound_beyond_the_numbers_bounds_nothing(module):
+    """1e300 is no float32."""
+    x0, (wide, plain) = np.zeros((3, 2), np.float32), (SGLD(0.1, 0.0, 1e300, 1e300, (-1e300, 1e300)), SGLD(0.1, 0.0))
+    x, info = module.langevin_run(Slope(2.0), {}, x0, 2, wide, seed=0)
+    assert info.alive.all() and np.array_equal(x, module.langevin_run(Slope(2.0), {}, x0, 2, plain, seed=0)[0])
+
+
+@BOTH
 @pytest.mark.parametrize("order", ["gradient_first", "noise_first"])
 def test_langevin_run__the_box_bounds_a_step_that_overflows(module, order):
     update = SGLD(1e10, 0.1, box=(-1.0, 1.0), order=order)

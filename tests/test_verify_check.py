@@ -18,6 +18,28 @@ def test_check__failure_names_all_that_is_needed():
     assert "fail" in str(report)
 
 
+def test_check__failure_of_a_law_names_the_law_s_call():
+    def cuts_the_last_axis(x, g, xi, eta, sigma, clip=None, clip_norm=None, box=None):
+        if clip_norm is not None:
+            norm = np.abs(g).max(axis=-1, keepdims=True) * np.sqrt(g.shape[-1])
+            g = np.where(norm > clip_norm, g * (clip_norm / norm), g).astype(x.dtype)
+        return planted.langevin.step_right(x, g, xi, eta, sigma, clip, None, box)
+
+    report = verify.check(cuts_the_last_axis, "langevin_step", dtype=np.float64)
+    failure, call, case = report.why.splitlines()
+    assert "law: clip_norm bounds a long gradient" in failure
+    assert call.startswith("the law's call: langevin_step(x=") and "1e+25" in call and "clip_norm=1.0" in call
+    assert case == report.case.describe()
+
+
+def test_check__takes_no_list_for_an_array():
+    def lists(x, xi, sigma, box=None):
+        return (x if sigma == 0 else x + sigma * xi).tolist()
+
+    report = verify.check(lists, "langevin_jitter", dtype=np.float64, cases=3)
+    assert report.status == "fail" and "result: found a list, expected shape" in report.why
+
+
 def test_check__is_deterministic(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (

@@ -51,7 +51,7 @@ def command(dtype: Any, missing: Sequence[tuple[int, str]]) -> list[str]:
 def environment() -> dict[str, str]:
     """This process's modules, registers and cache; one thread, so that a helper has no helper."""
     return os.environ | {
-        "PYTHONPATH": os.pathsep.join(place or os.curdir for place in sys.path),
+        "PYTHONPATH": os.pathsep.join(place or os.curdir for place in sys.path if isinstance(place, str)),
         "EBM_NUM_THREADS": "1",
         "EBM_VECTOR_BYTES": str(VECTOR_BYTES),
         "NUMBA_CACHE_DIR": numba.config.CACHE_DIR,

@@ -31,10 +31,11 @@ SMALL = 1 << 14  # numbers below which one thread is faster than two
 def step_numbers(
     dtype: Any, eta: float, sigma: float, clip: float | None, clip_norm: float | None, box: Any
 ) -> np.ndarray:
-    """eta, sigma, clip, clip_norm, low, high with infinity for None."""
+    """eta, sigma, clip, clip_norm, low, high with infinity for None, and for a number too large for `dtype`."""
     low, high = (-INF, INF) if box is None else box
     bounds = (INF if clip is None else clip, INF if clip_norm is None else clip_norm)
-    return np.array([eta, sigma, *bounds, low, high], dtype)
+    with np.errstate(over="ignore"):
+        return np.array([eta, sigma, *bounds, low, high], dtype)
 
 
 def check_step_numbers(eta: Any, sigma: Any, clip: Any, clip_norm: Any, box: Any) -> None:

@@ -21,6 +21,7 @@ NO_RECORDS = {np.dtype(kind): np.empty((0, 0, 0), kind) for kind in (np.float32,
 NO_CHAINS = np.empty(0, np.uint64)
 EPS = 1e-5
 STEP_WORK, RUN_WORK = 2e6, 2e7  # multiply-adds of a step and of a run that are worth a team of threads on a tile
+GONE = 1 << 62  # more than all that threads on a tile ever wait for: they wait no longer
 SLACK = 8  # rows that `gather` and `weight_grad` may read past an array; registers of them where rows are numbers
 BEYOND = 4  # registers that `gather_across` may read past the last bias
 
@@ -96,7 +97,7 @@ class Runner(Layout):
 
             for strand in G if members > 1 else ():
                 strand[:] = 0
-            parallel(task, strands * members)
+            parallel(task, strands * members, lambda: arrived.fill(GONE))
         return G
 
     def unpack(self, strands: list[np.ndarray], theta: Params) -> Params:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -50,10 +50,11 @@ def thread_count() -> int:
     return int(text)
 
 
-def parallel(task: Callable[[int, int], None], pieces: int) -> None:
+def parallel(task: Callable[[int, int], None], pieces: int, give_up: Callable[[], None] = lambda: None) -> None:
     """Call task(part, parts) for every part in 0..parts-1, parts = min(threads, pieces); one part runs here.
 
     A task takes the pieces part, part + parts, part + 2 parts, ...
+    give_up() is called where a part raises or, at Ctrl-C, never begins: parts that wait for it must then go on.
     """
     parts = min(thread_count(), pieces)
     if parts <= 1:
@@ -62,9 +63,22 @@ def parallel(task: Callable[[int, int], None], pieces: int) -> None:
         return
     with _lock:
         pool = _pools.setdefault(parts, ThreadPoolExecutor(parts - 1, thread_name_prefix="ebm"))
-    futures = [pool.submit(task, part, parts) for part in range(1, parts)]
+
+    def one(part: int) -> None:
+        try:
+            task(part, parts)
+        except BaseException:
+            give_up()
+            raise
+
+    futures: list[Future[None]] = []
     try:
+        for part in range(1, parts):
+            futures.append(pool.submit(one, part))
         task(0, parts)
+    except BaseException:
+        give_up()
+        raise
     finally:
         errors = [future.exception() for future in futures]
     for error in errors:

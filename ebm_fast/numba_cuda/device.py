@@ -108,8 +108,12 @@ def current() -> Device:
 
 
 def launch(body: Any, dtype: Any, n: int, *args: Any, order: int = 0) -> None:
-    """n threads of `body` on the current device; nothing for n = 0. A Python float goes as a number of `dtype`."""
+    """n threads of `body` on the current device; nothing for n = 0. A Python float goes as a number of `dtype`,
+
+    infinity where it is too large for one.
+    """
     kind = np.dtype(dtype)
     if n > 0:
-        reals = [kind.type(arg) if type(arg) is float else arg for arg in args]
+        with np.errstate(over="ignore"):
+            reals = [kind.type(arg) if type(arg) is float else arg for arg in args]
         current().launch(body, kind, order, n, reals)

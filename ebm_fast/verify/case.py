@@ -41,8 +41,8 @@ def export(name: str) -> str:
 
 def as_numpy(x: Any) -> Any:
     """`x` as a NumPy array where it is an array of another library: detached, on the host, then DLPack or __array__."""
-    if isinstance(x, np.ndarray | np.generic | int | float | bool | str):
-        return x
+    if isinstance(x, np.ndarray | np.generic | int | float | bool | str | list | tuple):
+        return x  # a list is no array, and is not made one
     for method in ("detach", "cpu"):
         x = getattr(x, method)() if hasattr(x, method) else x
     if hasattr(x, "get") and hasattr(x, "__cuda_array_interface__"):

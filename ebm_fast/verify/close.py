@@ -110,7 +110,8 @@ def compare(name: str, got: Any, want: Any, budget: Array | None, dtype: Any = N
             raise Failure(f"{name}: found {got!r}, expected {want!r}")
         return 0.0
     if not isinstance(got, np.ndarray) or got.shape != want.shape:
-        found = f"shape {got.shape}" if isinstance(got, np.ndarray) else repr(got)
+        plain = f"a {type(got).__name__}" if isinstance(got, list | tuple) else repr(got)
+        found = f"shape {got.shape}" if isinstance(got, np.ndarray) else plain
         raise Failure(f"{name}: found {found}, expected shape {want.shape}")
     wanted = np.dtype(dtype) if dtype is not None and want.dtype.kind == "f" else want.dtype
     if got.dtype != wanted:

@@ -42,12 +42,14 @@ def judge(case: Case, fn: Callable[..., Any], module: ModuleType = ebm_ref, dtyp
             if np.asarray(value).tobytes() != np.asarray(got[name]).tobytes():
                 raise Failure(f"{name}: two calls with the same arguments differ")
         for holds in LAWS.get(case.function, ()):
+            trial = Trial(case, fn, module, got, budget, dtype)
             try:
-                holds(Trial(case, fn, module, got, budget, dtype))
-            except Failure:
-                raise
+                holds(trial)
+            except Failure as failure:
+                raise Failure(f"{failure}{last_call(trial)}", failure.ratio) from None
             except Exception as error:
-                raise Failure(f"law {holds.__name__}: raised {type(error).__name__}: {error}") from error
+                text = f"law {holds.__name__}: raised {type(error).__name__}: {error}"
+                raise Failure(f"{text}{last_call(trial)}") from error
         return worst
 
 
@@ -56,6 +58,11 @@ def answer(case: Case, fn: Callable[..., Any], module: ModuleType) -> Outputs:
         return case.run(fn, module)
     except Exception as error:
         raise Failure(f"raised {type(error).__name__}: {error}") from error
+
+
+def last_call(trial: Trial) -> str:
+    """A line for the call that a law made last, beside the case's own; "" where it made none."""
+    return f"\nthe law's call: {trial.calls[-1].describe()}; made from the case" if trial.calls else ""
 
 
 class Search:

@@ -163,7 +163,7 @@ def rbm_gibbs_run(
     theta_check(energy, theta)
     check_array("x0", x0, shape=(None, energy.visible), finite=True)
     check_count("K", K, low=0)
-    check_count("step", step, low=0, high=2**32 - max(K, 1))
+    check_count("step", step, low=0, high=2**32 - max(int(K), 1))
     N, H = x0.shape[0], energy.hidden
     chains = np.arange(N) if chains is None else chains
     if chains.shape != (N,):

@@ -35,7 +35,6 @@ from numpy.typing import DTypeLike
 
 from ..contracts import (
     Array,
-    DTypeError,
     Energy,
     Params,
     ShapeError,
@@ -43,6 +42,7 @@ from ..contracts import (
     check_array,
     check_choice,
     check_count,
+    check_flag,
     check_number,
 )
 from ..noise import noise_bits
@@ -107,8 +107,7 @@ def ais_reverse_run(
     Raises RangeError, DTypeError, ShapeError, NonFiniteError (x).
     """
     betas = check_betas(betas)
-    if not isinstance(exact, bool):
-        raise DTypeError(f"exact: expected True or False, found {exact!r}")
+    check_flag("exact", exact)
     log_w, x, acceptance = ais_backward(backend, energy, theta, base, betas, x, transition, _seed(seed, REVERSE))
     return ais_result(log_w, acceptance, betas, x, -1.0, "upper" if exact else None, UPPER if exact else NO_BOUND)
 

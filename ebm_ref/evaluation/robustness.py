@@ -37,6 +37,7 @@ from ..contracts import (
     check_array,
     check_choice,
     check_count,
+    check_flag,
     check_number,
     flat_size,
 )
@@ -144,8 +145,7 @@ def pgd_run(
     check_array("x", x, shape=(None, *classifier.shape), finite=isinstance(x, np.ndarray))
     check_count("K", K, low=0)
     check_count("starts", starts, low=1)
-    if not isinstance(random_start, bool):
-        raise DTypeError(f"random_start: expected True or False, found {random_start!r}")
+    check_flag("random_start", random_start)
     if not random_start and starts > 1:
         raise RangeError(f"starts: expected 1 without random_start, found {starts}")
     _check_ball(eps, norm, box)

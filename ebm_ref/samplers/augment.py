@@ -19,7 +19,17 @@ from types import ModuleType
 
 import numpy as np
 
-from ..contracts import Array, DTypeError, ShapeError, Stream, check_array, check_count, check_number, flat_size
+from ..contracts import (
+    Array,
+    DTypeError,
+    ShapeError,
+    Stream,
+    check_array,
+    check_count,
+    check_flag,
+    check_number,
+    flat_size,
+)
 from ..specs import Box, check_box
 from .chain import chain_column, check_like
 
@@ -34,8 +44,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         check_count("shift", self.shift, low=0)
-        if not isinstance(self.flip, bool):
-            raise DTypeError(f"flip: expected True or False, found {self.flip!r}")
+        check_flag("flip", self.flip)
         check_number("sigma", self.sigma, low=0.0)
 
 

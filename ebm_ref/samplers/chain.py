@@ -31,7 +31,7 @@ def chain_start(
     """
     check_array("x0", x0, shape=(None, *energy.shape), finite=isinstance(x0, np.ndarray))
     check_count("K", K, low=0)
-    check_count("step", step, low=0, high=2**32 - max(K, 1))
+    check_count("step", step, low=0, high=2**32 - max(int(K), 1))
     chains = np.arange(x0.shape[0]) if chains is None else chains
     backend.noise_normal(seed, Stream.CHAIN_NOISE, step, chains, 0)  # refuses a bad address, even where K = 0
     if chains.shape != (x0.shape[0],):

@@ -42,13 +42,13 @@ import numpy as np
 from ..contracts import (
     Array,
     ChainInfo,
-    DTypeError,
     Energy,
     Params,
     Stream,
     check_array,
     check_choice,
     check_count,
+    check_flag,
     check_number,
     flat_size,
 )
@@ -109,8 +109,7 @@ def heated_run(
     check_box(box)
     check_choice("scheme", scheme, SCHEMES)
     check_count("done", done, low=0)
-    if not isinstance(hot, bool):
-        raise DTypeError(f"hot: expected True or False, found {hot!r}")
+    check_flag("hot", hot)
     chains = chain_start(backend, energy, x0, K, seed, step, chains)
     backend.noise_normal(seed, stream, step, chains, 0)  # refuses a bad stream, even where K = 0 draws nothing
     if hasattr(energy, "check_step"):

@@ -67,7 +67,7 @@ def jempp_run(
     check_array("x0", x0, shape=(None, *energy.shape), finite=True)
     check_count("M", M, low=0)
     check_count("N", N, low=1)
-    check_count("step", step, low=0, high=2**32 - max(M * N, 1))
+    check_count("step", step, low=0, high=2**32 - max(int(M) * int(N), 1))
     if not isinstance(update, (ULA, SGLD)):
         raise DTypeError(f"update: expected ULA or SGLD, found {type(update).__name__}")
     if update.order != "gradient_first":

@@ -71,7 +71,8 @@ def langevin_step(
         g = np.clip(g, -float(clip), float(clip))
     if clip_norm is not None:
         norm = chain_column(chain_norm(g), g)  # (N, 1, ...)
-        g = g * (float(clip_norm) / np.maximum(norm, float(clip_norm)))
+        bound = min(float(clip_norm), float(np.finfo(g.dtype).max))  # one beyond all numbers bounds nothing
+        g = g * (bound / np.maximum(norm, bound))
     x = x - float(eta) * g + float(sigma) * xi
     return x if box is None else np.clip(x, float(box[0]), float(box[1]))
 
@@ -107,7 +108,7 @@ def langevin_run(
     """
     check_array("x0", x0, shape=(None, *energy.shape), finite=True)
     check_count("K", K, low=0)
-    check_count("step", step, low=0, high=2**32 - max(K, 1))
+    check_count("step", step, low=0, high=2**32 - max(int(K), 1))
     if not isinstance(update, (ULA, SGLD)):
         raise DTypeError(f"update: expected ULA or SGLD, found {type(update).__name__}")
     N, D, step = x0.shape[0], flat_size(energy.shape), int(step)

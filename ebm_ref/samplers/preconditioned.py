@@ -41,6 +41,7 @@ from ..contracts import (
     Params,
     Stream,
     check_array,
+    check_flag,
     check_number,
     flat_size,
 )
@@ -63,8 +64,7 @@ class PSGLD:
         check_number("eps_step", self.eps_step, low=0.0, open_low=True)
         check_number("beta", self.beta, low=0.0, high=1.0)
         check_number("lam", self.lam, low=0.0, open_low=True)
-        if not isinstance(self.gamma, bool):
-            raise DTypeError(f"gamma: expected True or False, found {self.gamma!r}")
+        check_flag("gamma", self.gamma)
 
     @property
     def biased(self) -> bool:

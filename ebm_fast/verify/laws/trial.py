@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +24,7 @@ class Trial:
     got: Outputs
     budget: dict[str, Array]
     dtype: Any
+    calls: list[Case] = field(default_factory=list)  # what the laws asked for beside the case
 
     @property
     def args(self) -> dict[str, Any]:
@@ -31,7 +32,8 @@ class Trial:
 
     def again(self, options: dict[str, Any] | None = None, **changes: Any) -> Outputs:
         """The function once more, with some arguments changed."""
-        case = replace(self.case, args=self.args | changes, options=self.case.options | (options or {}))
+        case = replace(self.case, args=self.args | changes, options=self.case.options | (options or {}), story="")
+        self.calls.append(case)
         return case.run(self.fn, self.module)
 
     def energy(self) -> Any:
