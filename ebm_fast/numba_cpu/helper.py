@@ -8,6 +8,7 @@ gone before the program is run.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -26,12 +27,13 @@ from .threads import thread_count
 
 FEW = 6  # instructions that are compiled by the time that a second interpreter has started and found its feet
 CODE = """
-import gc, os, sys
+import gc, json, os, sys
 gc.disable()
 if hasattr(os, "nice"):
     os.nice(19)
+sys.path[:] = json.loads(sys.argv[1])
 from ebm_fast.numba_cpu import helper, machine
-helper.main(machine, *sys.argv[1:])
+helper.main(machine, *sys.argv[2:])
 """
 
 _once = threading.Lock()  # taken for good: a process has one helper, for its first large program
@@ -44,14 +46,15 @@ def interpreter() -> str:
 
 
 def command(dtype: Any, missing: Sequence[tuple[int, str]]) -> list[str]:
-    """That of a helper for instructions by their numbers, each for a part of a register."""
-    return [interpreter(), "-P", "-c", CODE, np.dtype(dtype).name, *(f"{number} {part}" for number, part in missing)]
+    """That of a helper with this process's modules, for instructions by number, each for a part of a register."""
+    path = json.dumps([place for place in sys.path if isinstance(place, str)])  # Python passes over what is no text
+    tasks = (f"{number} {part}" for number, part in missing)
+    return [interpreter(), "-P", "-c", CODE, path, np.dtype(dtype).name, *tasks]
 
 
 def environment() -> dict[str, str]:
-    """This process's modules, registers and cache; one thread, so that a helper has no helper."""
+    """This process's registers and cache; one thread, so that a helper has no helper."""
     return os.environ | {
-        "PYTHONPATH": os.pathsep.join(place or os.curdir for place in sys.path if isinstance(place, str)),
         "EBM_NUM_THREADS": "1",
         "EBM_VECTOR_BYTES": str(VECTOR_BYTES),
         "NUMBA_CACHE_DIR": numba.config.CACHE_DIR,
