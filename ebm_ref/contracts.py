@@ -233,6 +233,14 @@ def check_derivatives(what: str, energy: Any, *methods: str) -> None:
         energy.require_smooth(what)
 
 
+def check_energy(name: str, energy: Any) -> None:
+    """Raise DTypeError unless `energy` has a shape and an energy_and_grad_x, all that a chain needs of an energy."""
+    lacks = [attribute for attribute in ("shape", "energy_and_grad_x") if not hasattr(energy, attribute)]
+    if lacks:
+        found = f"{type(energy).__name__} without {' and '.join(lacks)}"
+        raise DTypeError(f"{name}: expected an object with shape and energy_and_grad_x(theta, x), found {found}")
+
+
 def theta_check(energy: HasTheta, theta: Params, name: str = "theta") -> np.dtype[Any]:
     """Raise unless `theta` has exactly the names and shapes of `energy` (or field), in one dtype, which is returned.
 

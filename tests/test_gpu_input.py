@@ -6,6 +6,7 @@ from gpu_calls import BACKENDS, DTYPES, LABELS, calls, off_by_one, run_on, with_
 
 import ebm_ref
 from ebm_ref.contracts import DTypeError, EbmError, RangeError, ShapeError
+from ebm_ref.specs import ULA
 
 PAIRS = [(backend, name) for backend in BACKENDS for name, call in calls(np.float32).items()
          if call.possible(BACKENDS[backend][0])]  # fmt: skip
@@ -67,6 +68,14 @@ def test_langevin_run__of_no_steps_is_a_copy(backend, dtype, name, N):
     assert np.array_equal(found["0."], call.args["x0"]) and found["0."] is not call.args["x0"]
     assert found["1.energy"].shape == found["1.grad_norm"].shape == (0, N) and found["1.alive"].all()
     assert found["0."].dtype == found["1.energy"].dtype == dtype and found["1.nonfinite"] == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_langevin_run__names_what_an_energy_lacks(backend):
+    module, on, kind = BACKENDS[backend]
+    dev = kind()
+    with on(dev), pytest.raises(DTypeError, match="energy: expected .* found object without shape and"):
+        module.langevin_run(object(), {}, dev.put_as_it_is(np.zeros((3, 2), np.float32)), 1, ULA(0.1), seed=0)
 
 
 # ------------------------------------------------------------------------------------------- one bad argument

@@ -268,6 +268,7 @@ def test_langevin_run__refuses_a_start_that_is_not_finite(bad):
         ({"K": 1.5}, DTypeError, "K"),
         ({"step": 2**32 - 1, "K": 2}, RangeError, "step"),
         ({"update": 0.1}, DTypeError, "update"),
+        ({"energy": object()}, DTypeError, "energy: expected .* found object without shape and energy_and_grad_x"),
         ({"x0": np.zeros(3)}, ShapeError, "x0"),
         ({"x0": np.zeros((3, 2))}, ShapeError, "x0"),
         ({"x0": np.zeros((3, 1), int)}, DTypeError, "x0"),

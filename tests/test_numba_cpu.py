@@ -16,7 +16,7 @@ from ebm_fast import numba_cpu
 from ebm_fast.numba_cpu import build
 from ebm_fast.numba_cpu.registers import lane_count
 from ebm_fast.numba_cpu.threads import parallel, thread_count
-from ebm_ref.contracts import BackendError, RangeError
+from ebm_ref.contracts import BackendError, DTypeError, RangeError
 from ebm_ref.specs import SGLD
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +53,11 @@ def test_numba_cpu__is_the_same_for_any_number_of_threads(dtype, monkeypatch):
         monkeypatch.setenv("EBM_NUM_THREADS", threads)
         results.append([array.tobytes() for array in everything(dtype)])
     assert results[0] == results[1] == results[2]
+
+
+def test_langevin_run__names_what_an_energy_lacks():
+    with pytest.raises(DTypeError, match="energy: expected .* found object without shape and energy_and_grad_x"):
+        numba_cpu.langevin_run(object(), {}, np.zeros((3, 2), np.float32), 1, UPDATE, seed=0)
 
 
 def test_langevin_run__does_not_depend_on_the_place_in_the_batch():

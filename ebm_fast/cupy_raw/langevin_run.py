@@ -18,7 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import ChainInfo, DTypeError, RangeError, Stream, check_array, check_choice, check_count
+from ebm_ref.contracts import (
+    ChainInfo,
+    DTypeError,
+    RangeError,
+    Stream,
+    check_array,
+    check_choice,
+    check_count,
+    check_energy,
+)
 from ebm_ref.specs import SGLD, ULA, ConvSpec, MLPSpec
 
 from ..checks import WORD, check_address, check_like
@@ -57,6 +66,7 @@ def langevin_run(
     if not isinstance(update, (ULA, SGLD)):
         raise DTypeError(f"update: expected ULA or SGLD, found {type(update).__name__}")
     check_choice("path", path, PATHS)
+    check_energy("energy", energy)
     samples = INT if isinstance(energy, Network) else SAMPLES
     check_fits("x0", x0, samples=samples, elements=ELEMENTS, numbers=NUMBERS)
     x0 = dev.array("x0", x0)

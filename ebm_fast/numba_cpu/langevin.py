@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ebm_ref.contracts import ChainInfo, DTypeError, Stream, check_array, check_count, check_number
+from ebm_ref.contracts import ChainInfo, DTypeError, Stream, check_array, check_count, check_energy, check_number
 from ebm_ref.specs import SGLD, ULA, check_box
 
 from ..checks import WORD, check_address, check_chains, check_like, check_samples, flat
@@ -166,6 +166,7 @@ def langevin_run(
     """
     if not isinstance(update, (ULA, SGLD)):
         raise DTypeError(f"update: expected ULA or SGLD, found {type(update).__name__}")
+    check_energy("energy", energy)
     check_samples("x0", x0, tuple(energy.shape))
     check_array("x0", x0, finite=True)
     check_count("K", K, low=0)

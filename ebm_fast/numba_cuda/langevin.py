@@ -21,6 +21,7 @@ from ebm_ref.contracts import (
     Stream,
     check_array,
     check_count,
+    check_energy,
     check_number,
     flat_size,
 )
@@ -138,6 +139,7 @@ def langevin_run(
     dev = current()
     if not isinstance(update, (ULA, SGLD)):
         raise DTypeError(f"update: expected ULA or SGLD, found {type(update).__name__}")
+    check_energy("energy", energy)
     x0 = dev.array("x0", x0)
     check_samples("x0", x0, tuple(energy.shape))
     check_array("x0", x0, finite=True)

@@ -39,6 +39,7 @@ from ..contracts import (
     Stream,
     check_array,
     check_count,
+    check_energy,
     check_number,
     flat_size,
 )
@@ -106,6 +107,7 @@ def langevin_run(
     ChainInfo: energy and grad_norm (K, N) where the gradient was taken (before clips), alive (N,).
     Raises NonFiniteError when x0 is not finite, ShapeError, DTypeError, RangeError.
     """
+    check_energy("energy", energy)
     check_array("x0", x0, shape=(None, *energy.shape), finite=True)
     check_count("K", K, low=0)
     check_count("step", step, low=0, high=2**32 - max(int(K), 1))
