@@ -106,6 +106,9 @@ class Free:
     def __init__(self, *shape):
         self.shape = shape
 
+    def energy_and_grad_x(self, theta, x):
+        raise AssertionError("refused before it is called")
+
 
 @pytest.mark.parametrize(("shape", "said"), [((2**31, 1), "samples"), ((1, 2**34 + 4), "elements of a sample")])
 def test_langevin_run__of_any_energy_names_what_is_too_large(shape, said):
