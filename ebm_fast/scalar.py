@@ -50,8 +50,8 @@ def silu(x, s):
 
 
 def silu_slope(x, s):
-    """s (1 + x (1 - s))."""
-    return s * (1.0 + x * (1.0 - s))
+    """s + x s (1 - s)."""
+    return s + x * s * (1.0 - s)
 
 
 def silu_bend(x, s):

@@ -2,6 +2,7 @@
 
     dot N       acc[j] += sum_k W[w + k w_step + j w_next] s_k, and acc[N + j] the same of r_k
     dot N one   acc[j] += sum_k W[w + k N + j] s_k
+    startN            what acc is at first
     loadN, storeN     tuples of registers
 
 s_k, r_k: the registers that start at S[s + k step], S[r + k step].
@@ -148,6 +149,35 @@ def load4(S, at, step):
 def load8(S, at, to, step):
     """A register from each of S[at + j step], j = 0..7, then from each of S[to + j step]."""
     return load4(S, at, step) + load4(S, at + 4 * step, step) + load4(S, to, step) + load4(S, to + 4 * step, step)
+
+
+@inner
+def start1(S, at, W, bias, add):
+    """(the register at S[at] if add else 0) + W[bias]; bias < 0: none."""
+    there = vload(S, at)
+    if bias < 0:
+        return there if add != 0 else vlike(there, 0.0)
+    return vsplat(W, bias) + there if add != 0 else vsplat(W, bias)
+
+
+@inner
+def start4(S, at, step, W, bias, add):
+    """`start1` of S[at + j step] and W[bias + j], j = 0..3."""
+    if bias < 0:
+        none = vlike(vload(S, at), 0.0)
+        return load4(S, at, step) if add != 0 else (none, none, none, none)
+    a, b, c, d = vsplat(W, bias), vsplat(W, bias + 1), vsplat(W, bias + 2), vsplat(W, bias + 3)
+    if add == 0:
+        return a, b, c, d
+    x, y, z, w = load4(S, at, step)
+    return a + x, b + y, c + z, d + w
+
+
+@inner
+def start8(S, at, step, W, bias, add):
+    """`start1` of S[at + j step] and W[bias + j], j = 0..7."""
+    more = bias + 4 if bias >= 0 else bias
+    return start4(S, at, step, W, bias, add) + start4(S, at + 4 * step, step, W, more, add)
 
 
 @inner

@@ -26,8 +26,23 @@ from itertools import groupby
 import numpy as np
 
 from .build import VECTOR_BYTES, inner, instruction, share, tile_width
-from .dots import dot1, dot1_one, dot4, dot4_one, dot8, dot8_one, dot44_one, load4, load8, store4, store8
-from .lanes import vcount, vlike, vload, vsplat, vstore
+from .dots import (
+    dot1,
+    dot1_one,
+    dot4,
+    dot4_one,
+    dot8,
+    dot8_one,
+    dot44_one,
+    load4,
+    load8,
+    start1,
+    start4,
+    start8,
+    store4,
+    store8,
+)
+from .lanes import vcount, vload, vstore
 from .links import turned_channels
 
 BLOCK = 8 if VECTOR_BYTES == 64 else 4  # outputs: 16 of the 32 registers of AVX-512 hold sums, or 8 of the 16 of others
@@ -70,7 +85,8 @@ def gather(row, T, W, S, G, A):
     """dst[p, o] = (dst[p, o] if add else 0) + W[bias + o] + sum over pairs of p, sum_c W[t, c, o] src[q, c].
 
     T[tab + u] .. T[tab + u + 1]: where unit u lies in T: two registers of dst, the second -1 where there is none, then
-    (register of src, that of the second, t) of each tap. bias < 0: none. Reads, but does not keep, 3 rows past dst.
+    (register of src, that of the second, t) of each tap. bias < 0: none. Reads, but does not keep, 3 rows past dst and
+    3 numbers past the bias.
     """
     _, dst, src, wts, bias, tab, units, taps, C, O, add, _ = row
     width, lanes = tile_width(A), vcount(S)
@@ -79,38 +95,33 @@ def gather(row, T, W, S, G, A):
         first, last = T[tab + u] + 2, T[tab + u + 1]
         at, to = dst + T[first - 2] * lanes, dst + T[first - 1] * lanes
         two = T[first - 1] >= 0
-        if bias >= 0 or not add:
-            start_rows(S, at, width, W, bias, O, add != 0)
-            if two:
-                start_rows(S, to, width, W, bias, O, add != 0)
-        w, o = wts, 0
+        w, o, b, b_step = wts, 0, bias, 1 if bias >= 0 else 0
         while BLOCK == 8 and O - o >= 8:
             if two:
-                acc = load8(S, at, to, width)
+                acc = start8(S, at, width, W, b, add) + start8(S, to, width, W, b, add)
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     acc = dot8(acc, S, s, r, width, W, w + T[t + 2] * C * 8, 8, 1, C)
                 store8(S, at, to, width, acc)
             else:
-                (a0, a1, a2, a3), (a4, a5, a6, a7) = load4(S, at, width), load4(S, at + 4 * width, width)
-                one = (a0, a1, a2, a3, a4, a5, a6, a7)
+                one = start8(S, at, width, W, b, add)
                 for t in range(first, last, 3):
                     one = dot8_one(one, S, src + T[t] * lanes, width, W, w + T[t + 2] * C * 8, C)
                 store4(S, at, width, one[:4], 4)
                 store4(S, at + 4 * width, width, one[4:], 4)
-            w, o, at, to = w + taps * C * 8, o + 8, at + 8 * width, to + 8 * width
+            w, o, b, at, to = w + taps * C * 8, o + 8, b + 8 * b_step, at + 8 * width, to + 8 * width
         while BLOCK == 4 and not two and O - o >= 8:
-            one = load4(S, at, width) + load4(S, at + 4 * width, width)
+            one = start8(S, at, width, W, b, add)
             for t in range(first, last, 3):
                 here = w + T[t + 2] * C * 4
                 one = dot44_one(one, S, src + T[t] * lanes, width, W, here, here + taps * C * 4, C)
             store4(S, at, width, one[:4], 4)
             store4(S, at + 4 * width, width, one[4:], 4)
-            w, o, at = w + 2 * taps * C * 4, o + 8, at + 8 * width
+            w, o, b, at = w + 2 * taps * C * 4, o + 8, b + 8 * b_step, at + 8 * width
         while O - o >= 2:
-            four = load4(S, at, width)
+            four = start4(S, at, width, W, b, add)
             if two:
-                both = four + load4(S, to, width)
+                both = four + start4(S, to, width, W, b, add)
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     both = dot4(both, S, s, r, width, W, w + T[t + 2] * C * 4, 4, 1, C)
@@ -120,29 +131,20 @@ def gather(row, T, W, S, G, A):
                 for t in range(first, last, 3):
                     four = dot4_one(four, S, src + T[t] * lanes, width, W, w + T[t + 2] * C * 4, C)
             store4(S, at, width, four, O - o)
-            w, o, at, to = w + taps * C * 4, o + 4, at + 4 * width, to + 4 * width
+            w, o, b, at, to = w + taps * C * 4, o + 4, b + 4 * b_step, at + 4 * width, to + 4 * width
         if O - o == 1:
+            a = start1(S, at, W, b, add)
             if two:
-                pair = (vload(S, at), vload(S, to))
+                pair = (a, start1(S, to, W, b, add))
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     pair = dot1(pair, S, s, r, width, W, w + T[t + 2] * C, C)
-                vstore(S, at, pair[0])
+                a = pair[0]
                 vstore(S, to, pair[1])
             else:
-                a = vload(S, at)
                 for t in range(first, last, 3):
                     a = dot1_one(a, S, src + T[t] * lanes, width, W, w + T[t + 2] * C, C)
-                vstore(S, at, a)
-
-
-@inner
-def start_rows(S, at, width, W, bias, O, add):
-    """The register at each S[at + o width] = (what is there if add else 0) + W[bias + o]; bias < 0: none."""
-    for o in range(O):
-        z = at + o * width
-        value = vsplat(W, bias + o) if bias >= 0 else vlike(vload(S, z), 0.0)
-        vstore(S, z, value + vload(S, z) if add else value)
+            vstore(S, at, a)
 
 
 # ------------------------------------------------------------------------------------ gradient of the weights

@@ -10,6 +10,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from .build import VECTOR_BYTES
 from .registers import HALF, ONE, WHOLE, Lanes, as_lanes, broadcast, lanes_among
 
 
@@ -78,12 +79,25 @@ def join_lanes(builder: Any, x: Any, y: Any, order: Any) -> Any:
 
 
 def emit_pow2(builder: Any, lanes: Any) -> Any:
-    """Write the integer x + bias into the exponent bits."""
-    bits, fraction = (32, 23) if isinstance(lanes[0].type.element, ir.FloatType) else (64, 52)
-    integer = ir.VectorType(ir.IntType(bits), lanes[0].type.count)
-    bias = constant(integer, 127 if bits == 32 else 1023)
-    exponent = builder.add(builder.fptosi(lanes[0], integer), bias)
-    return builder.bitcast(builder.shl(exponent, constant(integer, fraction)), lanes[0].type)
+    """Shift the last bits of the mantissa, n + 127, into the exponent."""
+    integer = ir.VectorType(ir.IntType(32), lanes[0].type.count)
+    return builder.bitcast(builder.shl(builder.bitcast(lanes[0], integer), constant(integer, 23)), lanes[0].type)
+
+
+def emit_reciprocal(builder: Any, lanes: Any) -> Any:
+    """Division, or where that is slower an estimate of 14 bits and two of Newton's steps."""
+    x = lanes[0]
+    one = ir.Constant(x.type, [1.0] * x.type.count)
+    if VECTOR_BYTES < 64 or x.type.count < 4:
+        return builder.fdiv(one, x)
+    mask = ir.IntType(max(8, x.type.count))
+    kind = ir.FunctionType(x.type, [x.type, x.type, mask])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.rcp14.ps.{32 * x.type.count}")
+    y = builder.call(function, [x, ir.Constant(x.type, None), mask(-1)])
+    fma = llvm_call("fma")
+    for _ in range(2):
+        y = fma(builder, [fma(builder, [builder.fneg(x), y, one]), y, y])
+    return y
 
 
 def split_bits(builder: Any, x: Any) -> tuple[Any, Any]:
@@ -223,8 +237,13 @@ def vwhere(typingctx, x, y, z):
 
 
 @intrinsic
-def vpow2(typingctx, x):
-    return elementwise(typingctx, (x,), emit_pow2)
+def vpow2(typingctx, t):
+    return elementwise(typingctx, (t,), emit_pow2)
+
+
+@intrinsic
+def vreciprocal(typingctx, x):
+    return elementwise(typingctx, (x,), emit_reciprocal)
 
 
 @intrinsic

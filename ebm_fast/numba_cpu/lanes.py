@@ -14,7 +14,9 @@ type); per-element formulas written for numbers therefore compile for Lanes as t
     vlike(x, number)                  every lane = number
     vfma(x, y, z) = x y + z           vmax vmin vsqrt vabs vround (to the nearest integer, ties to even)
     vwhere(x, y, z)                   y where x > 0, else z; vmax, vmin give y where x or y is NaN
-    vpow2(x) = 2^x for integral x     vsplit(x) -> m in [1/sqrt2, sqrt2), e with x = m 2^e  (float32, x normal)
+    vreciprocal(x) = 1 / x, 1 <= x < 2^126, to the bit but where all bits of the mantissa are 1; float32
+    vpow2(n + POW2_AT) = 2^n, n from -127 (gives 0) to 128 (infinity); to add POW2_AT rounds to an integer; float32
+    vsplit(x) -> m in [1/sqrt2, sqrt2), e with x = m 2^e; float32, x normal
     vlibm(name, x)                    the C library's `name`, lane by lane
 
 The type of the array says how many lanes a register has (`registers`): all, half of them or one. Without the compiler
@@ -24,6 +26,8 @@ The type of the array says how many lanes a register has (`registers`): all, hal
 from __future__ import annotations
 
 from .build import JIT
+
+POW2_AT = 1.5 * 2**23 + 127
 
 if JIT:
     from .intrinsics import (
@@ -36,6 +40,7 @@ if JIT:
         vmax,
         vmin,
         vpow2,
+        vreciprocal,
         vround,
         vsplat,
         vsplit,
@@ -57,6 +62,7 @@ else:
         vmax,
         vmin,
         vpow2,
+        vreciprocal,
         vround,
         vsplat,
         vsplit,
@@ -69,6 +75,7 @@ else:
     )
 
 __all__ = [
+    "POW2_AT",
     "vabs",
     "vcount",
     "vfma",
@@ -78,6 +85,7 @@ __all__ = [
     "vmax",
     "vmin",
     "vpow2",
+    "vreciprocal",
     "vround",
     "vsplat",
     "vsplit",

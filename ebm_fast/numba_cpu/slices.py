@@ -54,8 +54,12 @@ def vwhere(x, y, z):
     return np.where(x > 0, y, z).astype(x.dtype)
 
 
-def vpow2(x):
-    return np.ldexp(np.ones_like(x), x.astype(np.int32))
+def vpow2(t):
+    return (t.view(np.int32) << 23).view(np.float32)
+
+
+def vreciprocal(x):
+    return 1 / x
 
 
 def vsplit(x):
