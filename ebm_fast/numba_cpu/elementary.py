@@ -3,8 +3,9 @@
 float64 calls the C library lane by lane. float32 is range reduction and a polynomial in float32
 arithmetic (the log, tanh, sin and cos polynomials are those of Moshier's Cephes library; those of exp
 and of the normal distribution are least-maximum fits), relative error below 4e-7 where a function is not
-near its zeros, of the normal distribution below 7e-7 + 6e-8 x^2. A NaN stays NaN. In float32 exp is 0 below -87.7 and infinite above 88.4, so that x sigmoid(x)
-and x density(x) vanish for every large x as they should.
+near its zeros, of the normal distribution below 7e-7 + 6e-8 x^2. A NaN stays NaN. In float32 exp is 0
+below -87.7 and infinite above 88.4, so that x sigmoid(x) and x density(x) vanish for every large x as
+they should.
 
 With NUMBA_DISABLE_JIT=1 both precisions use NumPy and the C library.
 """
