@@ -2,7 +2,7 @@
 
     dot N       acc[j] += sum_k W[w + k w_step + j w_next] s_k, and acc[N + j] the same of r_k
     dot N one   acc[j] += sum_k W[w + k N + j] s_k
-    startN            what acc is at first
+    startN, finishN   what acc is at first, and what becomes of it: how is SET, PLUS or TIMES what is there
     loadN, storeN     tuples of registers
 
 s_k, r_k: the registers that start at S[s + k step], S[r + k step].
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from .build import inner
 from .lanes import vfma, vlike, vload, vsplat, vstore
+
+SET, PLUS, TIMES = range(3)
 
 
 @inner
@@ -152,32 +154,54 @@ def load8(S, at, to, step):
 
 
 @inner
-def start1(S, at, W, bias, add):
-    """(the register at S[at] if add else 0) + W[bias]; bias < 0: none."""
+def start1(S, at, W, bias, how):
+    """(the register at S[at] if how is PLUS else 0) + W[bias]; bias < 0: none."""
     there = vload(S, at)
     if bias < 0:
-        return there if add != 0 else vlike(there, 0.0)
-    return vsplat(W, bias) + there if add != 0 else vsplat(W, bias)
+        return there if how == PLUS else vlike(there, 0.0)
+    return vsplat(W, bias) + there if how == PLUS else vsplat(W, bias)
 
 
 @inner
-def start4(S, at, step, W, bias, add):
+def start4(S, at, step, W, bias, how):
     """`start1` of S[at + j step] and W[bias + j], j = 0..3."""
     if bias < 0:
         none = vlike(vload(S, at), 0.0)
-        return load4(S, at, step) if add != 0 else (none, none, none, none)
+        return load4(S, at, step) if how == PLUS else (none, none, none, none)
     a, b, c, d = vsplat(W, bias), vsplat(W, bias + 1), vsplat(W, bias + 2), vsplat(W, bias + 3)
-    if add == 0:
+    if how != PLUS:
         return a, b, c, d
     x, y, z, w = load4(S, at, step)
     return a + x, b + y, c + z, d + w
 
 
 @inner
-def start8(S, at, step, W, bias, add):
+def start8(S, at, step, W, bias, how):
     """`start1` of S[at + j step] and W[bias + j], j = 0..7."""
     more = bias + 4 if bias >= 0 else bias
-    return start4(S, at, step, W, bias, add) + start4(S, at + 4 * step, step, W, more, add)
+    return start4(S, at, step, W, bias, how) + start4(S, at + 4 * step, step, W, more, how)
+
+
+@inner
+def finish1(S, at, value, how):
+    """S[at : a register] = value, times what is there if how is TIMES."""
+    vstore(S, at, value * vload(S, at) if how == TIMES else value)
+
+
+@inner
+def finish4(S, at, step, acc, keep, how):
+    """`finish1` of S[at + j step] and acc[j], j below 4 and `keep`; keep >= 2."""
+    if how == TIMES:
+        a, b, c, d = load4(S, at, step)
+        acc = acc[0] * a, acc[1] * b, acc[2] * c, acc[3] * d
+    store4(S, at, step, acc, keep)
+
+
+@inner
+def finish8(S, at, step, acc, how):
+    """`finish1` of S[at + j step] and acc[j], j = 0..7."""
+    finish4(S, at, step, acc[:4], 4, how)
+    finish4(S, at + 4 * step, step, acc[4:], 4, how)
 
 
 @inner

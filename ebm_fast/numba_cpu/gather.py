@@ -34,6 +34,9 @@ from .dots import (
     dot8,
     dot8_one,
     dot44_one,
+    finish1,
+    finish4,
+    finish8,
     load4,
     load8,
     start1,
@@ -82,13 +85,13 @@ def pack_weights(w: np.ndarray, blocks: list[int], W: np.ndarray, at: int, trans
 
 @instruction
 def gather(row, T, W, S, G, A):
-    """dst[p, o] = (dst[p, o] if add else 0) + W[bias + o] + sum over pairs of p, sum_c W[t, c, o] src[q, c].
+    """dst[p, o] = W[bias + o] + sum over pairs of p, sum_c W[t, c, o] src[q, c], plus or times what is there.
 
     T[tab + u] .. T[tab + u + 1]: where unit u lies in T: two registers of dst, the second -1 where there is none, then
     (register of src, that of the second, t) of each tap. bias < 0: none. Reads, but does not keep, 3 rows past dst and
     3 numbers past the bias.
     """
-    _, dst, src, wts, bias, tab, units, taps, C, O, add, _ = row
+    _, dst, src, wts, bias, tab, units, taps, C, O, how, _ = row
     width, lanes = tile_width(A), vcount(S)
     begin, end = share(A, units)
     for u in range(begin, end):
@@ -98,53 +101,52 @@ def gather(row, T, W, S, G, A):
         w, o, b, b_step = wts, 0, bias, 1 if bias >= 0 else 0
         while BLOCK == 8 and O - o >= 8:
             if two:
-                acc = start8(S, at, width, W, b, add) + start8(S, to, width, W, b, add)
+                acc = start8(S, at, width, W, b, how) + start8(S, to, width, W, b, how)
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     acc = dot8(acc, S, s, r, width, W, w + T[t + 2] * C * 8, 8, 1, C)
-                store8(S, at, to, width, acc)
+                finish8(S, at, width, acc[:8], how)
+                finish8(S, to, width, acc[8:], how)
             else:
-                one = start8(S, at, width, W, b, add)
+                one = start8(S, at, width, W, b, how)
                 for t in range(first, last, 3):
                     one = dot8_one(one, S, src + T[t] * lanes, width, W, w + T[t + 2] * C * 8, C)
-                store4(S, at, width, one[:4], 4)
-                store4(S, at + 4 * width, width, one[4:], 4)
+                finish8(S, at, width, one, how)
             w, o, b, at, to = w + taps * C * 8, o + 8, b + 8 * b_step, at + 8 * width, to + 8 * width
         while BLOCK == 4 and not two and O - o >= 8:
-            one = start8(S, at, width, W, b, add)
+            one = start8(S, at, width, W, b, how)
             for t in range(first, last, 3):
                 here = w + T[t + 2] * C * 4
                 one = dot44_one(one, S, src + T[t] * lanes, width, W, here, here + taps * C * 4, C)
-            store4(S, at, width, one[:4], 4)
-            store4(S, at + 4 * width, width, one[4:], 4)
+            finish8(S, at, width, one, how)
             w, o, b, at = w + 2 * taps * C * 4, o + 8, b + 8 * b_step, at + 8 * width
         while O - o >= 2:
-            four = start4(S, at, width, W, b, add)
+            four = start4(S, at, width, W, b, how)
             if two:
-                both = four + start4(S, to, width, W, b, add)
+                both = four + start4(S, to, width, W, b, how)
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     both = dot4(both, S, s, r, width, W, w + T[t + 2] * C * 4, 4, 1, C)
                 four = both[:4]
-                store4(S, to, width, both[4:], O - o)
+                finish4(S, to, width, both[4:], O - o, how)
             else:
                 for t in range(first, last, 3):
                     four = dot4_one(four, S, src + T[t] * lanes, width, W, w + T[t + 2] * C * 4, C)
-            store4(S, at, width, four, O - o)
+            finish4(S, at, width, four, O - o, how)
             w, o, b, at, to = w + taps * C * 4, o + 4, b + 4 * b_step, at + 4 * width, to + 4 * width
         if O - o == 1:
-            a = start1(S, at, W, b, add)
+            a = start1(S, at, W, b, how)
             if two:
-                pair = (a, start1(S, to, W, b, add))
+                pair = (a, start1(S, to, W, b, how))
                 for t in range(first, last, 3):
                     s, r = src + T[t] * lanes, src + T[t + 1] * lanes
                     pair = dot1(pair, S, s, r, width, W, w + T[t + 2] * C, C)
                 a = pair[0]
-                vstore(S, to, pair[1])
+                finish1(S, to, pair[1], how)
             else:
                 for t in range(first, last, 3):
                     a = dot1_one(a, S, src + T[t] * lanes, width, W, w + T[t + 2] * C, C)
-            vstore(S, at, a)
+            finish1(S, at, a, how)
 
 
 # ------------------------------------------------------------------------------------ gradient of the weights

@@ -30,8 +30,7 @@ class Head:
         """h becomes dh."""
         assert self.out is not None
         P.apply_params(self.out, self.hidden, dF)
-        P.apply_back(self.out, dF, self.hidden)
-        dy = P.activate_back(self.slope, self.hidden)
+        dy = P.apply_back_under(self.out, dF, self.slope, self.hidden)
         P.apply_params(self.head, self.pooled, dy)
         P.apply_back(self.head, dy, self.pooled)
         P.both(tile.pool_back, self.h, self.pooled, self.h.pixels, self.h.C, self.mean)

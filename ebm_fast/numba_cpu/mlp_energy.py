@@ -30,12 +30,11 @@ class MLPEnergy(MLPSpec, Network):
         """Emit E (and, backwards, what `backward` names) from the input rows x; return (E, dx): h, h without a top."""
         h, layers = x, []
         for i, O in enumerate(self.hidden):
-            below = h
-            linear = P.linear(f"linear{i}.w", f"linear{i}.b", DENSE, below.C, O)
-            h = P.apply(linear, below)
+            linear = P.linear(f"linear{i}.w", f"linear{i}.b", DENSE, h.C, O)
+            h = P.apply(linear, h)
             norm = P.norm(f"norm{i}", h, 1) if self.layer_norm else None
             h = h if norm is None else norm.y
-            layers.append((below, linear, norm, P.activate(h, self.activation), h))
+            layers.append((linear, norm, P.activate(h, self.activation), h))
         if top is None:
             return h, h
         out = P.linear("out.w", "out.b", DENSE, h.C, top.outputs)
@@ -43,16 +42,15 @@ class MLPEnergy(MLPSpec, Network):
         E = top.energy(P, F)
         if backward is None:
             return E, E
-        dF, dx = top.cotangent(P, F, backward == "params"), x
-        P.apply_params(out, h, dF)
-        P.apply_back(out, dF, h)
-        for i, (below, linear, norm, slope, h) in reversed(list(enumerate(layers))):
-            dy = P.activate_back(slope, h)
+        dy, above = top.cotangent(P, F, backward == "params"), out
+        for linear, norm, slope, h in reversed(layers):
+            P.apply_params(above, h, dy)
+            dy, above = P.apply_back_under(above, dy, slope, h), linear
             if norm is not None:
                 P.norm_back(norm, dy)
-            P.apply_params(linear, below, dy)
-            if i == 0 and backward == "params":
-                break
-            dx = P.value(x.pixels, x.C) if i == 0 else below
-            P.apply_back(linear, dy, dx)
+        P.apply_params(above, x, dy)
+        dx = x
+        if backward != "params":
+            dx = P.value(x.pixels, x.C)
+            P.apply_back(above, dy, dx)
         return E, dx

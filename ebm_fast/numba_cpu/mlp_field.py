@@ -27,23 +27,21 @@ class MLPField(MLPFieldSpec, FieldNetwork):
         """Emit f from the input rows x; return it, and the layers that `emit_back` takes."""
         h, layers = x, []
         for i, O in enumerate(self.hidden):
-            below, linear = h, P.linear(f"linear{i}.w", f"linear{i}.b", DENSE, h.C, O)
-            h = P.apply(linear, below)
-            layers.append((below, linear, activate(P, h, self.activation, backward), h))
+            linear = P.linear(f"linear{i}.w", f"linear{i}.b", DENSE, h.C, O)
+            h = P.apply(linear, h)
+            layers.append((linear, activate(P, h, self.activation, backward), h))
         out = P.linear("out.w", "out.b", DENSE, h.C, flat_size(self.out_shape))
         return P.apply(out, h), (layers, out)
 
     def emit_back(self, P: Program, x: Value, tape: Any, dF: Value, backward: str) -> Value:
         """Emit what `backward` names, "x" or "params", of the cotangent dF; return dx."""
-        layers, out = tape
-        h, dx = layers[-1][-1], x
-        P.apply_params(out, h, dF)
-        P.apply_back(out, dF, h)
-        for i, (below, linear, slope, h) in reversed(list(enumerate(layers))):
-            dy = P.activate_back(slope, h)
-            P.apply_params(linear, below, dy)
-            if i == 0 and backward == "params":
-                break
-            dx = P.value(x.pixels, x.C) if i == 0 else below
-            P.apply_back(linear, dy, dx)
+        layers, above = tape
+        for linear, slope, h in reversed(layers):
+            P.apply_params(above, h, dF)
+            dF, above = P.apply_back_under(above, dF, slope, h), linear
+        P.apply_params(above, x, dF)
+        if backward == "params":
+            return x
+        dx = P.value(x.pixels, x.C)
+        P.apply_back(above, dF, dx)
         return dx

@@ -18,6 +18,7 @@ from ebm_ref.specs import ACTIVATIONS
 
 from . import across, chain, gather, normalise, tile
 from . import machine as m
+from .dots import PLUS, SET, TIMES
 from .gather import block_sizes
 from .links import Linear, Links, Norm, Packing, Value, turned_channels, units_of
 from .registers import lane_count
@@ -61,15 +62,15 @@ class Program(Runner):
         """Whether the outputs of a map, not samples, lie in the lanes."""
         return self.alone and across.fits(O)
 
-    def gather(self, map: Linear, back: bool, dst: Value, src: Value, bias: int, add: bool) -> None:
-        """dst = what the map makes of src, or dst += that, there or back; of tangents without the bias."""
+    def gather(self, map: Linear, back: bool, dst: Value, src: Value, bias: int, how: int) -> None:
+        """dst = what the map makes of src, or dst += or *= that, there or back; of tangents without the bias."""
         wts, taps = map.weights[back], map.links.taps
         C, O = (map.O, map.C) if back else (map.C, map.O)
         what = across.gather_across if self.goes_across(O) else gather.gather
         self.count(map, back)
-        self.emit(what, dst.at, src.at, wts, bias, *map.tables[back], taps, C, O, int(add))
+        self.emit(what, dst.at, src.at, wts, bias, *map.tables[back], taps, C, O, how)
         if self.tangent:
-            self.emit(what, dst.at1, src.at1, wts, -1, *map.tables[back], taps, C, O, int(add))
+            self.emit(what, dst.at1, src.at1, wts, -1, *map.tables[back], taps, C, O, how)
 
     def count(self, map: Linear, back: bool) -> None:
         """Add the products of a map whose pixels threads can share."""
@@ -81,12 +82,20 @@ class Program(Runner):
         """y = map(x), or y += map(x)."""
         add = y is not None
         out = y if y is not None else self.value(map.links.pixels_out, map.O)
-        self.gather(map, False, out, x, map.bias, add)
+        self.gather(map, False, out, x, map.bias, PLUS if add else SET)
         return out
 
     def apply_back(self, map: Linear, dy: Value, dx: Value, add: bool = False) -> None:
         """dx = map'(dy), or dx += map'(dy)."""
-        self.gather(map, True, dx, dy, -1, add)
+        self.gather(map, True, dx, dy, -1, PLUS if add else SET)
+
+    def apply_back_under(self, map: Linear, dy: Value, slope: Value, h: Value) -> Value:
+        """slope becomes f' map'(dy), the cotangent of what became h = f(.); h is lost."""
+        if self.tangent or self.alone:
+            self.apply_back(map, dy, h)
+            return self.activate_back(slope, h)
+        self.gather(map, True, slope, dy, -1, TIMES)
+        return slope
 
     def apply_params(self, map: Linear, x: Value, dy: Value) -> None:
         """Add the gradients of the map's weights and bias (their tangents, if the program has tangents)."""
