@@ -42,7 +42,8 @@ def run_methods(folder: Path, seed: int, more: tuple[str, ...] = ()) -> list[Row
     for method in METHODS:
         options = ["--method", method, "--seed", str(seed)]
         options += ["--init", str(folder / TEACHER)] if method == "student" else []
-        summary = train_recipe(folder / method, [*(LONG if method == "pcd" else ()), *more], options)
+        settings = {each.split("=")[0]: each for each in (*(LONG if method == "pcd" else ()), *more)}
+        summary = train_recipe(folder / method, [*settings.values()], options)
         row = {"seed": seed, "method": method}
         row["nfe"] = None if method == "pcd" else usual_steps(run_open(folder / method)[0])  # persistent chains
         row |= {name: summary[name] for name in (*FIGURES, *ERRORS, "classes_covered", "backend")}

@@ -36,6 +36,7 @@ def test_presets__resolve_and_are_what_their_file_says(preset: str) -> None:
     config = resolve(preset, merge(preset_tables(preset)), SHAPES[preset])
     stated = tomllib.loads(files("ebm_fast.app").joinpath("presets", f"{preset}.toml").read_text())
     methods = stated.pop("method", {})
+    stated["train"] |= methods.get(stated["train"]["method"], {})  # what the preset's own method has of its own
     for section, table in stated.items():
         for key, value in table.items():
             assert config.tables()[section][key] == (None if value == "none" else value)
