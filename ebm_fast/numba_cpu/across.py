@@ -36,7 +36,7 @@ def across_sizes(O: int, dtype: Any) -> list[int]:
 
 @instruction
 def gather_across(row, T, W, S, G, A):
-    """`gather` of a tile of one sample; the operands are the same, a register of T is one number, and TIMES is not known."""
+    """`gather` of a tile of one sample; the operands are the same, but a register of T is one number, without TIMES."""
     _, dst, src, wts, bias, tab, units, taps, C, O, add, _ = row
     lanes = vcount(S)
     begin, end = share(A, units)
