@@ -1,4 +1,4 @@
-"""exp, sigmoid, tanh, the normal distribution and 1 / x of a register, against the C library's in float64."""
+"""exp, log, sine, sigmoid, tanh, the normal distribution and 1 / x of a register, against the C library's in float64."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from ebm_fast.numba_cpu import build
-from ebm_fast.numba_cpu.elementary import exp32, normal32, sigmoid32, tanh32
+from ebm_fast.numba_cpu.elementary import exp32, log32, normal32, sigmoid32, sincos32, tanh32
 from ebm_fast.numba_cpu.lanes import vcount, vload, vreciprocal, vstore
 from ebm_fast.numba_cpu.registers import HalfArray, lane_count
 
@@ -27,6 +27,16 @@ def cdf32(x):
 @build.inner
 def density32(x):
     return normal32(x)[1]
+
+
+@build.inner
+def sin32(x):
+    return sincos32(x)[0]
+
+
+@build.inner
+def cos32(x):
+    return sincos32(x)[1]
 
 
 @cache
@@ -77,6 +87,20 @@ def test_elementary__at_the_ends_and_at_nan(name):
     with np.errstate(over="ignore"):
         assert np.array_equal(values(function, LARGE), exact(LARGE.astype(np.float64)).astype(np.float32))
     assert np.isnan(values(function, np.float32([np.nan]))).all()
+
+
+@pytest.mark.parametrize("name", ["log", "sin", "cos"])
+def test_elementary__where_normals_come_from(name):
+    one = np.arange(-(1 << 16), 1 << 16, dtype=np.int32) + np.float32(1).view(np.int32)  # all neighbours of 1
+    positive = np.concatenate([np.geomspace(1.2e-38, 3e38, 400_001).astype(np.float32), one.view(np.float32)])
+    angle = np.linspace(-np.pi / 4, np.pi / 4, 400_001).astype(np.float32)
+    function, exact, x = {
+        "log": (log32, np.log, positive),
+        "sin": (sin32, np.sin, angle),
+        "cos": (cos32, np.cos, angle),
+    }[name]
+    wanted = exact(x.astype(np.float64))
+    assert np.all(np.abs(values(function, x) - wanted) <= 1.5e-7 * np.abs(wanted))
 
 
 def test_sigmoid__vanishes_so_fast_that_silu_does():

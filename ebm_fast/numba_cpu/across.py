@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .build import IDS, PART, inner, instruction, share
+from .build import IDS, inner, instruction, share
 from .gather import block_sizes
-from .lanes import vcount, vfma, vlike, vload, vsplat, vstore4, vstore_first, vwords
-from .noise import ONE, four_normals, philox_row
+from .lanes import vcount, vcounting, vfma, vlike, vload, vsplat, vstore4, vstore_first, vword
+from .noise import four_normals
 from .registers import lane_count
 
 
@@ -140,14 +140,9 @@ def across4(acc, S, s, r, W, w, count):
 @instruction
 def noise_across(row, T, W, S, G, A):
     """`chain.noise_tile` of a tile of one sample: the blocks of its normals lie in the lanes."""
-    _, at, D, raw, _, _, _, _, _, _, _, _ = row
+    _, at, D, _, _, _, _, _, _, _, _, _ = row
     lanes = vcount(S)
-    words = vwords(S)
-    raw += 4 * lanes * np.int64(A[PART])
     begin, end = share(A, ((D + 3) // 4 + lanes - 1) // lanes)
     for block in range(begin * lanes, end * lanes, lanes):
-        philox_row(np.uint64(block), ONE, A, IDS, 0, A[3], A[2], A[0], A[1], lanes, words, 0)
-        for k in range(4 * lanes):
-            S[raw + k] = words[k]
-        a, b, c, d = four_normals(S, raw, lanes)
+        a, b, c, d = four_normals(S, vcounting(S, np.uint64(block)), vword(S, A[IDS]), A[3], A[2], A[0], A[1])
         vstore4(S, at + 4 * block, a, b, c, d)

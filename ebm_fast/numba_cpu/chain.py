@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import scalar
-from .build import IDS, PART, inner, instruction, share, tile_width
-from .lanes import vabs, vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere, vwords
-from .noise import NONE, four_normals, philox_row
+from .build import IDS, inner, instruction, share, tile_width
+from .lanes import vabs, vcount, vfma, vlike, vload, vmax, vmin, vsqrt, vstore, vwhere, vword, vwords
+from .noise import four_normals
 
 ETA, SIGMA, CLIP, CLIP_NORM, LOW, HIGH = range(6)
 langevin_move = inner(scalar.langevin_move)
@@ -20,18 +20,14 @@ langevin_move = inner(scalar.langevin_move)
 
 @instruction
 def noise_tile(row, T, W, S, G, A):
-    """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile; raw: four rows for the words of each part."""
-    _, at, D, raw, _, _, _, _, _, _, _, _ = row
-    width, lanes = tile_width(A), vcount(S)
-    words = vwords(S)
-    raw += 4 * width * np.int64(A[PART])
+    """Rows at .. at + 4 ceil(D / 4): normal d of each chain of the tile."""
+    _, at, D, _, _, _, _, _, _, _, _, _ = row
+    width = tile_width(A)
     begin, end = share(A, (D + 3) // 4)
-    for block in range(begin, end):
-        for l in range(0, width, lanes):
-            philox_row(np.uint64(block), NONE, A, IDS + l, 1, A[3], A[2], A[0], A[1], lanes, words, 0)
-            for k in range(4 * lanes):
-                S[raw + k] = words[k]
-            a, b, c, d = four_normals(S, raw, lanes)
+    for l in range(0, width, vcount(S)):
+        ids = vwords(S, A, IDS + l)
+        for block in range(begin, end):
+            a, b, c, d = four_normals(S, vword(S, np.uint64(block)), ids, A[3], A[2], A[0], A[1])
             rows = at + 4 * block * width + l
             vstore(S, rows, a)
             vstore(S, rows + width, b)

@@ -19,10 +19,26 @@ from numba.extending import overload
 
 from .. import scalar
 from .build import inner
-from .lanes import POW2_AT, vabs, vfma, vlibm, vlike, vmax, vmin, vpow2, vreciprocal, vround, vsplit, vsqrt, vwhere
+from .lanes import (
+    POW2_AT,
+    vabs,
+    vangle,
+    vfma,
+    vlibm,
+    vlike,
+    vmax,
+    vmin,
+    vnumbers,
+    vpow2,
+    vreciprocal,
+    vsplit,
+    vsqrt,
+    vturn,
+    vwhere,
+)
 from .registers import Lanes
 
-LOG2_E = 1.44269504088896341
+LOG2_E, LN_2 = 1.44269504088896341, 0.69314718055994531
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
 TANH_EDGE = 0.625
 CDF_EDGE = 1.41
@@ -50,7 +66,7 @@ def exp_within(x):
 
 @inner
 def log32(x):
-    """log(x), x positive and normal: x = (1 + r) 2^e, r - r^2/2 + r^3 P(r) + e ln 2."""
+    """log(x), x positive and normal: x = (1 + r) 2^e, r + r^2 P(r) + e ln 2."""
     m, e = vsplit(x)
     return log_of(m - 1.0, e)
 
@@ -58,7 +74,6 @@ def log32(x):
 @inner
 def log_of(r, e):
     """log((1 + r) 2^e), 1 + r in [1/sqrt2, sqrt2)."""
-    z = r * r
     p = vfma(r, 7.0376836292e-2, vlike(r, -1.1514610310e-1))
     p = vfma(p, r, 1.1676998740e-1)
     p = vfma(p, r, -1.2420140846e-1)
@@ -67,8 +82,8 @@ def log_of(r, e):
     p = vfma(p, r, 2.0000714765e-1)
     p = vfma(p, r, -2.4999993993e-1)
     p = vfma(p, r, 3.3333331174e-1)
-    y = vfma(e, LN2_LOW, p * r * z)
-    return vfma(e, LN2_HIGH, r + vfma(z, -0.5, y))
+    p = vfma(p, r, -0.5)
+    return vfma(e, LN_2, vfma(p, r * r, r))
 
 
 @inner
@@ -108,21 +123,14 @@ def normal32(x):
 
 
 @inner
-def sincospi32(t):
-    """sin(pi t), cos(pi t), t in [0, 2]: t = k/2 + f, |f| <= 1/4, then the k-th quarter turn."""
-    k = vround(2.0 * t)
-    y = vfma(k, -0.5, t) * math.pi
-    z = y * y
+def sincos32(x):
+    """sin x, cos x, |x| <= pi / 4."""
+    z = x * x
     p = vfma(z, -1.9515295891e-4, vlike(z, 8.3321608736e-3))
     p = vfma(p, z, -1.6666654611e-1)
-    s = vfma(p * z, y, y)
     q = vfma(z, 2.443315711809948e-5, vlike(z, -1.388731625493765e-3))
     q = vfma(q, z, 4.166664568298827e-2)
-    c = vfma(q * z, z, vfma(z, -0.5, 1.0))
-    odd = 0.5 - vabs(vabs(k - 2.0) - 1.0)  # > 0 for k = 1, 3
-    sine, cosine = vwhere(odd, c, s), vwhere(odd, s, c)
-    sine = vwhere(1.0 - vabs(k - 2.5), -sine, sine)  # k = 2, 3
-    return sine, vwhere(1.0 - vabs(k - 1.5), -cosine, cosine)  # k = 1, 2
+    return vfma(p * z, x, x), vfma(q * z, z, vfma(z, -0.5, 1.0))
 
 
 # --------------------------------------------- by precision (these bodies run when the compiler is off)
@@ -160,9 +168,9 @@ def vnormal(x):
     return cdf.astype(x.dtype), vexp(-0.5 * x * x) * x.dtype.type(scalar.INV_SQRT_2PI)
 
 
-def vsincospi(t):
-    """sin(pi t), cos(pi t), t in [0, 2]."""
-    return np.sin(np.pi * t).astype(t.dtype), np.cos(np.pi * t).astype(t.dtype)
+def vsincos(x):
+    """sin x, cos x, |x| <= pi / 4."""
+    return np.sin(x), np.cos(x)
 
 
 @inner
@@ -176,11 +184,6 @@ def log1p32(x):
 def normal64(x):
     density = vlibm("exp", -0.5 * x * x) * scalar.INV_SQRT_2PI
     return 0.5 * vlibm("erfc", x * -scalar.INV_SQRT_2), density
-
-
-@inner
-def sincospi64(t):
-    return vlibm("sin", math.pi * t), vlibm("cos", math.pi * t)
 
 
 def single(x):
@@ -220,9 +223,9 @@ def vnormal_by_type(x):
     return (lambda x: normal32(x)) if single(x) else (lambda x: normal64(x))
 
 
-@overload(vsincospi)
-def vsincospi_by_type(t):
-    return (lambda t: sincospi32(t)) if single(t) else (lambda t: sincospi64(t))
+@overload(vsincos)
+def vsincos_by_type(x):
+    return (lambda x: sincos32(x)) if single(x) else (lambda x: (vlibm("sin", x), vlibm("cos", x)))
 
 
 @inner
@@ -239,8 +242,9 @@ def vsoftplus(x):
 
 
 @inner
-def box_muller(u, t):
-    """sqrt(-2 ln u) (cos(pi t), sin(pi t)): two normals from u in (0, 1] and t in [0, 2]."""
-    radius = vsqrt(-2.0 * vlog(u))
-    sine, cosine = vsincospi(t)
+def box_muller(S, first, second):
+    """sqrt(-2 ln u) (cos a, sin a), u = 2^-32 (first + 1/2), a = pi 2^-31 second: two normals of two words."""
+    radius = vsqrt(-2.0 * vlog((vnumbers(S, first) + 0.5) * 2.0**-32))
+    sine, cosine = vsincos(vangle(S, second) * (math.pi / 2))
+    sine, cosine = vturn(second, sine, cosine)
     return radius * cosine, radius * sine

@@ -8,10 +8,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 from .build import VECTOR_BYTES
-from .registers import HALF, ONE, WHOLE, Lanes, as_lanes, broadcast, lanes_among
+from .registers import HALF, ONE, WHOLE, Lanes, as_lanes, broadcast, lane_count, lanes_among
 
 
 def element_pointer(context: Any, builder: Any, kind: Any, array: Any, index_type: Any, index: Any) -> Any:
@@ -22,7 +21,8 @@ def element_pointer(context: Any, builder: Any, kind: Any, array: Any, index_typ
 
 def lanes_in(kind: Any) -> Lanes:
     """The lanes that an array of type `kind` is read in."""
-    return Lanes(kind.dtype, ONE if kind.layout == "F" else (WHOLE if kind.aligned else HALF))
+    part = ONE if kind.layout == "F" else (WHOLE if kind.aligned else HALF)
+    return Lanes(kind.dtype, lane_count(kind.dtype.name, part))
 
 
 def vector_pointer(context: Any, builder: Any, kind: Any, array: Any, index_type: Any, index: Any) -> Any:
@@ -136,6 +136,8 @@ def vstore4(typingctx, array, index, x, y, z, w):
         place = element_pointer(context, builder, sig.args[0], args[0], sig.args[1], args[1])
         halves = [join_lanes(builder, *args[k : k + 2], range(2 * count)) for k in (2, 4)]
         turned = join_lanes(builder, *halves, [k * count + l for l in range(count) for k in range(4)])
+        if isinstance(sig.args[2].element, types.Integer):
+            turned = builder.trunc(turned, ir.VectorType(place.type.pointee, turned.type.count))
         pointer = builder.bitcast(place, turned.type.as_pointer())
         builder.store(turned, pointer, align=sig.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
@@ -179,21 +181,6 @@ def vcount(typingctx, array):
 
 
 @intrinsic
-def vwords(typingctx, array):
-    words, count = types.Array(types.uint64, 1, "C"), 4 * lanes_in(array).count
-
-    def codegen(context, builder, sig, args):
-        place = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(64), count))
-        data = builder.bitcast(place, ir.IntType(64).as_pointer())
-        size, step = (context.get_constant(types.intp, number) for number in (count, 8))
-        room = context.make_array(words)(context, builder)
-        populate_array(room, data, [size], [step], step, None)
-        return room._getvalue()
-
-    return signature(words, array), codegen
-
-
-@intrinsic
 def vlike(typingctx, x, number):
     def codegen(context, builder, sig, args):
         return as_lanes(context, builder, sig.args[0], sig.args[1], args[1])
@@ -224,11 +211,6 @@ def vsqrt(typingctx, x):
 @intrinsic
 def vabs(typingctx, x):
     return elementwise(typingctx, (x,), llvm_call("fabs"))
-
-
-@intrinsic
-def vround(typingctx, x):
-    return elementwise(typingctx, (x,), llvm_call("rint"))
 
 
 @intrinsic

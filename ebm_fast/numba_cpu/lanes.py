@@ -10,14 +10,21 @@ type); per-element formulas written for numbers therefore compile for Lanes as t
     vstore_first(a, i, x, n)          the first n lanes of x, all or none where n is more or less than that
     vsplat(a, i)                      every lane = a[i]
     vcount(a)                         lanes of a register of a's elements
-    vwords(a)                         room for four times so many uint64, on the stack: gone when the function ends
     vlike(x, number)                  every lane = number
-    vfma(x, y, z) = x y + z           vmax vmin vsqrt vabs vround (to the nearest integer, ties to even)
+    vfma(x, y, z) = x y + z           vmax vmin vsqrt vabs
     vwhere(x, y, z)                   y where x > 0, else z; vmax, vmin give y where x or y is NaN
     vreciprocal(x) = 1 / x, 1 <= x < 2^126, to the bit but where all bits of the mantissa are 1; float32
     vpow2(n + POW2_AT) = 2^n, n from -127 (gives 0) to 128 (infinity); to add POW2_AT rounds to an integer; float32
     vsplit(x) -> m in [1/sqrt2, sqrt2), e with x = m 2^e; float32, x normal
     vlibm(name, x)                    the C library's `name`, lane by lane
+
+Words of 32 bits, in uint64, are lanes as well, as many as a has; between them go ^ & >> and *, of 32-bit factors:
+
+    vword(a, w)  vcounting(a, w)      every lane = w; lane l = w + l
+    vwords(a, words, i)               words[i : i + count]
+    vnumbers(a, w)                    w as numbers of a's kind, rounded
+    vangle(a, w)                      the angle 2^-30 w from the nearest quarter turn, in quarter turns: -1/2 to 1/2
+    vturn(w, x, y) -> sine, cosine    x and y are those of vangle(w), turned by the nearest quarter turn of w
 
 The type of the array says how many lanes a register has (`registers`): all, half of them or one. Without the compiler
 (NUMBA_DISABLE_JIT=1) the same names act on NumPy slices of so many elements.
@@ -41,7 +48,6 @@ if JIT:
         vmin,
         vpow2,
         vreciprocal,
-        vround,
         vsplat,
         vsplit,
         vsqrt,
@@ -49,50 +55,58 @@ if JIT:
         vstore4,
         vstore_first,
         vwhere,
-        vwords,
     )
+    from .words import vangle, vcounting, vnumbers, vturn, vword, vwords
 else:
     from .slices import (
         vabs,
+        vangle,
         vcount,
+        vcounting,
         vfma,
         vlibm,
         vlike,
         vload,
         vmax,
         vmin,
+        vnumbers,
         vpow2,
         vreciprocal,
-        vround,
         vsplat,
         vsplit,
         vsqrt,
         vstore,
         vstore4,
         vstore_first,
+        vturn,
         vwhere,
+        vword,
         vwords,
     )
 
 __all__ = [
     "POW2_AT",
     "vabs",
+    "vangle",
     "vcount",
+    "vcounting",
     "vfma",
     "vlibm",
     "vlike",
     "vload",
     "vmax",
     "vmin",
+    "vnumbers",
     "vpow2",
     "vreciprocal",
-    "vround",
     "vsplat",
     "vsplit",
     "vsqrt",
     "vstore",
     "vstore4",
     "vstore_first",
+    "vturn",
     "vwhere",
+    "vword",
     "vwords",
 ]

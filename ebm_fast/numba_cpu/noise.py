@@ -1,8 +1,8 @@
 """Twin of `noise`: Philox4x32-10 by address, then uniforms and normals.
 
-What differs: counters of many blocks, or of many chains, go through the ten rounds side by side in
-vector lanes, and Box-Muller runs on registers. Integers are equal to the oracle's to the bit.
-Per block of 4 words: 20 wide multiplications; a float32 normal costs about 1 ns on one core.
+What differs: the counters of a register of chains, or of blocks, go through the ten rounds side by side, two vector
+products of 32-bit factors a round, and Box-Muller runs on what comes out, all in registers. Integers are equal to the
+oracle's to the bit. A float32 normal costs about 1 ns on one core, most of it the rounds.
 Rows are cut between threads; results do not depend on the cut.
 """
 
@@ -18,11 +18,9 @@ from .. import scalar
 from ..checks import check_address, check_chains, check_dtype, check_words
 from .build import inner, kernel
 from .elementary import box_muller
-from .lanes import vcount, vfma, vlike, vload, vstore4
+from .lanes import vcount, vcounting, vstore4, vword
 from .threads import parallel
 
-ROW = 32  # counters that go through the rounds together
-NONE, ONE = np.uint64(0), np.uint64(1)
 SMALL = 1 << 14  # numbers below which one thread is faster than two
 philox_round = inner(scalar.philox_round)
 philox_next_key = inner(scalar.philox_next_key)
@@ -30,60 +28,51 @@ index_of = inner(scalar.index_of)
 
 
 @inner
-def philox_row(block, per_block, ids, n, per_id, step, stream, k0, k1, size, out, at):
-    """out[at + j size + l] = word j of block `block` + l per_block of chain ids[n + l per_id], l < size."""
-    for l in range(size):
-        w0, w1 = (block + np.uint64(l) * per_block) & scalar.MASK, ids[n + l * per_id] & scalar.MASK
-        w2, w3, a, b = step & scalar.MASK, stream, k0, k1
-        for _ in range(9):
-            w0, w1, w2, w3 = philox_round(w0, w1, w2, w3, a, b)
-            a, b = philox_next_key(a, b)
-        w0, w1, w2, w3 = philox_round(w0, w1, w2, w3, a, b)
-        out[at + l], out[at + size + l], out[at + 2 * size + l], out[at + 3 * size + l] = w0, w1, w2, w3
+def four_words(S, block, ids, step, stream, k0, k1):
+    """The words of each lane's counter (block, ids, step, stream); block, ids: lanes for S."""
+    w0, w1, w2, w3 = block, ids, vword(S, step), vword(S, stream)
+    for _ in range(9):
+        w0, w1, w2, w3 = philox_round(w0, w1, w2, w3, k0, k1)
+        k0, k1 = philox_next_key(k0, k1)
+    return philox_round(w0, w1, w2, w3, k0, k1)
 
 
 @inner
-def four_normals(raw, at, size):
-    """Registers of the four normals of the counters whose words, as floats, lie at `at`, `at` + size, ..."""
-    first, second = vload(raw, at), vload(raw, at + 2 * size)
-    one = box_muller(vfma(first, 2.0**-32, vlike(first, 2.0**-33)), vload(raw, at + size) * 2.0**-31)
-    two = box_muller(vfma(second, 2.0**-32, vlike(second, 2.0**-33)), vload(raw, at + 3 * size) * 2.0**-31)
-    return one[0], one[1], two[0], two[1]
+def four_normals(S, block, ids, step, stream, k0, k1):
+    """The normals of each lane's counter, of S's kind."""
+    w0, w1, w2, w3 = four_words(S, block, ids, step, stream, k0, k1)
+    return box_muller(S, w0, w1) + box_muller(S, w2, w3)
+
+
+@inner
+def fill_rows(what, k0, k1, stream, step, chains, out, last, part, parts):
+    """out[n, d] = number d of `what` of chains[n]; last: room for four registers."""
+    N, D = out.shape
+    size = 4 * vcount(out)
+    for n in range(part, N, parts):
+        ids = vword(out, chains[n])
+        for start in range(0, D, size):
+            a, b, c, d = what(out, vcounting(out, np.uint64(start // 4)), ids, step, stream, k0, k1)
+            if start + size <= D:
+                vstore4(out, n * D + start, a, b, c, d)
+            else:
+                vstore4(last, 0, a, b, c, d)
+                for i in range(start, D):
+                    out[n, i] = last[i - start]
 
 
 @kernel
 def bits_rows(k0, k1, stream, step, chains, out, part, parts):
     """out[n, d] = word d mod 4 of block d // 4 of chains[n]."""
-    N, D = out.shape
-    words = np.empty(4 * ROW, np.uint32)
-    for n in range(part, N, parts):
-        for start in range(0, D, 4 * ROW):
-            philox_row(np.uint64(start // 4), ONE, chains, n, 0, step, stream, k0, k1, ROW, words, 0)
-            for l in range(min(D - start, 4 * ROW) // 4):
-                for j in range(4):
-                    out[n, start + 4 * l + j] = words[j * ROW + l]
-            for d in range(max(start, D // 4 * 4), min(D, start + 4 * ROW)):
-                out[n, d] = words[d % 4 * ROW + (d - start) // 4]
+    last = np.empty(4 * vcount(out), out.dtype)
+    fill_rows(four_words, k0, k1, stream, step, chains, out, last, part, parts)
 
 
 @kernel
 def normal_rows(k0, k1, stream, step, chains, out, part, parts):
     """out[n, d] = normal d of chains[n]."""
-    N, D = out.shape
-    row, last = np.empty(4 * ROW, out.dtype), np.empty(4 * ROW, out.dtype)
-    for n in range(part, N, parts):
-        for start in range(0, D, 4 * ROW):
-            philox_row(np.uint64(start // 4), ONE, chains, n, 0, step, stream, k0, k1, ROW, row, 0)
-            whole = start + 4 * ROW <= D
-            for l in range(0, ROW, vcount(row)):
-                w, x, y, z = four_normals(row, l, ROW)
-                if whole:
-                    vstore4(out, n * D + start + 4 * l, w, x, y, z)
-                else:
-                    vstore4(last, 4 * l, w, x, y, z)
-            if not whole:
-                for d in range(start, D):
-                    out[n, d] = last[d - start]
+    last = np.empty(4 * vcount(out), out.dtype)
+    fill_rows(four_normals, k0, k1, stream, step, chains, out, last, part, parts)
 
 
 @kernel

@@ -205,6 +205,6 @@ class Program(Runner):
         """The D normals of each chain of the tile in this step; return the address of their rows."""
         lanes = lane_count(self.dtype)
         what, whole = (across.noise_across, 4 * lanes) if self.alone else (chain.noise_tile, 4)
-        xi, raw = self.rows(-(-D // whole) * whole), self.rows(4 * TEAM * -(-lanes // self.width))
-        self.emit(what, xi, D, raw)
+        xi = self.rows(-(-D // whole) * whole)
+        self.emit(what, xi, D)
         return xi

@@ -8,7 +8,7 @@ import numpy as np
 
 from .registers import HALF, ONE, WHOLE, HalfArray, OneArray, lane_count
 
-vmax, vmin, vsqrt, vabs, vround = np.maximum, np.minimum, np.sqrt, np.abs, np.rint
+vmax, vmin, vsqrt, vabs = np.maximum, np.minimum, np.sqrt, np.abs
 
 
 def vload(array, index):
@@ -37,8 +37,31 @@ def vcount(array):
     return lane_count(array.dtype, part)
 
 
-def vwords(array):
-    return np.empty(4 * vcount(array), np.uint64)
+def vwords(array, words, index):
+    return words[index : index + vcount(array)].copy()
+
+
+def vword(array, word):
+    return np.full(vcount(array), word, np.uint64)
+
+
+def vcounting(array, word):
+    return word + np.arange(vcount(array), dtype=np.uint64)
+
+
+def vnumbers(array, words):
+    return words.astype(array.dtype)
+
+
+def vangle(array, words):
+    return (words.astype(np.uint32) << 2).view(np.int32).astype(array.dtype) * array.dtype.type(2.0**-32)
+
+
+def vturn(words, sine, cosine):
+    turns = (words + (1 << 29)) >> 30 & 3
+    odd = turns % 2 == 1
+    sine, cosine = np.where(odd, cosine, sine), np.where(odd, sine, cosine)
+    return np.where(turns >= 2, -sine, sine), np.where(turns % 3 != 0, -cosine, cosine)
 
 
 def vlike(x, number):
