@@ -13,7 +13,7 @@ import pytest
 
 import ebm_fast
 from ebm_fast import numba_cpu
-from ebm_fast.numba_cpu import build
+from ebm_fast.numba_cpu import build, network
 from ebm_fast.numba_cpu.registers import lane_count
 from ebm_fast.numba_cpu.threads import parallel, thread_count
 from ebm_ref.contracts import BackendError, DTypeError, RangeError
@@ -236,7 +236,7 @@ def test_vector_bytes__refuses_what_the_machine_does_not_have(size, monkeypatch)
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_energies__are_the_same_whatever_the_width_of_a_tile(dtype, monkeypatch):
-    """One sample, half a register, one or two: the width follows N, and no result follows the width."""
+    """One sample, half a register, one, two or three: the width follows N, and no result follows the width."""
     monkeypatch.setenv("EBM_NUM_THREADS", "1")
     mlp = numba_cpu.MLPEnergy(shape=(3,), hidden=(20, 9), layer_norm=True)
     wide = numba_cpu.ConvEnergy((6, 10, 3), channels=(136, 17), strides=(1, 2), max_groups=1)  # blocks of all sizes
@@ -245,20 +245,22 @@ def test_energies__are_the_same_whatever_the_width_of_a_tile(dtype, monkeypatch)
         theta, x = parameters(energy, dtype), numbers(3, (40, *energy.shape), dtype)
         whole, bent = energy.energy_and_grad_x(theta, x), energy.hvp(theta, x, x[::-1])
         chain, info = numba_cpu.langevin_run(energy, theta, x, 2, UPDATE, seed=7)
-        for n in (1, 2, 3, lanes // 2, lanes // 2 + 1, lanes, lanes + 1, 17):
+        for n in (1, 2, 3, lanes // 2, lanes // 2 + 1, lanes, lanes + 1, 17, 18):
+            monkeypatch.setattr(network, "MANY", 32 if n < 18 else 0)
             widths.add(energy.tile_width(x[:n]))
             E, g = energy.energy_and_grad_x(theta, x[:n])
             assert np.array_equal(E, whole[0][:n]) and np.array_equal(g, whole[1][:n])
             assert np.array_equal(energy.hvp(theta, x[:n], x[::-1][:n]), bent[:n])
             few, few_info = numba_cpu.langevin_run(energy, theta, x[:n], 2, UPDATE, seed=7)
             assert np.array_equal(few, chain[:n]) and np.array_equal(few_info.grad_norm, info.grad_norm[:, :n])
-    assert widths == {1, lanes, 2 * lanes} | ({lanes // 2} if lanes > 4 else set())
+    assert widths == {1, lanes, 2 * lanes, 3 * lanes} | ({lanes // 2} if lanes > 4 else set())
 
 
-def test_tile_width__is_two_registers_where_pixels_have_no_partner():
+def test_tile_width__is_two_registers_where_pixels_have_no_partner_and_three_where_tiles_are_many():
     small, large = numba_cpu.ConvEnergy((8, 8, 1), strides=(1, 2, 2)), numba_cpu.ConvEnergy((28, 28, 1))
-    lanes, x = lane_count(np.float32), np.empty((100, 1), np.float32)
-    assert small.tile_width(x) == 2 * lanes and large.tile_width(x) == lanes
+    lanes, x = lane_count(np.float32), np.empty((1600, 1), np.float32)
+    assert small.tile_width(x[:100]) == 2 * lanes and small.tile_width(x) == 3 * lanes
+    assert large.tile_width(x[:100]) == large.tile_width(x) == lanes
 
 
 # --------------------------------------------------------------------------------- the front door

@@ -1,4 +1,4 @@
-"""exp, log, sine, sigmoid, tanh, the normal distribution and 1 / x of a register, against the C library's in float64."""
+"""exp, log, sine, sigmoid, tanh, the normal distribution and 1 / x of a register, against the C library in float64."""
 
 from functools import cache
 

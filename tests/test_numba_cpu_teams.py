@@ -169,12 +169,8 @@ def test_teams__go_on_where_one_of_them_is_interrupted():
 
 
 def test_every_instruction__waits_for_what_others_wrote():
-    """All wait before an instruction, but where one thread goes on with what it has made itself."""
+    """All wait before an instruction, but where the first thread goes on with what it has made itself."""
     P = network.chain_program(numba_cpu.ConvEnergy(shape=(28, 28, 1)), np.dtype(np.float32), False, 16)
-    for (before, last), (what, turn) in zip(
-        zip(P.code, P.turns, strict=True), zip(P.code[1:], P.turns[1:], strict=True), strict=False
-    ):
-        if not turn[2]:
-            same = last[:2] == turn[:2] and turn[0] >= 0  # the same thread's, in order
-            own = last[1] == turn[1] > 1  # chunks: each thread has the first of its own
-            assert same or own, (before[0], what[0])
+    for (before, *_), (what, *_), wait in zip(P.code, P.code[1:], P.waits[1:], strict=False):
+        assert wait or not {before, what} & machine.SHARES, (before, what)
+    assert not all(P.waits)

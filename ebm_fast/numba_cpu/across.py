@@ -49,18 +49,18 @@ def gather_across(row, T, W, S, G, A):
         while O - o > 2 * lanes:
             size = 4 * lanes * C
             acc = start4(S, at + o, W, bias, o, add) + start4(S, to + o, W, bias, o, add)
-            for t in range(first + 2, last, 3):
+            for t in range(first + 3, last, 4):
                 s, r = src + T[t], src + T[t if lone else t + 1]
-                acc = across4(acc, S, s, r, W, w + T[t + 2] * size, C)
+                acc = across4(acc, S, s, r, W, w + T[t + 3] * size, C)
             finish4(S, at + o, acc[:4], O - o)
             finish4(S, to + o, acc[4:], O - o)
             w, o = w + taps * size, o + 4 * lanes
         if O > o:
             size = 2 * lanes * C
             two = start2(S, at + o, W, bias, o, add) + start2(S, to + o, W, bias, o, add)
-            for t in range(first + 2, last, 3):
+            for t in range(first + 3, last, 4):
                 s, r = src + T[t], src + T[t if lone else t + 1]
-                two = across2(two, S, s, r, W, w + T[t + 2] * size, C)
+                two = across2(two, S, s, r, W, w + T[t + 3] * size, C)
             finish2(S, at + o, two[:2], O - o)
             finish2(S, to + o, two[2:], O - o)
 

@@ -161,11 +161,11 @@ def address(dispatcher: Any, number: Any) -> int:
 
 @intrinsic
 def row_of(typingctx, P, i):
-    """The first COLUMNS numbers of row i of P, which has three more."""
+    """The first COLUMNS numbers of row i of P, which has two more."""
 
     def codegen(context, builder, sig, args):
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        start = builder.mul(args[1], args[1].type(COLUMNS + 3))
+        start = builder.mul(args[1], args[1].type(COLUMNS + 2))
         places = [builder.gep(data, [builder.add(start, start.type(j))]) for j in range(COLUMNS)]
         return context.make_tuple(builder, sig.return_type, [builder.load(place) for place in places])
 

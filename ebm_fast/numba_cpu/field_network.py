@@ -25,6 +25,7 @@ from ebm_ref.contracts import Array, Params, check_array, flat_size
 from ..checks import check_like, check_same_dtype, flat
 from . import machine as m
 from . import tile
+from .activate import ACTIVATE
 from .links import Value
 from .network import Network
 from .program import Program
@@ -67,7 +68,7 @@ def activate(P: Program, y: Value, kind: str, backward: bool) -> Value:
     if backward or not P.tangent:
         return P.activate(y, kind)
     slope = Value(P.rows(y.rows), -1, y.pixels, y.C)
-    P.emit(tile.ACTIVATE[kind], y.at, slope.at, y.rows)
+    P.emit(ACTIVATE[kind], y.at, slope.at, y.rows)
     P.emit(tile.multiply_rows, y.at1, slope.at, y.at1, y.rows, 0)
     return slope
 

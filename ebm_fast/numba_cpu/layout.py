@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from . import machine as m
 from .links import Packing, Unit, Value
 from .registers import HALF, ONE, WHOLE, lane_count
 from .threads import TEAM
@@ -22,7 +21,7 @@ class Layout:
     params: bool = False
     width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one, or one sample
     code: list[tuple[Any, ...]] = field(default_factory=list)
-    turns: list[tuple[int, int, int]] = field(default_factory=list)
+    waits: list[bool] = field(default_factory=list)
     products: int = 0  # multiply-adds of a sample that several threads can share
     lone: int = 0  # of those, the ones in which a pixel shares its weights with no other
     ends: list[int] = field(default_factory=list)
@@ -65,14 +64,14 @@ class Layout:
         at = self.rows(pixels * C)
         return Value(at, self.rows(pixels * C) if self.tangent else -1, pixels, C)
 
-    def emit(self, what: Any, *operands: int, turn: tuple[int, int] | None = None, wait: bool = True) -> None:
+    def emit(self, what: Any, *operands: int, wait: bool = True) -> None:
         """Append one instruction.
 
-        Of several threads on a tile all do it, each its share, where `what` can be shared; else one: of `turn` = (i, n)
-        the first has the first i. They wait for each other before it, unless what it needs was made by that one.
+        Of several threads on a tile all do it, each its share, where `what` can be shared; else the first does. They
+        wait for each other before it, unless what it needs was made by the first.
         """
         self.code.append((what, *operands))
-        self.turns.append((*(turn or (m.SHARED if what in m.SHARES else (0, 1))), int(wait)))
+        self.waits.append(wait)
 
     def section(self) -> None:
         """End the part that runs once; then the part that is repeated; the rest runs once again."""
@@ -87,8 +86,14 @@ class Layout:
         return at, len(groups)
 
     def units(self, units: list[Unit]) -> tuple[int, int]:
-        """Append the units of a map: dst, dst, then its pairs; return as `table`."""
-        return self.table([[unit.at, unit.to, *(i for pair in unit.pairs for i in pair)] for unit in units])
+        """Append the units of a map: three places, then for each tap three sources and the tap; return as `table`."""
+
+        def three(registers: tuple[int, ...]) -> tuple[int, ...]:
+            return (*registers, -1, -1)[:3]
+
+        return self.table(
+            [[*three(u.places), *(i for t, sources in u.sources.items() for i in (*three(sources), t))] for u in units]
+        )
 
     def pack(self, name: str, size: int, packing: Packing | None = None) -> int:
         """Room for parameter `name` in W, as it is or packed for `gather`; return the address."""

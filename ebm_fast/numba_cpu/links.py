@@ -50,39 +50,39 @@ def conv_links(H: int, W: int, R: int, S: int, stride: int, padding: str) -> tup
 
 @dataclass(frozen=True)
 class Unit:
-    """Two registers of the output that `gather` sums together, or one (`to` is -1), in numbers of registers.
+    """One to three registers of the output that `gather` sums together, in numbers of registers.
 
-    pairs: (src, src of the second, tap) each.
+    sources: for each tap, its registers of the input.
     """
 
-    at: int
-    to: int
-    pairs: list[tuple[int, int, int]]
+    places: tuple[int, ...]
+    sources: dict[int, tuple[int, ...]]
 
 
-def units_of(links: Links, key: int, registers: int, C_in: int, C_out: int) -> list[Unit]:
-    """The units of `gather` for the pixels of column `key` of the links (0 input, 2 output).
+def units_of(links: Links, key: int, registers: int, C_in: int, C_out: int, most: int) -> list[Unit]:
+    """The units of `gather`, of `most` registers at most, for pixels of column `key` of the links (0 input, 2 output).
 
-    Pixel p, channel 0, register j is number p C registers + j. With one register a pixel joins the next one that has
-    the same taps.
+    Pixel p, channel 0, register j is number p C registers + j. Pixels of one register that have the same taps are
+    grouped in order, as evenly as can be.
     """
     other = 2 - key
     taps: dict[int, dict[int, int]] = {p: {} for p in range((links.pixels_in, 0, links.pixels_out)[key])}
     for pair in sorted(links.pairs.tolist(), key=lambda pair: pair[1]):
-        taps[pair[key]][pair[1]] = pair[other] * C_in * registers
-    units: list[Unit] = []
-    waiting: dict[tuple[int, ...], tuple[int, int]] = {}
+        taps[pair[key]][pair[1]] = pair[other]
+    alike: dict[tuple[int, ...], list[int]] = {}
     for p, mine in taps.items():
-        at = p * C_out * registers
-        if registers == 2:
-            units.append(Unit(at, at + 1, [(q, q + 1, t) for t, q in mine.items()]))
-        elif tuple(mine) in waiting:
-            place, first = waiting.pop(tuple(mine))
-            units[place] = Unit(units[place].at, at, [(q, mine[t], t) for t, q in taps[first].items()])
-        else:
-            waiting[tuple(mine)] = len(units), p
-            units.append(Unit(at, -1, [(q, -1, t) for t, q in mine.items()]))
-    return units
+        alike.setdefault(tuple(mine), []).append(p)
+    size = 1 if registers > 1 else most
+    groups = [group.tolist() for pixels in alike.values() for group in np.array_split(pixels, -(-len(pixels) // size))]
+
+    def of(p: int, C: int) -> tuple[int, ...]:
+        return tuple(p * C * registers + j for j in range(registers))
+
+    def unit(group: list[int]) -> Unit:
+        places = tuple(place for p in group for place in of(p, C_out))
+        return Unit(places, {t: tuple(place for p in group for place in of(taps[p][t], C_in)) for t in taps[group[0]]})
+
+    return [unit(group) for group in sorted(groups)]
 
 
 def turned_channels(C: int) -> int:

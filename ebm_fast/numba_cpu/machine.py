@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
-from . import across, chain, descent_tile, field_head, gather, normalise, softmax, tile
+from . import across, activate, chain, descent_tile, field_head, gather, normalise, softmax, tile
 from .build import (
     COLUMNS,
     IDS,
@@ -57,7 +57,8 @@ INSTRUCTIONS = (
     normalise.back_rows,
     normalise.normalise_back,
     normalise.normalise_back1,
-    *tile.ACTIVATE.values(),
+    *activate.ACTIVATE.values(),
+    *activate.NORMALISE.values(),
     tile.bend,
     tile.add_rows,
     tile.multiply_rows,
@@ -88,9 +89,11 @@ SHARES = {
     across.noise_across,
     normalise.mean_rows,
     normalise.rate_rows,
+    normalise.normalise,
     normalise.back_rows,
     normalise.normalise_back,
-    *tile.ACTIVATE.values(),
+    *activate.ACTIVATE.values(),
+    *activate.NORMALISE.values(),
     tile.bend,
     tile.add_rows,
     tile.multiply_rows,
@@ -102,7 +105,7 @@ SHARES = {
 BY_ROWS = {  # whole registers of rows that lie one after the other, whose samples they are
     across.gather_across,
     across.noise_across,
-    *tile.ACTIVATE.values(),
+    *activate.ACTIVATE.values(),
     tile.bend,
     tile.add_rows,
     tile.multiply_rows,
@@ -110,11 +113,10 @@ BY_ROWS = {  # whole registers of rows that lie one after the other, whose sampl
     normalise.total_rows,
     normalise.rate_total,
 }
-SHARED = (-1, 1)  # turn of an instruction that all threads on a tile do, each its share
 
 
-def table_of(code: list[tuple[Any, ...]], turns: list[tuple[int, int, int]], dtype: Any, part: str) -> np.ndarray:
-    """The program as int64 rows, instructions replaced by their addresses; then whose turn, and whether all wait.
+def table_of(code: list[tuple[Any, ...]], waits: list[bool], dtype: Any, part: str) -> np.ndarray:
+    """The program as int64 rows: addresses of instructions, operands; then whether all do it, and whether all wait.
 
     part: of a register, for the samples of a tile; of one sample, what goes by rows takes whole registers of rows.
     """
@@ -123,8 +125,9 @@ def table_of(code: list[tuple[Any, ...]], turns: list[tuple[int, int, int]], dty
     with no_collector(), helper(INSTRUCTIONS, parts, dtype):
         places = {what: place(what, dtype, parts[what]) for what in used}
     rows = [(what if isinstance(what, int) else places[what], *operands) for what, *operands in code]
-    padded = [row + (0,) * (COLUMNS - len(row)) + turn for row, turn in zip(rows, turns, strict=True)]
-    return np.array(padded, np.int64).reshape(-1, COLUMNS + 3)
+    how = [(int(what in SHARES), int(wait)) for (what, *_), wait in zip(code, waits, strict=True)]
+    padded = [row + (0,) * (COLUMNS - len(row)) + last for row, last in zip(rows, how, strict=True)]
+    return np.array(padded, np.int64).reshape(-1, COLUMNS + 2)
 
 
 def place(what: Any, dtype: Any, part: str) -> int:
@@ -158,8 +161,8 @@ def run_tiles(
 
     A: room for what instructions are told of a tile, this thread's; address: key words, stream, step of the first
     repetition; chains: ids, whole tiles of them (or none). Several threads, part of parts, may run the same tile: they
-    share S and G, each does its share of an instruction or waits its turn, and they meet where one needs what another
-    wrote; arrived: [0].
+    share S and G, each does its share of an instruction or the first does it, and they meet where one needs what
+    another wrote; arrived: [0].
     """
     N, width, meetings = in0.shape[0], tile_width(A), 0
     for n0 in range(start * width, N, stride * width):
@@ -178,16 +181,16 @@ def run_tiles(
                 i = ends[1]
             if i == P.shape[0]:
                 break
-            row, turn = row_of(P, i), P[i, COLUMNS]
+            row, shared = row_of(P, i), P[i, COLUMNS] != 0
             if parts > 1:
-                if P[i, COLUMNS + 2] != 0:
+                if P[i, COLUMNS + 1] != 0:
                     meetings += parts
                     meet(arrived, meetings)
-                if turn >= 0 and turn * parts // P[i, COLUMNS + 1] != part:
+                if part > 0 and not shared:
                     i += 1
                     continue
-            A[PART] = np.uint64(part if turn < 0 else 0)
-            A[PART + 1] = np.uint64(parts if turn < 0 else 1)
+            A[PART] = np.uint64(part if shared else 0)
+            A[PART + 1] = np.uint64(parts if shared else 1)
             what, at, a, b = row[0], row[1], row[2], row[3]
             if what >= 0:
                 call(what, row, T, W, S, G, A)

@@ -21,6 +21,7 @@ from .registers import HALF, lane_count
 
 LONE = 5  # products a lone one is worth: see few_partners
 ALONE = 2  # samples at most that make a tile each: three take less time in half a register
+MANY = 32  # tiles of three registers from which on there are enough for all threads
 ONE_SAMPLE = ("chain", "energy", "grad_x", "field", "vjp", "outputs", "x")  # purposes
 
 
@@ -96,8 +97,9 @@ class Network:
     def tile_width(self, x: Array, purpose: str = "chain") -> int:
         """Samples of a tile, of which results do not depend: one register of images, whose pixels share the weights;
 
-        two registers of vectors, and of images so small that many pixels have no partner; half a register where all
-        samples fit, and one sample where they are ALONE or fewer, but for tangents and the gradient of parameters.
+        three registers of vectors, and of images so small that many pixels have no partner, or two where such tiles
+        would be few; half a register where all samples fit, and one sample where they are ALONE or fewer, but for
+        tangents and the gradient of parameters.
         """
         lanes, half = lane_count(x.dtype), lane_count(x.dtype, HALF)
         if len(x) <= ALONE and purpose in ONE_SAMPLE:
@@ -106,7 +108,7 @@ class Network:
             return half
         if len(x) <= lanes or (self.image and not few_partners(self.planned(), x.dtype)):
             return lanes
-        return 2 * lanes
+        return (3 if len(x) >= MANY * 3 * lanes else 2) * lanes
 
     def extra(self, x: Array) -> tuple[Array, ...]:
         """Inputs (N, .) beyond x and v, for the samples x; raises where they do not fit."""

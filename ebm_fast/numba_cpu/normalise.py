@@ -37,12 +37,22 @@ def mean_rows(row, T, W, S, G, A):
         for start in range(begin, end, STEP):
             for g in range(groups):
                 for l in range(0, width, lanes):
-                    at = sums + (q * groups + g) * width + l
+                    at, from_ = sums + (q * groups + g) * width + l, z + (start * C + g * size) * width + l
                     sum = vlike(vload(S, at), 0.0)
-                    for p in range(start, min(end, start + STEP)):
-                        for c in range(g * size, (g + 1) * size):
-                            sum = sum + vload(S, z + (p * C + c) * width + l)
+                    if start + STEP <= end:
+                        sum = mean_piece(sum, S, from_, C * width, STEP, width, size)
+                    else:
+                        sum = mean_piece(sum, S, from_, C * width, end - start, width, size)
                     vstore(S, at, vload(S, at) + sum)
+
+
+@inner
+def mean_piece(sum, S, z, row, pixels, width, size):
+    """sum + z of `size` channels of `pixels` pixels."""
+    for c in range(0, size * width, width):
+        for p in range(pixels):
+            sum = sum + vload(S, z + p * row + c)
+    return sum
 
 
 @inner
@@ -79,14 +89,24 @@ def rate_rows(row, T, W, S, G, A):
             for g in range(groups):
                 for l in range(0, width, lanes):
                     centre, at = vload(S, mean + g * width + l), (q * groups + g) * width + l
-                    square = vlike(centre, 0.0)
-                    sum = square
-                    for p in range(start, min(end, start + STEP)):
-                        for c in range(g * size, (g + 1) * size):
-                            v = vload(S, z + (p * C + c) * width + l) - centre
-                            sum, square = sum + v, vfma(v, v, square)
+                    both, from_ = (vlike(centre, 0.0), vlike(centre, 0.0)), z + (start * C + g * size) * width + l
+                    if start + STEP <= end:
+                        sum, square = rate_piece(both, S, from_, C * width, STEP, width, size, centre)
+                    else:
+                        sum, square = rate_piece(both, S, from_, C * width, end - start, width, size, centre)
                     vstore(S, sums + at, vload(S, sums + at) + sum)
                     vstore(S, squares + at, vload(S, squares + at) + square)
+
+
+@inner
+def rate_piece(both, S, z, row, pixels, width, size, centre):
+    """Add v = z - centre and v^2 of `size` channels of `pixels` pixels to both."""
+    sum, square = both
+    for c in range(0, size * width, width):
+        for p in range(pixels):
+            v = vload(S, z + p * row + c) - centre
+            sum, square = sum + v, vfma(v, v, square)
+    return sum, square
 
 
 @instruction
@@ -110,16 +130,17 @@ def normalise(row, T, W, S, G, A):
     _, z, y, mean, rate, gamma, beta, pixels, C, groups, _, _ = row
     lanes = vcount(S)
     width, size = tile_width(A), C // groups
-    for start in range(0, pixels, STEP):
+    begin, end = share(A, pixels)
+    for start in range(begin, end, STEP):
         for g in range(groups):
             for l in range(0, width, lanes):
                 centre, scale = vload(S, mean + g * width + l), vload(S, rate + g * width + l)
                 for c in range(g * size, (g + 1) * size):
                     at, by = (start * C + c) * width + l, (centre, scale, vsplat(W, gamma + c), vsplat(W, beta + c))
-                    if start + STEP <= pixels:
+                    if start + STEP <= end:
                         normal_piece(S, z + at, y + at, C * width, STEP, by)
                     else:
-                        normal_piece(S, z + at, y + at, C * width, pixels - start, by)
+                        normal_piece(S, z + at, y + at, C * width, end - start, by)
 
 
 @inner

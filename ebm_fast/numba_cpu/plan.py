@@ -41,17 +41,17 @@ def chain_plan(network: Network, N: int, dtype: Any = np.float32) -> dict[str, A
 
 
 def map_plan(P: Program, operands: list[int]) -> dict[str, int]:
-    """One linear map: a unit is one or two registers of the output, an entry one tap of both."""
+    """One linear map: a unit is one to three registers of the output, an entry one tap of them."""
     _, _, _, _, tab, units, _, C, O, _ = operands
     table = np.concatenate(P.tables)
     bounds, registers = table[tab : tab + units + 1], P.width // P.lanes
-    pairs, two = (np.diff(bounds) - 2) // 3, 1 + (table[bounds[:-1] + 1] >= 0)
+    pairs, sizes = (np.diff(bounds) - 3) // 4, sum(table[bounds[:-1] + j] >= 0 for j in range(3))
     return {
-        "pixels": int(two.sum()) // registers,
+        "pixels": int(sizes.sum()) // registers,
         "C": C,
         "O": O,
-        "multiply_adds": int((two * pairs).sum()) * C * O // registers,
-        "lone": int(pairs[two == 1].sum()) * C * O // registers,
+        "multiply_adds": int((sizes * pairs).sum()) * C * O // registers,
+        "lone": int(pairs[sizes == 1].sum()) * C * O // registers,
         "units": units,
     }
 

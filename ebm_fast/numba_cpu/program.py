@@ -9,23 +9,17 @@ gradient of the parameters is summed. A gradient overwrites what it no longer ne
 
 from __future__ import annotations
 
-from math import gcd
 from typing import Any
-
-import numpy as np
 
 from ebm_ref.specs import ACTIVATIONS
 
-from . import across, chain, gather, normalise, tile
+from . import across, activate, chain, gather, normalise, tile
 from . import machine as m
-from .dots import PLUS, SET, TIMES
 from .gather import block_sizes
 from .links import Linear, Links, Norm, Packing, Value, turned_channels, units_of
 from .registers import lane_count
 from .runner import Runner
-from .threads import TEAM
-
-CHUNK = 1 << 13  # bytes
+from .sums import PLUS, SET, TIMES
 
 
 class Program(Runner):
@@ -39,9 +33,9 @@ class Program(Runner):
         by_tap = [links.pairs[links.pairs[:, 1] == t][:, (0, 2)].ravel().tolist() for t in range(links.taps)]
         tables, weights, lone = [], [], []
         for key, size_in, size_out in ((2, C, O), (0, O, C)):
-            units = units_of(links, key, self.width // self.lanes, size_in, size_out)
+            units = units_of(links, key, self.width // self.lanes, size_in, size_out, 2 if self.alone else 3)
             tables.append(self.units(units))
-            lone.append(sum(len(unit.pairs) for unit in units if unit.to < 0))
+            lone.append(sum(len(unit.sources) for unit in units if len(unit.places) == 1))
             blocks = across.across_sizes(size_out, self.dtype) if self.goes_across(size_out) else block_sizes(size_out)
             packing = Packing(shape, key == 0, blocks)
             weights.append(self.pack(w, links.taps * size_in * sum(blocks), packing))
@@ -111,14 +105,6 @@ class Program(Runner):
 
     # ------------------------------------------------------------- normalisation and activation
 
-    def chunks(self, value: Value) -> list[tuple[int, int, int]]:
-        """(pixels, offset, rows) of pieces of an array: whole registers, one for each thread, in the first cache."""
-        fit = CHUNK // (value.C * self.width * np.dtype(self.dtype).itemsize)
-        least = self.whole(1) // gcd(self.whole(1), value.C * self.width)
-        size = max(1, min(fit, -(-value.pixels // TEAM)) // least) * least
-        starts = range(0, value.pixels, size)
-        return [(n, p * value.C * self.width, n * value.C) for p in starts for n in (min(size, value.pixels - p),)]
-
     def norm(self, name: str, z: Value, groups: int, kind: str | None = None) -> Norm:
         """y = gamma xhat + beta, z becomes xhat; with an activation f = `kind` y becomes h = f(y)."""
         (gamma, gamma_grad), (beta, beta_grad) = (self.vector(f"{name}.{part}", z.C) for part in ("gamma", "beta"))
@@ -131,18 +117,15 @@ class Program(Runner):
         self.emit(normalise.total_rows, sums, shift, groups, count)
         self.emit(normalise.total_rows, squares, rate.at, groups, count, wait=False)
         self.emit(normalise.rate_total, mean, rate.at, shift, groups, wait=False)
-        fused = kind is not None and not self.tangent
-        slope = self.value(z.pixels, z.C) if fused else None
-        chunks = self.chunks(z)
-        for i, (pixels, at, rows) in enumerate(chunks):
-            turn = (i, len(chunks))
-            planes = (z.at + at, y.at + at, mean, rate.at, gamma, beta)
-            self.emit(normalise.normalise, *planes, pixels, *sizes, turn=turn, wait=i == 0)
-            if slope is not None:
-                self.emit(tile.ACTIVATE[kind], y.at + at, slope.at + at, rows, turn=turn, wait=False)
+        planes, tail = (mean, rate.at, gamma, beta), (z.pixels, *sizes)
+        if kind is not None and not self.tangent and not self.alone:
+            slope = self.value(z.pixels, z.C)
+            self.emit(activate.NORMALISE[kind], z.at, y.at, slope.at, *planes, *tail)
+            return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad), slope)
+        self.emit(normalise.normalise, z.at, y.at, *planes, *tail)
         if self.tangent:
             self.emit(normalise.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, *sizes)
-            slope = None if kind is None else self.activate(y, kind)
+        slope = None if kind is None else self.activate(y, kind)
         return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad), slope)
 
     def norm_back(self, norm: Norm, dy: Value, dh: Value | None = None) -> None:
@@ -176,7 +159,7 @@ class Program(Runner):
         if self.tangent:
             self.emit(tile.bend, y.at, slope.at1, y.rows, ACTIVATIONS.index(kind))
             self.emit(tile.multiply_rows, slope.at1, slope.at1, y.at1, y.rows, 0)
-        self.emit(tile.ACTIVATE[kind], y.at, slope.at, y.rows)
+        self.emit(activate.ACTIVATE[kind], y.at, slope.at, y.rows)
         if self.tangent:
             self.emit(tile.multiply_rows, y.at1, slope.at, y.at1, y.rows, 0)
         return slope

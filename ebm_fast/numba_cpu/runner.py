@@ -35,7 +35,7 @@ class Runner(Layout):
         for i in self.turned:
             self.code[i] = (*self.code[i][:-1], dy)
         self.rows(SLACK * (2 * lane_count(self.dtype) if self.alone else 1))
-        self.P = m.table_of(self.code, self.turns, self.dtype, self.part)
+        self.P = m.table_of(self.code, self.waits, self.dtype, self.part)
         self.ends = [*self.ends, len(self.code), len(self.code)][:2]
         self.T = np.concatenate([*self.tables, np.zeros(1, np.int64)])
 

@@ -1,4 +1,4 @@
-"""What a tile undergoes between two linear maps: activation, sums, products, pooling; and their derivatives.
+"""What a tile undergoes between two linear maps but for normalisation and activation: sums, products, pooling; f''.
 
 Layout as in `gather`: element (pixel p, channel c) of lane l at [(p C + c) width + l]. No routine here
 mixes lanes, except the parameter sums at the end of the file, which add lanes in a fixed order.
@@ -10,94 +10,12 @@ import numpy as np
 
 from .. import scalar
 from .build import PART, inner, instruction, share, span, tile_width
-from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
-from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vstore, vwhere
+from .elementary import vnormal, vsigmoid, vtanh
+from .lanes import vcount, vfma, vlike, vload, vmax, vmin, vstore
 
 SILU, GELU, SOFTPLUS = range(3)  # the order of ebm_ref.specs.ACTIVATIONS
-silu, silu_slope, silu_bend = inner(scalar.silu), inner(scalar.silu_slope), inner(scalar.silu_bend)
-gelu, gelu_slope, gelu_bend = inner(scalar.gelu), inner(scalar.gelu_slope), inner(scalar.gelu_bend)
-softplus_bend, tanh_slope, tanh_bend = inner(scalar.softplus_bend), inner(scalar.tanh_slope), inner(scalar.tanh_bend)
-
-
-@instruction
-def silu_rows(row, T, W, S, G, A):
-    """y <- silu(y), d <- silu'(y)."""
-    _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    begin, end = span(A, rows, vcount(S))
-    for i in range(begin, end, vcount(S)):
-        x = vload(S, y + i)
-        s = vsigmoid(x)
-        vstore(S, y + i, silu(x, s))
-        vstore(S, d + i, silu_slope(x, s))
-
-
-@instruction
-def gelu_rows(row, T, W, S, G, A):
-    """y <- gelu(y), d <- gelu'(y)."""
-    _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    begin, end = span(A, rows, vcount(S))
-    for i in range(begin, end, vcount(S)):
-        x = vload(S, y + i)
-        c, p = vnormal(x)
-        vstore(S, y + i, gelu(x, c))
-        vstore(S, d + i, gelu_slope(x, c, p))
-
-
-@instruction
-def softplus_rows(row, T, W, S, G, A):
-    """y <- softplus(y), d <- softplus'(y)."""
-    _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    begin, end = span(A, rows, vcount(S))
-    for i in range(begin, end, vcount(S)):
-        x = vload(S, y + i)
-        vstore(S, y + i, vsoftplus(x))
-        vstore(S, d + i, vsigmoid(x))
-
-
-@instruction
-def tanh_rows(row, T, W, S, G, A):
-    """y <- tanh(y), d <- tanh'(y)."""
-    _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    begin, end = span(A, rows, vcount(S))
-    for i in range(begin, end, vcount(S)):
-        t = vtanh(vload(S, y + i))
-        vstore(S, y + i, t)
-        vstore(S, d + i, tanh_slope(t))
-
-
-@instruction
-def relu_rows(row, T, W, S, G, A):
-    """y <- relu(y), d <- relu'(y), that at 0 of the left."""
-    _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    rectify(S, y, d, rows, A, 0.0)
-
-
-@instruction
-def leaky_relu_rows(row, T, W, S, G, A):
-    """y <- leaky_relu(y), d <- leaky_relu'(y), that at 0 of the left."""
-    _, y, d, rows, _, _, _, _, _, _, _, _ = row
-    rectify(S, y, d, rows, A, scalar.LEAK)
-
-
-@inner
-def rectify(S, y, d, rows, A, leak):
-    """The two above."""
-    begin, end = span(A, rows, vcount(S))
-    for i in range(begin, end, vcount(S)):
-        x = vload(S, y + i)
-        slope = vwhere(x, vlike(x, 1.0), vlike(x, leak))
-        vstore(S, y + i, x * slope)
-        vstore(S, d + i, slope)
-
-
-ACTIVATE = {
-    "silu": silu_rows,
-    "gelu": gelu_rows,
-    "softplus": softplus_rows,
-    "tanh": tanh_rows,
-    "relu": relu_rows,
-    "leaky_relu": leaky_relu_rows,
-}
+silu_bend, gelu_bend = inner(scalar.silu_bend), inner(scalar.gelu_bend)
+softplus_bend, tanh_bend = inner(scalar.softplus_bend), inner(scalar.tanh_bend)
 
 
 @instruction
@@ -160,9 +78,10 @@ def pool_back(row, T, W, S, G, A):
     _, dst, src, pixels, C, mean, _, _, _, _, _, _ = row
     count = pixels if mean else 1
     size = C * tile_width(A)
-    for p in range(pixels):
-        for i in range(0, size, vcount(S)):
-            vstore(S, dst + p * size + i, vload(S, src + i) / count)
+    for i in range(0, size, vcount(S)):
+        value = vload(S, src + i) / count
+        for p in range(pixels):
+            vstore(S, dst + p * size + i, value)
 
 
 # ------------------------------------------------------- parameter sums: over pixels, then over lanes
