@@ -9,7 +9,7 @@ from .. import scalar
 from .build import inner, instruction, share, span, tile_width
 from .elementary import vnormal, vsigmoid, vsoftplus, vtanh
 from .lanes import vcount, vfma, vlike, vload, vsplat, vstore, vwhere
-from .normalise import STEP
+from .normalise import STEP, after
 
 silu, silu_slope = inner(scalar.silu), inner(scalar.silu_slope)
 gelu, gelu_slope = inner(scalar.gelu), inner(scalar.gelu_slope)
@@ -66,31 +66,36 @@ def activate(both, row, S, A):
 def normalise_activate(both, row, W, S, A):
     """z <- (z - mean) rate; y <- f(gamma z + beta), d <- f' there: `normalise` and `activate` in one pass."""
     _, z, y, d, mean, rate, gamma, beta, pixels, C, groups, _ = row
-    lanes = vcount(S)
-    width, size = tile_width(A), C // groups
+    width = tile_width(A)
     begin, end = share(A, pixels)
     for start in range(begin, end, STEP):
-        for g in range(groups):
-            for l in range(0, width, lanes):
-                centre, scale = vload(S, mean + g * width + l), vload(S, rate + g * width + l)
-                for c in range(g * size, (g + 1) * size):
-                    at, by = (start * C + c) * width + l, (centre, scale, vsplat(W, gamma + c), vsplat(W, beta + c))
-                    if start + STEP <= end:
-                        piece(both, S, z + at, y + at, d + at, C * width, STEP, by)
-                    else:
-                        piece(both, S, z + at, y + at, d + at, C * width, end - start, by)
+        rows = start * C * width
+        at, by, sizes = (z + rows, y + rows, d + rows), (mean, rate, gamma, beta), (C * width, width, C // groups)
+        if start + STEP <= end:
+            piece(both, W, S, at, by, sizes, STEP)
+        else:
+            piece(both, W, S, at, by, sizes, end - start)
 
 
 @inner
-def piece(both, S, z, y, d, step, count, by):
-    """`normalise_activate` of one channel of `count` pixels."""
-    centre, scale, a, b = by
-    for k in range(0, count * step, step):
-        v = (vload(S, z + k) - centre) * scale
-        value, slope = both(vfma(v, a, b))
-        vstore(S, z + k, v)
-        vstore(S, y + k, value)
-        vstore(S, d + k, slope)
+def piece(both, W, S, at, by, sizes, count):
+    """`normalise_activate` of `count` pixels."""
+    z, y, d = at
+    mean, rate, gamma, beta = by
+    size, width, members = sizes
+    place = (0, 0, 0, 0)
+    for i in range(0, size, vcount(S)):
+        c, l, _, group = place
+        centre, scale = vload(S, mean + group + l), vload(S, rate + group + l)
+        a, b = vsplat(W, gamma + c), vsplat(W, beta + c)
+        for k in range(count):
+            u = k * size + i
+            v = (vload(S, z + u) - centre) * scale
+            value, slope = both(vfma(v, a, b))
+            vstore(S, z + u, v)
+            vstore(S, y + u, value)
+            vstore(S, d + u, slope)
+        place = after(place, vcount(S), width, members)
 
 
 @instruction

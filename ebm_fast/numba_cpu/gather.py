@@ -43,9 +43,7 @@ from .lanes import vcount, vload, vstore
 from .links import turned_channels
 from .sums import finish1, finish4, finish8, load4, load8, start1, start4, start8, store4, store8
 
-BLOCK = (
-    8 if VECTOR_BYTES == 64 else 4
-)  # outputs: 24 of the 32 registers of AVX-512 hold sums, or 12 of the 16 of others
+BLOCK = 8 if VECTOR_BYTES == 64 else 4  # outputs: 24 of 32 registers (AVX-512) hold sums, or 12 of 16
 
 turned = inner(turned_channels)
 

@@ -1,8 +1,8 @@
 """Normalisation of a tile over pixels and groups of channels, forwards, backwards and with tangents.
 
 Layout as in `gather`: element (pixel p, channel c) of lane l at [(p C + c) width + l]; no lanes are mixed.
-Arrays are read in order, a few pixels at a time: a group alone would stride through memory by a power of
-two, which the first-level cache cannot hold.
+Arrays are read in order, a few whole pixels at a time, register after register, whatever the groups: a group alone
+would stride through memory by a power of two, which the first-level cache cannot hold, and its loops would be short.
 Backwards, and for tangents, means are taken about the first element: the mean of equal values is that
 value, exactly, so a group without variance gives no rounding noise for 1 / sqrt(eps) to blow up.
 Routines that end in 1 carry the tangent: the coefficient of s in a series in s (level 2 of the protocol).
@@ -24,42 +24,67 @@ def piece_of(q, pixels):
     return q * pixels // PIECES, (q + 1) * pixels // PIECES
 
 
+@inner
+def after(place, lanes, width, members):
+    """The place of the next register of a pixel: its channel, where its lanes start, its number in its group, and
+
+    what lies in the rows of groups before its own.
+    """
+    c, l, member, group = place
+    if l + lanes < width:
+        return c, l + lanes, member, group
+    if member + 1 < members:
+        return c + 1, 0, member + 1, group
+    return c + 1, 0, 0, group + width
+
+
+@inner
+def add_to(S, at, value, fresh):
+    """S[at : a register] += value, = value if fresh."""
+    vstore(S, at, value if fresh else vload(S, at) + value)
+
+
+@inner
+def clear_if(empty, S, at, size):
+    """Zeros, for the sums of a piece without pixels."""
+    if empty:
+        for i in range(0, size, vcount(S)):
+            vstore(S, at + i, vlike(vload(S, at + i), 0.0))
+
+
+# ---------------------------------------------------------------------------------------- forwards
+
+
 @instruction
 def mean_rows(row, T, W, S, G, A):
     """sums[q, g] <- sum over the pixels of piece q and the channels of group g of z."""
     _, z, sums, pixels, C, groups, _, _, _, _, _, _ = row
-    lanes = vcount(S)
-    width, size = tile_width(A), C // groups
+    width = tile_width(A)
+    sizes = (C * width, width, C // groups)
     first, last = share(A, PIECES)
     for q in range(first, last):
         begin, end = piece_of(q, pixels)
-        clear(S, sums + q * groups * width, groups * width)
+        to = sums + q * groups * width
+        clear_if(begin == end, S, to, groups * width)
         for start in range(begin, end, STEP):
-            for g in range(groups):
-                for l in range(0, width, lanes):
-                    at, from_ = sums + (q * groups + g) * width + l, z + (start * C + g * size) * width + l
-                    sum = vlike(vload(S, at), 0.0)
-                    if start + STEP <= end:
-                        sum = mean_piece(sum, S, from_, C * width, STEP, width, size)
-                    else:
-                        sum = mean_piece(sum, S, from_, C * width, end - start, width, size)
-                    vstore(S, at, vload(S, at) + sum)
+            if start + STEP <= end:
+                mean_piece(S, z + start * C * width, to, start == begin, sizes, STEP)
+            else:
+                mean_piece(S, z + start * C * width, to, start == begin, sizes, end - start)
 
 
 @inner
-def mean_piece(sum, S, z, row, pixels, width, size):
-    """sum + z of `size` channels of `pixels` pixels."""
-    for c in range(0, size * width, width):
-        for p in range(pixels):
-            sum = sum + vload(S, z + p * row + c)
-    return sum
-
-
-@inner
-def clear(S, at, size):
-    """Zeros."""
-    for l in range(0, size, vcount(S)):
-        vstore(S, at + l, vlike(vload(S, at + l), 0.0))
+def mean_piece(S, z, sums, fresh, sizes, count):
+    """`mean_rows` of `count` pixels."""
+    size, width, members = sizes
+    place = (0, 0, 0, 0)
+    for i in range(0, size, vcount(S)):
+        _, l, member, group = place
+        sum = vload(S, z + i)
+        for k in range(1, count):
+            sum = sum + vload(S, z + k * size + i)
+        add_to(S, sums + group + l, sum, fresh and member == 0)
+        place = after(place, vcount(S), width, members)
 
 
 @instruction
@@ -78,35 +103,37 @@ def total_rows(row, T, W, S, G, A):
 def rate_rows(row, T, W, S, G, A):
     """With v = z - mean: sums[q, g] <- sum of v over a piece, squares[q, g] <- sum of v^2."""
     _, z, mean, sums, squares, pixels, C, groups, _, _, _, _ = row
-    lanes = vcount(S)
-    width, size = tile_width(A), C // groups
+    width = tile_width(A)
+    sizes = (C * width, width, C // groups)
     first, last = share(A, PIECES)
     for q in range(first, last):
         begin, end = piece_of(q, pixels)
-        for at in (sums, squares):
-            clear(S, at + q * groups * width, groups * width)
+        to = (sums + q * groups * width, squares + q * groups * width)
+        clear_if(begin == end, S, to[0], groups * width)
+        clear_if(begin == end, S, to[1], groups * width)
         for start in range(begin, end, STEP):
-            for g in range(groups):
-                for l in range(0, width, lanes):
-                    centre, at = vload(S, mean + g * width + l), (q * groups + g) * width + l
-                    both, from_ = (vlike(centre, 0.0), vlike(centre, 0.0)), z + (start * C + g * size) * width + l
-                    if start + STEP <= end:
-                        sum, square = rate_piece(both, S, from_, C * width, STEP, width, size, centre)
-                    else:
-                        sum, square = rate_piece(both, S, from_, C * width, end - start, width, size, centre)
-                    vstore(S, sums + at, vload(S, sums + at) + sum)
-                    vstore(S, squares + at, vload(S, squares + at) + square)
+            if start + STEP <= end:
+                rate_piece(S, z + start * C * width, mean, to, start == begin, sizes, STEP)
+            else:
+                rate_piece(S, z + start * C * width, mean, to, start == begin, sizes, end - start)
 
 
 @inner
-def rate_piece(both, S, z, row, pixels, width, size, centre):
-    """Add v = z - centre and v^2 of `size` channels of `pixels` pixels to both."""
-    sum, square = both
-    for c in range(0, size * width, width):
-        for p in range(pixels):
-            v = vload(S, z + p * row + c) - centre
+def rate_piece(S, z, mean, to, fresh, sizes, count):
+    """`rate_rows` of `count` pixels."""
+    size, width, members = sizes
+    place = (0, 0, 0, 0)
+    for i in range(0, size, vcount(S)):
+        _, l, member, group = place
+        centre = vload(S, mean + group + l)
+        sum = vload(S, z + i) - centre
+        square = sum * sum
+        for k in range(1, count):
+            v = vload(S, z + k * size + i) - centre
             sum, square = sum + v, vfma(v, v, square)
-    return sum, square
+        add_to(S, to[0] + group + l, sum, fresh and member == 0)
+        add_to(S, to[1] + group + l, square, fresh and member == 0)
+        place = after(place, vcount(S), width, members)
 
 
 @instruction
@@ -128,29 +155,120 @@ def rate_total(row, T, W, S, G, A):
 def normalise(row, T, W, S, G, A):
     """z <- (z - mean) rate, y <- gamma z + beta."""
     _, z, y, mean, rate, gamma, beta, pixels, C, groups, _, _ = row
-    lanes = vcount(S)
-    width, size = tile_width(A), C // groups
+    lanes, width = vcount(S), tile_width(A)
     begin, end = share(A, pixels)
     for start in range(begin, end, STEP):
-        for g in range(groups):
-            for l in range(0, width, lanes):
-                centre, scale = vload(S, mean + g * width + l), vload(S, rate + g * width + l)
-                for c in range(g * size, (g + 1) * size):
-                    at, by = (start * C + c) * width + l, (centre, scale, vsplat(W, gamma + c), vsplat(W, beta + c))
-                    if start + STEP <= end:
-                        normal_piece(S, z + at, y + at, C * width, STEP, by)
-                    else:
-                        normal_piece(S, z + at, y + at, C * width, end - start, by)
+        place = (0, 0, 0, 0)
+        for i in range(0, C * width, lanes):
+            c, l, _, group = place
+            centre, scale = vload(S, mean + group + l), vload(S, rate + group + l)
+            a, b = vsplat(W, gamma + c), vsplat(W, beta + c)
+            for p in range(start, min(end, start + STEP)):
+                at = p * C * width + i
+                v = (vload(S, z + at) - centre) * scale
+                vstore(S, z + at, v)
+                vstore(S, y + at, vfma(v, a, b))
+            place = after(place, lanes, width, C // groups)
+
+
+# --------------------------------------------------------------------------------------- backwards
+
+
+@instruction
+def back_start(row, T, W, S, G, A):
+    """first[g] <- gamma dy (dy dh where dh >= 0) of the group's first element."""
+    _, dy, first, gamma, C, groups, dh, _, _, _, _, _ = row
+    lanes = vcount(S)
+    width, size = tile_width(A), C // groups
+    for g in range(groups):
+        for l in range(g * width, (g + 1) * width, lanes):
+            at = g * (size - 1) * width + l
+            value = vload(S, dy + at)
+            if dh >= 0:
+                value = value * vload(S, dh + at)
+            vstore(S, first + l, value * vsplat(W, gamma + g * size))
+
+
+@instruction
+def back_rows(row, T, W, S, G, A):
+    """dy <- g = gamma dy (gamma dy dh where dh >= 0), m1[q] <- sum (g - first), m2[q] <- sum g z of each piece.
+
+    g is stored as rounded: in a group of equal values g - mean(g) is then exactly 0.
+    """
+    _, dy, z, first, m1, m2, gamma, pixels, C, groups, dh, _ = row
+    width = tile_width(A)
+    sizes = (C * width, width, C // groups)
+    mine, others = share(A, PIECES)
+    for q in range(mine, others):
+        begin, end = piece_of(q, pixels)
+        to = (m1 + q * groups * width, m2 + q * groups * width)
+        clear_if(begin == end, S, to[0], groups * width)
+        clear_if(begin == end, S, to[1], groups * width)
+        for start in range(begin, end, STEP):
+            rows = start * C * width
+            at = (dy + rows, dh + rows if dh >= 0 else -1, z + rows)
+            if start + STEP <= end:
+                back_piece(W, S, at, gamma, first, to, start == begin, sizes, STEP)
+            else:
+                back_piece(W, S, at, gamma, first, to, start == begin, sizes, end - start)
 
 
 @inner
-def normal_piece(S, z, y, step, count, by):
-    """`normalise` of one channel of `count` pixels."""
-    centre, scale, a, b = by
-    for k in range(count):
-        v = (vload(S, z + k * step) - centre) * scale
-        vstore(S, z + k * step, v)
-        vstore(S, y + k * step, vfma(v, a, b))
+def back_piece(W, S, at, gamma, first, to, fresh, sizes, count):
+    """`back_rows` of `count` pixels."""
+    dy, dh, z = at
+    size, width, members = sizes
+    place = (0, 0, 0, 0)
+    for i in range(0, size, vcount(S)):
+        c, l, member, group = place
+        a, zero = vsplat(W, gamma + c), vload(S, first + group + l)
+        s1 = vlike(zero, 0.0)
+        s2 = s1
+        for k in range(count):
+            v = vload(S, dy + k * size + i)
+            if dh >= 0:
+                v = v * vload(S, dh + k * size + i)
+            v = v * a
+            vstore(S, dy + k * size + i, v)
+            s1, s2 = s1 + (v - zero), vfma(v, vload(S, z + k * size + i), s2)
+        add_to(S, to[0] + group + l, s1, fresh and member == 0)
+        add_to(S, to[1] + group + l, s2, fresh and member == 0)
+        place = after(place, vcount(S), width, members)
+
+
+@instruction
+def normalise_back(row, T, W, S, G, A):
+    """dy <- rate (g - mean(g) - z mean(g z)), with g in dy, m1 = mean(g) - first, m2 = mean(g z)."""
+    _, dy, z, first, m1, m2, rate, pixels, C, groups, _, _ = row
+    width = tile_width(A)
+    sizes = (C * width, width, C // groups)
+    begin, end = share(A, pixels)
+    for start in range(begin, end, STEP):
+        at = (dy + start * C * width, z + start * C * width)
+        if start + STEP <= end:
+            finish_piece(S, at, (first, m1, m2, rate), sizes, STEP)
+        else:
+            finish_piece(S, at, (first, m1, m2, rate), sizes, end - start)
+
+
+@inner
+def finish_piece(S, at, by, sizes, count):
+    """`normalise_back` of `count` pixels."""
+    dy, z = at
+    first, m1, m2, rate = by
+    size, width, members = sizes
+    place = (0, 0, 0, 0)
+    for i in range(0, size, vcount(S)):
+        _, l, _, group = place
+        j = group + l
+        n1, n2, scale = vload(S, first + j) + vload(S, m1 + j), -vload(S, m2 + j), vload(S, rate + j)
+        for k in range(count):
+            u = k * size + i
+            vstore(S, dy + u, vfma(vload(S, z + u), n2, vload(S, dy + u) - n1) * scale)
+        place = after(place, vcount(S), width, members)
+
+
+# ------------------------------------------------------------------------------------ with tangents
 
 
 @instruction
@@ -188,93 +306,6 @@ def normalise1(row, T, W, S, G, A):
                     v = rstd * (vload(S, z1 + at) - mean - vload(S, z + at) * m)
                     vstore(S, z1 + at, v)
                     vstore(S, y1 + at, v * a)
-
-
-@instruction
-def back_start(row, T, W, S, G, A):
-    """first[g] <- gamma dy (dy dh where dh >= 0) of the group's first element."""
-    _, dy, first, gamma, C, groups, dh, _, _, _, _, _ = row
-    lanes = vcount(S)
-    width, size = tile_width(A), C // groups
-    for g in range(groups):
-        for l in range(g * width, (g + 1) * width, lanes):
-            at = g * (size - 1) * width + l
-            value = vload(S, dy + at)
-            if dh >= 0:
-                value = value * vload(S, dh + at)
-            vstore(S, first + l, value * vsplat(W, gamma + g * size))
-
-
-@instruction
-def back_rows(row, T, W, S, G, A):
-    """dy <- g = gamma dy (gamma dy dh where dh >= 0), m1[q] <- sum (g - first), m2[q] <- sum g z of each piece.
-
-    g is stored as rounded: in a group of equal values g - mean(g) is then exactly 0.
-    """
-    _, dy, z, first, m1, m2, gamma, pixels, C, groups, dh, _ = row
-    lanes = vcount(S)
-    width, size = tile_width(A), C // groups
-    mine, others = share(A, PIECES)
-    for q in range(mine, others):
-        begin, end = piece_of(q, pixels)
-        rows = q * groups * width
-        clear(S, m1 + rows, groups * width)
-        clear(S, m2 + rows, groups * width)
-        for start in range(begin, end, STEP):
-            for g in range(groups):
-                for l in range(g * width, (g + 1) * width, lanes):
-                    zero, s1, s2 = vload(S, first + l), vload(S, m1 + rows + l), vload(S, m2 + rows + l)
-                    for c in range(size):
-                        at = (start * C + g * (size - 1) + c) * width + l
-                        a, sums = vsplat(W, gamma + g * size + c), (s1, s2)
-                        where = (dy + at, dh + at if dh >= 0 else -1, z + at)
-                        if start + STEP <= end:
-                            s1, s2 = back_piece(sums, S, where, C * width, STEP, a, zero)
-                        else:
-                            s1, s2 = back_piece(sums, S, where, C * width, end - start, a, zero)
-                    vstore(S, m1 + rows + l, s1)
-                    vstore(S, m2 + rows + l, s2)
-
-
-@inner
-def back_piece(sums, S, where, step, count, a, zero):
-    """`back_rows` of one channel of `count` pixels."""
-    s1, s2 = sums
-    dy, dh, z = where
-    for k in range(count):
-        v = vload(S, dy + k * step)
-        if dh >= 0:
-            v = v * vload(S, dh + k * step)
-        v = v * a
-        vstore(S, dy + k * step, v)
-        s1, s2 = s1 + (v - zero), vfma(v, vload(S, z + k * step), s2)
-    return s1, s2
-
-
-@instruction
-def normalise_back(row, T, W, S, G, A):
-    """dy <- rate (g - mean(g) - z mean(g z)), with g in dy, m1 = mean(g) - first, m2 = mean(g z)."""
-    _, dy, z, first, m1, m2, rate, pixels, C, groups, _, _ = row
-    lanes = vcount(S)
-    width, size = tile_width(A), C // groups
-    begin, end = share(A, pixels)
-    for start in range(begin, end, STEP):
-        for g in range(groups):
-            for l in range(g * width, (g + 1) * width, lanes):
-                n1, n2, scale = vload(S, first + l) + vload(S, m1 + l), -vload(S, m2 + l), vload(S, rate + l)
-                for c in range(size):
-                    at = (start * C + g * (size - 1) + c) * width + l
-                    if start + STEP <= end:
-                        finish_piece(S, dy + at, z + at, C * width, STEP, scale, n1, n2)
-                    else:
-                        finish_piece(S, dy + at, z + at, C * width, end - start, scale, n1, n2)
-
-
-@inner
-def finish_piece(S, dy, z, step, count, scale, n1, n2):
-    """dy <- (dy - n1 + n2 z) scale of one channel of `count` pixels."""
-    for k in range(0, count * step, step):
-        vstore(S, dy + k, vfma(vload(S, z + k), n2, vload(S, dy + k) - n1) * scale)
 
 
 @instruction
