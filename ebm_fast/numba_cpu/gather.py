@@ -27,18 +27,7 @@ from itertools import groupby
 import numpy as np
 
 from .build import VECTOR_BYTES, inner, instruction, share, tile_width
-from .dots import (
-    dot1_one,
-    dot1_three,
-    dot1_two,
-    dot4_one,
-    dot4_three,
-    dot4_two,
-    dot8_one,
-    dot8_three,
-    dot8_two,
-    dot44_one,
-)
+from .dots import dot1_one, dot1_three, dot1_two, dot_one, dot_one_twice, dot_three, dot_two
 from .lanes import vcount, vload, vstore
 from .links import turned_channels
 from .sums import finish1, finish4, finish8, load4, load8, start1, start4, start8, store4, store8
@@ -92,7 +81,7 @@ def unit_of_three(size, start, dot, finish):
         )
         for t in range(unit + 3, last, 4):
             s, r, q = src + T[t] * lanes, src + T[t + 1] * lanes, src + T[t + 2] * lanes
-            acc = dot(acc, S, s, r, q, width, W, w + T[t + 3] * C * size, C)
+            acc = dot(acc, S, s, r, q, width, W, w + T[t + 3] * C * size, size, 1, C)
         finish(S, one, width, acc[0], keep, how)
         finish(S, two, width, acc[1], keep, how)
         finish(S, three, width, acc[2], keep, how)
@@ -126,20 +115,20 @@ def unit_of_one(size, start, dot, finish):
         one = dst + T[unit] * lanes
         acc = (start(S, one, width, W, b, how),)
         for t in range(unit + 3, last, 4):
-            acc = dot(acc, S, src + T[t] * lanes, width, W, w + T[t + 3] * C * size, C)
+            acc = dot(acc, S, src + T[t] * lanes, width, W, w + T[t + 3] * C * size, size, 1, C)
         finish(S, one, width, acc[0], keep, how)
 
     return sums
 
 
-three8 = unit_of_three(8, start8, dot8_three, finish8)
-three4 = unit_of_three(4, start4, dot4_three, finish4)
+three8 = unit_of_three(8, start8, dot_three, finish8)
+three4 = unit_of_three(4, start4, dot_three, finish4)
 three1 = unit_of_three(1, start1, dot1_three, finish1)
-two8 = unit_of_two(8, start8, dot8_two, finish8)
-two4 = unit_of_two(4, start4, dot4_two, finish4)
+two8 = unit_of_two(8, start8, dot_two, finish8)
+two4 = unit_of_two(4, start4, dot_two, finish4)
 two1 = unit_of_two(1, start1, dot1_two, finish1)
-one8 = unit_of_one(8, start8, dot8_one, finish8)
-one4 = unit_of_one(4, start4, dot4_one, finish4)
+one8 = unit_of_one(8, start8, dot_one, finish8)
+one4 = unit_of_one(4, start4, dot_one, finish4)
 one1 = unit_of_one(1, start1, dot1_one, finish1)
 
 
@@ -191,11 +180,13 @@ def one44(S, W, T, unit, last, dst, src, w, b, width, C, taps, how):
     """Two blocks of four outputs of a unit of one register."""
     lanes = vcount(S)
     one = dst + T[unit] * lanes
-    acc = start8(S, one, width, W, b, how)
+    more, step = b + 4 if b >= 0 else b, 4 * width
+    acc, rest = (start4(S, one, width, W, b, how),), (start4(S, one + step, width, W, more, how),)
     for t in range(unit + 3, last, 4):
         here = w + T[t + 3] * C * 4
-        acc = dot44_one(acc, S, src + T[t] * lanes, width, W, here, here + taps * C * 4, C)
-    finish8(S, one, width, acc, 8, how)
+        acc, rest = dot_one_twice(acc, rest, S, src + T[t] * lanes, width, W, here, here + taps * C * 4, 4, C)
+    finish4(S, one, width, acc[0], 4, how)
+    finish4(S, one + step, width, rest[0], 4, how)
 
 
 # ------------------------------------------------------------------------------------ gradient of the weights
@@ -241,13 +232,13 @@ def weight_grad(row, T, W, S, G, A):
                     acc = load8(G, z, size_out), load8(G, z + lanes, size_out)
                     for k in range(first, last, 2):
                         s, w = dy_o + T[k + 1] * width * wide, x + (T[k] * C + c) * width
-                        acc = dot8_two(acc, S, s, s + lanes, wide, S, w, 1, width, width)
+                        acc = dot_two(acc, S, s, s + lanes, wide, S, w, 1, width, width)
                     store8(G, z, size_out, acc[0])
                     store8(G, z + lanes, size_out, acc[1])
                 else:
                     both = load4(G, z, size_out), load4(G, z + lanes, size_out)
                     for k in range(first, last, 2):
                         s, w = dy_o + T[k + 1] * width * wide, x + (T[k] * C + c) * width
-                        both = dot4_two(both, S, s, s + lanes, wide, S, w, 1, width, width)
+                        both = dot_two(both, S, s, s + lanes, wide, S, w, 1, width, width)
                     store4(G, z, size_out, both[0], 4)
                     store4(G, z + lanes, size_out, both[1], 4)

@@ -256,3 +256,22 @@ def vlibm(typingctx, name, x):
         return out
 
     return signature(x, name, x), codegen
+
+
+@intrinsic
+def vouter(typingctx, acc, x, array, index, step):
+    def codegen(context, builder, sig, args):
+        fma, count = llvm_call("fmuladd"), acc.dtype.count
+        rows = [cgutils.unpack_tuple(builder, row) for row in cgutils.unpack_tuple(builder, args[0])]
+        registers = cgutils.unpack_tuple(builder, args[1])
+        index, step = (context.cast(builder, args[k], sig.args[k], types.intp) for k in (3, 4))
+        for j in range(count):
+            pointer = element_pointer(context, builder, sig.args[2], args[2], types.intp, index)
+            v = broadcast(builder, builder.load(pointer), x.dtype.count)
+            for row, register in zip(rows, registers, strict=True):
+                row[j] = fma(builder, [v, register, row[j]])
+            index = builder.add(index, step)
+        made = [context.make_tuple(builder, acc.dtype, row) for row in rows]
+        return context.make_tuple(builder, acc, made)
+
+    return signature(acc, acc, x, array, index, step), codegen

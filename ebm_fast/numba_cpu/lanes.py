@@ -13,6 +13,7 @@ type); per-element formulas written for numbers therefore compile for Lanes as t
     vlike(x, number)                  every lane = number
     vfma(x, y, z) = x y + z           vmax vmin vsqrt vabs
     vwhere(x, y, z)                   y where x > 0, else z; vmax, vmin give y where x or y is NaN
+    vouter(acc, x, a, i, step)        acc[m][j] + x[m] a[i + j step]: acc a tuple of tuples of registers, x of registers
     vreciprocal(x) = 1 / x, 1 <= x < 2^126, to the bit but where all bits of the mantissa are 1; float32
     vpow2(n + POW2_AT) = 2^n, n from -127 (gives 0) to 128 (infinity); to add POW2_AT rounds to an integer; float32
     vsplit(x) -> m in [1/sqrt2, sqrt2), e with x = m 2^e; float32, x normal
@@ -46,6 +47,7 @@ if JIT:
         vload,
         vmax,
         vmin,
+        vouter,
         vpow2,
         vreciprocal,
         vsplat,
@@ -70,6 +72,7 @@ else:
         vmax,
         vmin,
         vnumbers,
+        vouter,
         vpow2,
         vreciprocal,
         vsplat,
@@ -97,6 +100,7 @@ __all__ = [
     "vmax",
     "vmin",
     "vnumbers",
+    "vouter",
     "vpow2",
     "vreciprocal",
     "vsplat",

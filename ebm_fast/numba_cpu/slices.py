@@ -73,6 +73,13 @@ def vfma(x, y, z):
         return x * y + z
 
 
+def vouter(acc, x, array, index, step):
+    numbers = array[index : index + len(acc[0]) * step : step]
+    return tuple(
+        tuple(vfma(y, v, sum) for v, sum in zip(numbers, row, strict=True)) for row, y in zip(acc, x, strict=True)
+    )
+
+
 def vwhere(x, y, z):
     return np.where(x > 0, y, z).astype(x.dtype)
 
