@@ -53,7 +53,14 @@ def exp32(x):
 
 @inner
 def exp_within(x):
-    """exp(x), -88 <= x <= 89: x = n ln 2 + r, 2^n (1 + r + r^2 P(r)); 2^-127 and 2^128 are 0 and infinity."""
+    """exp(x), -88 <= x <= 89; 2^-127 and 2^128 are 0 and infinity."""
+    fraction, power = exp_parts(x)
+    return fraction * power
+
+
+@inner
+def exp_parts(x):
+    """exp(r), 2^n, x = n ln 2 + r, -88 <= x <= 89: exp(r) = 1 + r (1 + r P(r))."""
     t = vfma(x, LOG2_E, vlike(x, POW2_AT))
     n = t - POW2_AT
     r = vfma(n, -LN2_LOW, vfma(n, -LN2_HIGH, x))
@@ -61,7 +68,8 @@ def exp_within(x):
     p = vfma(p, r, 4.166834571307558e-2)
     p = vfma(p, r, 1.6666520641273275e-1)
     p = vfma(p, r, 4.9999993553959815e-1)
-    return vfma(p, r * r, r + 1.0) * vpow2(t)
+    p = vfma(p, r, 1.0)
+    return vfma(p, r, 1.0), vpow2(t)
 
 
 @inner
@@ -95,7 +103,8 @@ def tanh32(x):
     p = vfma(p, z, 1.33314422036e-1)
     p = vfma(p, z, -3.33332819422e-1)
     small = vfma(p * z, x, x)
-    large = 1.0 - 2.0 * vreciprocal(exp_within(2.0 * vmin(20.0, vabs(x))) + 1.0)
+    fraction, power = exp_parts(2.0 * vmin(20.0, vabs(x)))
+    large = 1.0 - 2.0 * vreciprocal(vfma(fraction, power, 1.0))
     return vwhere(vabs(x) - TANH_EDGE, vwhere(-x, -large, large), small)
 
 
@@ -231,7 +240,8 @@ def vsincos_by_type(x):
 @inner
 def sigmoid32(x):
     """1 / (1 + exp(-x)), 0 below -87."""
-    s = vreciprocal(1.0 + exp_within(-vmin(87.0, x)))
+    fraction, power = exp_parts(-vmin(87.0, x))
+    s = vreciprocal(vfma(fraction, power, 1.0))
     return vwhere(-87.0 - x, vlike(x, 0.0), s)
 
 
