@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
-from . import across, activate, chain, descent_tile, field_head, gather, normalise, softmax, tile
+from . import across, activate, chain, descent_tile, field_head, gather, normalise, normalise1, softmax, tile
 from .build import (
     COLUMNS,
     IDS,
@@ -52,11 +52,11 @@ INSTRUCTIONS = (
     normalise.rate_rows,
     normalise.rate_total,
     normalise.normalise,
-    normalise.normalise1,
+    normalise1.normalise1,
     normalise.back_start,
     normalise.back_rows,
     normalise.normalise_back,
-    normalise.normalise_back1,
+    normalise1.normalise_back1,
     *activate.ACTIVATE.values(),
     *activate.NORMALISE.values(),
     tile.bend,

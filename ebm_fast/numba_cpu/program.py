@@ -13,7 +13,7 @@ from typing import Any
 
 from ebm_ref.specs import ACTIVATIONS
 
-from . import across, activate, chain, gather, normalise, tile
+from . import across, activate, chain, gather, normalise, normalise1, tile
 from . import machine as m
 from .gather import block_sizes
 from .links import Linear, Links, Norm, Packing, Value, turned_channels, units_of
@@ -124,7 +124,7 @@ class Program(Runner):
             return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad), slope)
         self.emit(normalise.normalise, z.at, y.at, *planes, *tail)
         if self.tangent:
-            self.emit(normalise.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, *sizes)
+            self.emit(normalise1.normalise1, z.at, rate.at, z.at1, y.at1, rate.at1, gamma, z.pixels, *sizes)
         slope = None if kind is None else self.activate(y, kind)
         return Norm(z, y, rate, groups, gamma, (gamma_grad, beta_grad), slope)
 
@@ -141,7 +141,7 @@ class Program(Runner):
             self.emit(tile.sum_rows, dy.at1 if self.tangent else dy.at, norm.grads[1], *last)
         if self.tangent:
             planes = (dy.at, dy.at1, z.at, z.at1, rate.at, rate.at1)
-            self.emit(normalise.normalise_back1, *planes, norm.gamma, z.pixels, *sizes)
+            self.emit(normalise1.normalise_back1, *planes, norm.gamma, z.pixels, *sizes)
             return
         first, m1, m2 = (self.rows(norm.groups) for _ in range(3))
         sums, more = (self.rows(normalise.PIECES * norm.groups) for _ in range(2))
