@@ -1,8 +1,8 @@
 """Linear maps of a tile of one sample: outputs lie in the lanes, weights are read as registers, inputs broadcast.
 
 A tile of one sample would use one lane of each register of `gather`. Here element (pixel p, channel c) is at p C + c,
-so the outputs of a pixel lie side by side: a register holds as many of them as it has lanes. The units of pixels and
-the order of every sum are those of `gather`, so the results are equal to the bit.
+so the outputs of a pixel lie side by side: a register holds as many of them as it has lanes. Units are of two pixels at
+most; the order of every sum is that of `gather`, so the results are equal to the bit.
 
 Four registers of outputs of two pixels stay in registers over all pairs and channels: 4 loads and 2 broadcasts for 8
 multiply-adds. All weights of a map are read again for each two pixels, from the second-level cache.
