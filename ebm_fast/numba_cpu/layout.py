@@ -19,7 +19,7 @@ class Layout:
     dtype: Any
     tangent: bool = False
     params: bool = False
-    width: int = 0  # samples of a tile: two registers of them unless it is given, or one, or half of one, or one sample
+    width: int = 0  # samples of a tile: one to three registers of them, two unless it is given, half of one, or one
     code: list[tuple[Any, ...]] = field(default_factory=list)
     waits: list[bool] = field(default_factory=list)
     products: int = 0  # multiply-adds of a sample that several threads can share

@@ -1,4 +1,4 @@
-"""What a tile undergoes between two linear maps but for normalisation and activation: sums, products, pooling; f''.
+"""What a tile undergoes beside linear maps, normalisation and activation: sums, products, pooling, second derivatives.
 
 Layout as in `gather`: element (pixel p, channel c) of lane l at [(p C + c) width + l]. No routine here
 mixes lanes, except the parameter sums at the end of the file, which add lanes in a fixed order.
